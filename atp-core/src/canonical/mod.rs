@@ -1,0 +1,267 @@
+//! The text that a sender signs when it signs the parsed payload and not its bytes.
+//!
+//! [`python()`] and [`node()`] give, byte for byte, what CPython and V8 print for a body. Both walk the same index; what
+//! differs between the two languages is a [`Dialect`].
+
+mod node;
+mod python;
+
+use std::ops::Range;
+
+use crate::json::{Index, Kind, Name, NotJson, Token};
+
+/// What CPython's `json.dumps(json.loads(body), sort_keys=True)` prints.
+///
+/// Bodies are RFC 8259 text up to 1,023 levels deep; anything else is refused, also where CPython would take it
+/// (UTF-16, a byte order mark, `NaN`). A repeated member keeps its last value. Integers have at most 4,300 digits; a
+/// number that is too large for a double is printed as `Infinity`, as CPython does.
+///
+/// ```
+/// let text = atp_core::canonical::python(br#"{"b":1e2,"a":"\u00e9\/"}"#)?;
+/// assert_eq!(text, r#"{"a": "\u00e9/", "b": 100.0}"#);
+/// # Ok::<(), atp_core::CanonicalError>(())
+/// ```
+pub fn python(body: &[u8]) -> Result<String, CanonicalError> {
+    Ok(print::<python::Python>(&Index::of(body)?)?.text)
+}
+
+/// What V8's `JSON.stringify(JSON.parse(body))` prints.
+///
+/// Bodies are RFC 8259 text up to 1,023 levels deep; anything else is refused. A repeated member keeps its first place
+/// and its last value, names that are array indices come first, every number is a double, and one that is too large
+/// for it is printed as `null`.
+///
+/// ```
+/// let text = atp_core::canonical::node(br#"{"b": 1e2, "7": "\u00e9\/"}"#)?;
+/// assert_eq!(text, r#"{"7":"é/","b":100}"#);
+/// # Ok::<(), atp_core::CanonicalError>(())
+/// ```
+pub fn node(body: &[u8]) -> Result<String, CanonicalError> {
+    Ok(print::<node::Node>(&Index::of(body)?)?.text)
+}
+
+/// Why a body has no canonical text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CanonicalError {
+    /// The body is not JSON.
+    #[error("not JSON: {0}")]
+    NotJson(#[from] NotJson),
+    /// CPython refuses integers of more than 4,300 digits.
+    #[error("an integer of {digits} digits at byte {offset}: CPython signs at most 4300")]
+    TooManyDigits {
+        /// How many digits it has.
+        digits: usize,
+        /// The byte, from 0, where it starts.
+        offset: usize,
+    },
+}
+
+/// Which of the two languages printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    Python,
+    Node,
+}
+
+pub(crate) fn print_as(language: Language, index: &Index<'_>) -> Result<Printed, CanonicalError> {
+    match language {
+        Language::Python => print::<python::Python>(index),
+        Language::Node => print::<node::Node>(index),
+    }
+}
+
+/// A canonical text, and where the members of its root are, so that it need not be parsed again.
+pub(crate) struct Printed {
+    pub(crate) text: String,
+    /// The names in the index that was printed, and their values in `text`; empty if the root is no object.
+    pub(crate) members: Vec<(Token, Range<usize>)>,
+    /// Where `text` says `Infinity`, which is not JSON.
+    pub(crate) infinity: Option<(Token, usize)>,
+}
+
+/// What the two languages do differently.
+trait Dialect {
+    const COMMA: &'static str;
+    const COLON: &'static str;
+
+    /// Sorts `names`, which come sorted by code point, into printing order, without those that a later one replaces.
+    fn order(names: &mut Vec<Name<'_>>);
+
+    /// Appends the source of a number. Says whether the result is one.
+    fn number(source: &str, integer: bool, out: &mut String) -> Result<bool, TooManyDigits>;
+
+    /// Appends a string, from its source with the quotes.
+    fn string(source: &str, spelling: crate::json::Spelling, out: &mut String);
+}
+
+struct TooManyDigits(usize);
+
+/// A container that is being printed.
+struct Frame {
+    is_object: bool,
+    /// Nothing of it has been printed yet.
+    empty: bool,
+    /// Of an array: the token of the next element. Of an object: the place in `order` of the next name.
+    next: usize,
+    /// Of an object: where its names start in `order`.
+    names: usize,
+}
+
+fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
+    let mut printer = Printer::<D> {
+        index,
+        printed: Printed {
+            text: String::with_capacity(index.raw(0).len() / 16 * 17 + 64),
+            members: Vec::new(),
+            infinity: None,
+        },
+        open: Vec::new(),
+        order: Vec::new(),
+        names: Vec::new(),
+        dialect: std::marker::PhantomData,
+    };
+    printer.value(0)?;
+    while let Some(value) = printer.step() {
+        printer.value(value)?;
+    }
+    Ok(printer.printed)
+}
+
+struct Printer<'i, 'a, D> {
+    index: &'i Index<'a>,
+    printed: Printed,
+    open: Vec<Frame>,
+    /// The names of all open objects, in printing order.
+    order: Vec<Token>,
+    /// Reused while the names of one object are sorted.
+    names: Vec<Name<'a>>,
+    dialect: std::marker::PhantomData<D>,
+}
+
+impl<D: Dialect> Printer<'_, '_, D> {
+    /// Prints a scalar, or the start of a container.
+    fn value(&mut self, token: Token) -> Result<(), CanonicalError> {
+        let out = &mut self.printed.text;
+        match self.index.kind(token) {
+            Kind::Object => self.open_object(token),
+            Kind::Array => {
+                out.push('[');
+                self.open.push(Frame { is_object: false, empty: true, next: token + 1, names: 0 });
+            }
+            Kind::String(spelling) => D::string(self.index.raw(token), spelling, out),
+            kind @ (Kind::Integer | Kind::Float) => {
+                let start = out.len();
+                let printed = D::number(self.index.raw(token), kind == Kind::Integer, out);
+                let finite = printed.map_err(|TooManyDigits(digits)| CanonicalError::TooManyDigits {
+                    digits,
+                    offset: self.index.span(token).start,
+                })?;
+                if !finite {
+                    self.printed.infinity.get_or_insert((token, start));
+                }
+            }
+            Kind::True | Kind::False | Kind::Null | Kind::Close => out.push_str(self.index.raw(token)),
+        }
+        Ok(())
+    }
+
+    fn open_object(&mut self, token: Token) {
+        self.printed.text.push('{');
+        self.index.sort_members(token, &mut self.names);
+        D::order(&mut self.names);
+        let names = self.order.len();
+        self.order.extend(self.names.iter().map(|name| name.token));
+        self.open.push(Frame { is_object: true, empty: true, next: names, names });
+    }
+
+    /// After a value: prints what stands before the next one, and says which that is.
+    fn step(&mut self) -> Option<Token> {
+        loop {
+            let depth = self.open.len();
+            let frame = self.open.last_mut()?;
+            let out = &mut self.printed.text;
+            let next = if frame.is_object {
+                self.order.get(frame.next).copied()
+            } else {
+                Some(frame.next).filter(|&element| self.index.kind(element) != Kind::Close)
+            };
+            if depth == 1
+                && let Some((_, value)) = self.printed.members.last_mut()
+            {
+                value.end = out.len();
+            }
+            let Some(token) = next else {
+                out.push(if frame.is_object { '}' } else { ']' });
+                if frame.is_object {
+                    self.order.truncate(frame.names);
+                }
+                self.open.pop();
+                continue;
+            };
+            if !frame.empty {
+                out.push_str(D::COMMA);
+            }
+            frame.empty = false;
+            if !frame.is_object {
+                frame.next = self.index.after(token);
+                return Some(token);
+            }
+            frame.next += 1;
+            if let Kind::String(spelling) = self.index.kind(token) {
+                D::string(self.index.raw(token), spelling, out);
+            }
+            out.push_str(D::COLON);
+            if depth == 1 {
+                self.printed.members.push((token, out.len()..out.len()));
+            }
+            return Some(token + 1);
+        }
+    }
+}
+
+/// The shortest digits that read back as `value`, and the power of ten of the first: 1.25e-7 is ("125", -7).
+fn shortest(value: f64) -> (String, i32) {
+    let scientific = format!("{:e}", value.abs());
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    (digits.replace('.', ""), exponent.parse().unwrap_or_default())
+}
+
+/// Appends digits with the point where `exponent` says: within, after zeros, or behind zeros.
+fn positional(digits: &str, exponent: i32, out: &mut String) {
+    let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or_default());
+    let Ok(whole) = usize::try_from(exponent + 1) else {
+        out.push_str("0.");
+        out.push_str(&zeros(-exponent - 1));
+        out.push_str(digits);
+        return;
+    };
+    match digits.split_at_checked(whole) {
+        Some((_, "")) => out.push_str(digits),
+        Some(("", fraction)) => {
+            out.push_str("0.");
+            out.push_str(fraction);
+        }
+        Some((whole, fraction)) => {
+            out.push_str(whole);
+            out.push('.');
+            out.push_str(fraction);
+        }
+        None => {
+            out.push_str(digits);
+            out.push_str(&"0".repeat(whole - digits.len()));
+        }
+    }
+}
+
+/// Appends digits in exponent form, the exponent with its sign and at least `width` digits.
+fn exponential(digits: &str, exponent: i32, width: usize, out: &mut String) {
+    let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, ""));
+    out.push_str(first);
+    if !rest.is_empty() {
+        out.push('.');
+        out.push_str(rest);
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    out.push_str(&format!("e{sign}{:0width$}", exponent.abs()));
+}

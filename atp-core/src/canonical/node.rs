@@ -1,0 +1,80 @@
+//! What V8's `JSON.stringify` does.
+
+use super::{Dialect, TooManyDigits, exponential, positional, python::escape, shortest};
+use crate::json::{Name, Scalar, Spelling, scalars, unquote};
+
+pub(super) struct Node;
+
+impl Dialect for Node {
+    const COMMA: &'static str = ",";
+    const COLON: &'static str = ":";
+
+    /// Array indices by their number, then the others in the order of the text. Of equal names the first gives the place
+    /// and the last the value.
+    fn order(names: &mut Vec<Name<'_>>) {
+        let mut placed: Vec<(Option<u32>, usize, usize)> = Vec::with_capacity(names.len());
+        for twins in names.chunk_by(Name::same_as) {
+            if let [first, .., last] | [first @ last] = twins {
+                placed.push((array_index(&first.bytes), first.token, last.token));
+            }
+        }
+        placed.sort_unstable_by_key(|&(index, first, _)| (index.is_none(), index, first));
+        let last_tokens = placed.into_iter().map(|(.., last)| last);
+        names.truncate(last_tokens.len());
+        names.iter_mut().zip(last_tokens).for_each(|(name, token)| name.token = token);
+    }
+
+    /// Every number is a double; `Number::toString` of ECMA-262.
+    fn number(source: &str, integer: bool, out: &mut String) -> Result<bool, TooManyDigits> {
+        // Up to 15 digits a double holds exactly, and prints as they are.
+        if integer && source.len() <= 15 && source != "-0" {
+            out.push_str(source);
+            return Ok(true);
+        }
+        let value: f64 = source.parse().unwrap_or_default();
+        if value.is_infinite() {
+            out.push_str("null");
+            return Ok(true);
+        }
+        if value < 0.0 {
+            out.push('-');
+        }
+        let (digits, exponent) = shortest(value);
+        if (-7..21).contains(&exponent) && exponent != -7 {
+            positional(&digits, exponent, out);
+        } else {
+            exponential(&digits, exponent, 1, out);
+        }
+        Ok(true)
+    }
+
+    /// Only quotes, backslashes, control characters and lone surrogates are escaped.
+    fn string(source: &str, spelling: Spelling, out: &mut String) {
+        if spelling.is_canonical() {
+            return out.push_str(source);
+        }
+        out.push('"');
+        for scalar in scalars(unquote(source)) {
+            match scalar {
+                Scalar::Char('"') => out.push_str("\\\""),
+                Scalar::Char('\\') => out.push_str("\\\\"),
+                Scalar::Char('\n') => out.push_str("\\n"),
+                Scalar::Char('\r') => out.push_str("\\r"),
+                Scalar::Char('\t') => out.push_str("\\t"),
+                Scalar::Char('\u{8}') => out.push_str("\\b"),
+                Scalar::Char('\u{c}') => out.push_str("\\f"),
+                Scalar::Char(char @ ..'\u{20}') => escape(u16::try_from(u32::from(char)).unwrap_or_default(), out),
+                Scalar::Char(char) => out.push(char),
+                Scalar::Lone(unit) => escape(unit, out),
+            }
+        }
+        out.push('"');
+    }
+}
+
+/// A name that is an array index in ECMA-262: the decimal of an integer from 0 to 2³² − 2.
+fn array_index(name: &[u8]) -> Option<u32> {
+    let canonical = matches!(name, [b'0'] | [b'1'..=b'9', ..]) && name.len() <= 10;
+    let digits = std::str::from_utf8(name).ok().filter(|_| canonical && name.iter().all(u8::is_ascii_digit));
+    digits?.parse().ok().filter(|&index| index != u32::MAX)
+}
