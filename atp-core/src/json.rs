@@ -185,7 +185,9 @@ impl<'a> Index<'a> {
     /// The token after a value and all that it holds.
     pub(crate) fn after(&self, token: Token) -> Token {
         match self.entries.get(token) {
-            Some(entry) if matches!(entry.kind, Kind::Object | Kind::Array) => wide(entry.link).max(token) + 1,
+            Some(entry) if matches!(entry.kind, Kind::Object | Kind::Array) => {
+                wide(entry.link).max(token) + 1
+            }
             _ => token + 1,
         }
     }
@@ -254,7 +256,9 @@ impl<'a> Index<'a> {
     /// [`Index::after`], where a container may not have ended yet.
     fn after_partial(&self, token: Token) -> Token {
         match self.entries.get(token) {
-            Some(entry) if matches!(entry.kind, Kind::Object | Kind::Array) && entry.link == 0 => self.entries.len(),
+            Some(entry) if matches!(entry.kind, Kind::Object | Kind::Array) && entry.link == 0 => {
+                self.entries.len()
+            }
             _ => self.after(token),
         }
     }
@@ -366,7 +370,11 @@ fn generalized(inner: &str) -> Vec<u8> {
             Scalar::Char(char) => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
             Scalar::Lone(unit) => {
                 let [high, low] = unit.to_be_bytes();
-                bytes.extend_from_slice(&[0xe0 | high >> 4, 0x80 | (high & 0xf) << 2 | low >> 6, 0x80 | low & 0x3f]);
+                bytes.extend_from_slice(&[
+                    0xe0 | high >> 4,
+                    0x80 | (high & 0xf) << 2 | low >> 6,
+                    0x80 | low & 0x3f,
+                ]);
             }
         }
     }
@@ -699,7 +707,11 @@ mod tests {
         ];
         for &(text, fault, offset, pointer) in cases {
             let error = Index::of(text.as_bytes()).err().unwrap_or_else(|| panic!("{text:?} was taken"));
-            assert_eq!((error.fault, error.offset, error.pointer.as_str()), (fault, offset, pointer), "{text:?}");
+            assert_eq!(
+                (error.fault, error.offset, error.pointer.as_str()),
+                (fault, offset, pointer),
+                "{text:?}"
+            );
         }
         assert_eq!(Index::of(b"[\"\xff\"]").err().unwrap().to_string(), "invalid UTF-8 at byte 2");
     }

@@ -89,14 +89,17 @@ pub enum SecretError {
     /// Fewer than [`Secret::MIN_LEN`] bytes.
     #[error(
         "the webhook secret has {len} bytes and needs {} at least (32 advised): set the one that the ATP server gave \
-         for this service", Secret::MIN_LEN
+         for this service",
+        Secret::MIN_LEN
     )]
     TooShort {
         /// Its length in bytes.
         len: usize,
     },
     /// The environment variable does not exist.
-    #[error("the environment variable {variable} is not set: it must hold the webhook secret of this service")]
+    #[error(
+        "the environment variable {variable} is not set: it must hold the webhook secret of this service"
+    )]
     NotSet {
         /// Its name.
         variable: String,
@@ -115,7 +118,9 @@ mod tests {
 
     #[test]
     fn the_text_is_used_as_it_is() {
-        for text in ["0123456789abcdef", " 0123456789abcde\n", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==", "ключ-ключ-ключ"] {
+        for text in
+            ["0123456789abcdef", " 0123456789abcde\n", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==", "ключ-ключ-ключ"]
+        {
             assert_eq!(Secret::new(text).unwrap().expose(), text.as_bytes(), "{text:?}");
         }
     }

@@ -198,9 +198,10 @@ impl Time {
         Some(Self { digits, len: text.len() })
     }
 
-    /// The time as a sender prints it. Times before 1970 or after 18 digits have no such form.
-    pub(crate) fn from_seconds(seconds: i64) -> Option<Self> {
-        Self::parse(seconds.to_string().as_bytes())
+    /// The time as a sender prints it: the nearest that has such a form, from 1970 to 18 digits.
+    pub(crate) fn from_seconds(seconds: i64) -> Self {
+        let text = seconds.clamp(0, 999_999_999_999_999_999).to_string();
+        Self::parse(text.as_bytes()).unwrap_or(Self { digits: [b'0'; Self::MAX_DIGITS], len: 1 })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

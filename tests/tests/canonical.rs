@@ -22,11 +22,17 @@ fn conform(file: &str) -> (usize, usize, usize) {
         }
         let theirs = ["python_canonical_b64", "node_canonical_b64"].map(|member| cases::base64(&row[member]));
         let is_json = is_rfc_8259(&body);
-        if is_json { equal += 1 } else { refused += 1 }
+        if is_json {
+            equal += 1
+        } else {
+            refused += 1
+        }
         for (language, (ours, theirs)) in ["python", "node"].into_iter().zip(ours.into_iter().zip(theirs)) {
             let theirs = theirs.filter(|_| is_json);
             if ours.as_ref().ok().map(String::as_bytes) != theirs.as_deref() {
-                let theirs = theirs.map(|text: Vec<u8>| String::from_utf8_lossy(&text).chars().take(200).collect::<String>());
+                let theirs = theirs.map(|text: Vec<u8>| {
+                    String::from_utf8_lossy(&text).chars().take(200).collect::<String>()
+                });
                 wrong.insert(format!("{} {language}: {ours:.200?} instead of {theirs:?}", row["id"]));
             }
         }
@@ -46,14 +52,18 @@ fn is_rfc_8259(body: &[u8]) -> bool {
 #[test]
 fn canonical_rows_are_byte_for_byte_those_of_cpython_and_v8() {
     let (equal, refused, not_asserted) = conform("canonical.jsonl");
-    println!("canonical.jsonl: {equal} equal, {refused} not RFC 8259 and refused, {not_asserted} only not crashing");
+    println!(
+        "canonical.jsonl: {equal} equal, {refused} not RFC 8259 and refused, {not_asserted} only not crashing"
+    );
     assert_eq!(equal + refused + not_asserted, 914);
 }
 
 #[test]
 fn json_test_suite_rows_are_byte_for_byte_those_of_cpython_and_v8() {
     let (equal, refused, not_asserted) = conform("external/jsontestsuite/expected.jsonl");
-    println!("JSONTestSuite: {equal} equal, {refused} not RFC 8259 and refused, {not_asserted} only not crashing");
+    println!(
+        "JSONTestSuite: {equal} equal, {refused} not RFC 8259 and refused, {not_asserted} only not crashing"
+    );
     assert_eq!(equal + refused + not_asserted, 318 + 22);
 }
 

@@ -14,7 +14,9 @@ pub(crate) fn path(name: &str) -> PathBuf {
 /// The rows of a JSON Lines file.
 pub(crate) fn rows<T: DeserializeOwned>(name: &str) -> Vec<T> {
     let text = fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let row = |(line, text)| serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}:{}: {error}", line + 1));
+    let row = |(line, text)| {
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}:{}: {error}", line + 1))
+    };
     text.lines().enumerate().map(row).collect()
 }
 

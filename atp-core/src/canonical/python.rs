@@ -65,7 +65,9 @@ impl Dialect for Python {
                 Scalar::Char('\u{8}') => out.push_str("\\b"),
                 Scalar::Char('\u{c}') => out.push_str("\\f"),
                 Scalar::Char(char @ ' '..='~') => out.push(char),
-                Scalar::Char(char) => char.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| escape(unit, out)),
+                Scalar::Char(char) => {
+                    char.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| escape(unit, out))
+                }
                 Scalar::Lone(unit) => escape(unit, out),
             }
         }

@@ -1,0 +1,80 @@
+//! Which bytes a sender signs.
+
+use std::fmt;
+
+/// The four documented ways to sign a delivery (protocol, section 2).
+///
+/// The header's form decides between the first and the others; the others cannot be told apart by the header, so a
+/// verifier that accepts several of them tries them in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// `t=<unix seconds>,v1=<hex>` over `<t>.<body>`. The only one that binds a time, so pin it where you can.
+    Timestamped,
+    /// `<hex>` over the body.
+    Raw,
+    /// `<hex>` over what CPython's `json.dumps(payload, sort_keys=True)` prints.
+    PythonCanonical,
+    /// `<hex>` over what V8's `JSON.stringify(payload)` prints.
+    NodeCompact,
+}
+
+impl Scheme {
+    /// All four, in the order in which they are tried.
+    pub const ALL: [Self; 4] = [Self::Timestamped, Self::Raw, Self::PythonCanonical, Self::NodeCompact];
+
+    /// The name used in logs and in the conformance cases.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timestamped => "timestamped",
+            Self::Raw => "raw",
+            Self::PythonCanonical => "python-canonical",
+            Self::NodeCompact => "node-compact",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of schemes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Schemes(u8);
+
+impl Schemes {
+    pub(crate) const ALL: Self = Self(0b1111);
+
+    pub(crate) fn contains(self, scheme: Scheme) -> bool {
+        self.0 & Self::bit(scheme) != 0
+    }
+
+    pub(crate) fn any_bare(self) -> bool {
+        self.0 & !Self::bit(Scheme::Timestamped) != 0
+    }
+
+    fn bit(scheme: Scheme) -> u8 {
+        match scheme {
+            Scheme::Timestamped => 1,
+            Scheme::Raw => 2,
+            Scheme::PythonCanonical => 4,
+            Scheme::NodeCompact => 8,
+        }
+    }
+}
+
+impl FromIterator<Scheme> for Schemes {
+    fn from_iter<I: IntoIterator<Item = Scheme>>(schemes: I) -> Self {
+        Self(schemes.into_iter().fold(0, |set, scheme| set | Self::bit(scheme)))
+    }
+}
+
+impl fmt::Display for Schemes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> =
+            Scheme::ALL.into_iter().filter(|scheme| self.contains(*scheme)).map(Scheme::name).collect();
+        f.write_str(&names.join(", "))
+    }
+}

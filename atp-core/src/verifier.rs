@@ -1,0 +1,514 @@
+//! Trust, then parse.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use constant_time_eq::constant_time_eq_32;
+use hmac::Mac;
+
+use crate::{
+    canonical::{self, CanonicalError, Language},
+    json::{Index, NotJson},
+    response::{Malformed, Response},
+    scheme::{Scheme, Schemes},
+    secret::{HmacSha256, Secret},
+    signature::{self, Digest, Signature, SignatureError},
+};
+
+/// Checks that a delivery was signed with a secret of this service, and signs.
+///
+/// Clone it freely: clones share the prepared keys.
+///
+/// ```
+/// use atp_core::{Scheme, Secret, Signature, Verifier};
+///
+/// let verifier = Verifier::new(Secret::new("whsec_0123456789abcdef0123456789abcdef")?);
+/// let body = r#"{"notification_id":"n-1","action_id":"approve","response_data":null}"#;
+///
+/// let signature = verifier.sign(Scheme::Timestamped, body.as_bytes())?.to_string();
+/// let answer = verifier.verify([(Signature::HEADER, &signature)], body)?.decode()?;
+/// assert_eq!(answer.action_id, "approve");
+///
+/// let forged = body.replace("approve", "reject");
+/// assert!(verifier.verify([(Signature::HEADER, &signature)], forged).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Verifier {
+    settings: Arc<Settings>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) keys: Vec<Key>,
+    pub(crate) schemes: Schemes,
+    pub(crate) tolerance: Duration,
+    pub(crate) payload_time: bool,
+    clock: Option<Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Key {
+    pub(crate) secret: Secret,
+    prepared: HmacSha256,
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
+impl Key {
+    pub(crate) fn new(secret: Secret, until: Option<DateTime<Utc>>) -> Self {
+        let prepared = secret.keyed();
+        Self { secret, prepared, until }
+    }
+
+    fn is_live(&self, now: DateTime<Utc>) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl Verifier {
+    /// How far a signed time may be from the clock, both ways, unless set otherwise: the guide's five minutes.
+    pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+
+    /// Accepts all four schemes, within [`Verifier::DEFAULT_TOLERANCE`].
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        let settings = Settings {
+            keys: vec![Key::new(secret, None)],
+            schemes: Schemes::ALL,
+            tolerance: Self::DEFAULT_TOLERANCE,
+            payload_time: true,
+            clock: None,
+        };
+        Self { settings: Arc::new(settings) }
+    }
+
+    /// Accepts another secret too, for as long as this verifier lives. Each secret costs one more hash a delivery,
+    /// whichever fits, so that time does not tell which does.
+    #[must_use]
+    pub fn or(self, previous: Secret) -> Self {
+        self.set(|settings| settings.keys.push(Key::new(previous, None)))
+    }
+
+    /// Accepts another secret too, until a time: a rotation that ends by itself.
+    ///
+    /// ```
+    /// # use atp_core::{Secret, Verifier};
+    /// # let (new, previous) = (Secret::new("0123456789abcdef")?, Secret::new("fedcba9876543210")?);
+    /// let verifier = Verifier::new(new).or_until(previous, "2026-12-01T00:00:00Z".parse()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn or_until(self, previous: Secret, until: DateTime<Utc>) -> Self {
+        self.set(|settings| settings.keys.push(Key::new(previous, Some(until))))
+    }
+
+    /// Accepts these schemes only; all four unless set. Pin the one that your server uses: see the README.
+    ///
+    /// # Panics
+    /// If there is none, since such a verifier could accept nothing.
+    #[must_use]
+    #[track_caller]
+    pub fn schemes(self, schemes: impl IntoIterator<Item = Scheme>) -> Self {
+        let schemes: Schemes = schemes.into_iter().collect();
+        assert!(
+            Scheme::ALL.into_iter().any(|scheme| schemes.contains(scheme)),
+            "a verifier needs a scheme to accept"
+        );
+        self.set(|settings| settings.schemes = schemes)
+    }
+
+    /// How far the signed time may be from the clock, in whole seconds, both ways, inclusive;
+    /// [`Verifier::DEFAULT_TOLERANCE`] unless set.
+    #[must_use]
+    pub fn tolerance(self, tolerance: Duration) -> Self {
+        self.set(|settings| settings.tolerance = tolerance)
+    }
+
+    /// Stops judging the time inside the payload of a bare digest, which has no other.
+    ///
+    /// It costs all protection against replay there: who has once seen a signed delivery can send it again for ever.
+    /// Only do this in front of something that remembers what it has handled.
+    #[must_use]
+    pub fn without_payload_time(self) -> Self {
+        self.set(|settings| settings.payload_time = false)
+    }
+
+    /// Asks this clock for the time; the system's unless set.
+    #[must_use]
+    pub fn clock(self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.clock = Some(Arc::new(clock)))
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The same verifier with other settings.
+    pub(crate) fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        self.clone().set(change)
+    }
+
+    /// The time by this verifier's clock.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.settings.clock.as_ref().map_or_else(Utc::now, |clock| clock())
+    }
+
+    /// Checks a whole delivery. Of the headers only [`Signature::HEADER`] is looked at; it must be there once.
+    pub fn verify<N: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        headers: impl IntoIterator<Item = (N, V)>,
+        body: impl Into<Bytes>,
+    ) -> Result<Verified, VerifyError> {
+        self.verify_at(headers, body, self.now())
+    }
+
+    /// [`Verifier::verify`] at a time of your choice.
+    pub fn verify_at<N: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        headers: impl IntoIterator<Item = (N, V)>,
+        body: impl Into<Bytes>,
+        now: DateTime<Utc>,
+    ) -> Result<Verified, VerifyError> {
+        let body = body.into();
+        let mut verification = self.begin_at(headers, now)?;
+        verification.update(&body);
+        verification.finish(body)
+    }
+
+    /// Judges what can be judged before the body is there: the header's form, whether its scheme is accepted, and the
+    /// time in it. For readers that hash while the body arrives.
+    ///
+    /// ```
+    /// # use atp_core::{Scheme, Secret, Signature, Verifier};
+    /// # let verifier = Verifier::new(Secret::new("whsec_0123456789abcdef0123456789abcdef")?);
+    /// # let body = r#"{"notification_id":"n-1","action_id":"approve"}"#;
+    /// # let signature = verifier.sign(Scheme::Timestamped, body.as_bytes())?.to_string();
+    /// let mut verification = verifier.begin([(Signature::HEADER, signature)])?;
+    /// for chunk in body.as_bytes().chunks(16) {
+    ///     verification.update(chunk);
+    /// }
+    /// let verified = verification.finish(body)?;
+    /// assert_eq!(verified.scheme(), Scheme::Timestamped);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn begin<N: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Verification, VerifyError> {
+        self.begin_at(headers, self.now())
+    }
+
+    /// [`Verifier::begin`] at a time of your choice.
+    pub fn begin_at<N: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        headers: impl IntoIterator<Item = (N, V)>,
+        now: DateTime<Utc>,
+    ) -> Result<Verification, VerifyError> {
+        let mut values =
+            headers.into_iter().filter(|(name, _)| name.as_ref().eq_ignore_ascii_case(Signature::HEADER));
+        let (_, value) = values.next().ok_or(VerifyError::NoSignature)?;
+        if values.next().is_some() {
+            return Err(VerifyError::SeveralSignatures);
+        }
+        let signature = Signature::parse(value.as_ref())?;
+        self.admit(&signature, now)?;
+        let hashing = signature.time.is_some() || self.settings.schemes.contains(Scheme::Raw);
+        let live = self.settings.keys.iter().filter(|key| hashing && key.is_live(now));
+        let mut hashes: Vec<HmacSha256> = live.map(|key| key.prepared.clone()).collect();
+        if let Some(time) = &signature.time {
+            for hash in &mut hashes {
+                hash.update(time.as_bytes());
+                hash.update(b".");
+            }
+        }
+        Ok(Verification { verifier: self.clone(), signature, now, hashes, hashed: 0, hashing })
+    }
+
+    /// Refuses a form that is not accepted, and a time outside the tolerance.
+    fn admit(&self, signature: &Signature, now: DateTime<Utc>) -> Result<(), VerifyError> {
+        let Some(time) = &signature.time else {
+            return if self.settings.schemes.any_bare() { Ok(()) } else { Err(VerifyError::BareDigest) };
+        };
+        if !self.settings.schemes.contains(Scheme::Timestamped) {
+            return Err(VerifyError::NotABareDigest);
+        }
+        let (seconds, now) = (time.seconds(), now.timestamp());
+        let (distance, tolerance) = (now.abs_diff(seconds), self.settings.tolerance.as_secs());
+        match distance <= tolerance {
+            true => Ok(()),
+            false if seconds < now => Err(VerifyError::TooOld { seconds: distance, tolerance }),
+            false => Err(VerifyError::TooNew { seconds: distance, tolerance }),
+        }
+    }
+
+    /// Signs as a sender does, with the first secret, at the clock's time.
+    ///
+    /// # Errors
+    /// A canonical scheme needs a body that has a canonical text.
+    pub fn sign(&self, scheme: Scheme, body: &[u8]) -> Result<Signature, CanonicalError> {
+        self.sign_at(scheme, body, self.now())
+    }
+
+    /// [`Verifier::sign`] at a time of your choice. Only [`Scheme::Timestamped`] has a time; one before 1970 is taken as
+    /// 1970.
+    pub fn sign_at(
+        &self,
+        scheme: Scheme,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Signature, CanonicalError> {
+        let digest = |text: &[&[u8]]| {
+            let mut hash = self.settings.keys.first().map(|key| key.prepared.clone());
+            text.iter().for_each(|part| hash.iter_mut().for_each(|hash| hash.update(part)));
+            hash.map_or([0; 32], |hash| hash.finalize().into_bytes().into())
+        };
+        Ok(match scheme {
+            Scheme::Timestamped => {
+                let time = signature::Time::from_seconds(now.timestamp());
+                Signature::timestamped(time, digest(&[time.as_bytes(), b".", body]))
+            }
+            Scheme::Raw => Signature::bare(digest(&[body])),
+            Scheme::PythonCanonical => Signature::bare(digest(&[canonical::python(body)?.as_bytes()])),
+            Scheme::NodeCompact => Signature::bare(digest(&[canonical::node(body)?.as_bytes()])),
+        })
+    }
+}
+
+/// Shows how many secrets there are, and no more of them.
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("secrets", &self.settings.keys.len())
+            .field("schemes", &format_args!("{}", self.settings.schemes))
+            .field("tolerance", &self.settings.tolerance)
+            .field("payload_time", &self.settings.payload_time)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A verification that has begun: the head was good, the body is still to come.
+pub struct Verification {
+    verifier: Verifier,
+    signature: Signature,
+    now: DateTime<Utc>,
+    /// One a live secret; empty where only a re-serialised scheme is possible.
+    hashes: Vec<HmacSha256>,
+    hashed: usize,
+    hashing: bool,
+}
+
+impl Verification {
+    /// Takes the next part of the body. It is hashed where the scheme allows, and only counted where the signed text can
+    /// be made only of the whole.
+    pub fn update(&mut self, chunk: &[u8]) {
+        self.hashed += chunk.len();
+        self.hashes.iter_mut().for_each(|hash| hash.update(chunk));
+    }
+
+    /// The verdict. `body` must be the parts that [`Verification::update`] took, joined.
+    pub fn finish(mut self, body: impl Into<Bytes>) -> Result<Verified, VerifyError> {
+        let body = body.into();
+        if body.len() != self.hashed {
+            return Err(VerifyError::OtherBody { hashed: self.hashed, len: body.len() });
+        }
+        let hashes = std::mem::take(&mut self.hashes);
+        let streamed = self.compare(hashes.into_iter().map(|hash| hash.finalize().into_bytes().into()));
+        if let Some(time) = self.signature.time {
+            let secret = streamed.ok_or(VerifyError::Mismatch { not_json: None })?;
+            let signed_at = DateTime::from_timestamp(time.seconds(), 0);
+            return Ok(Verified { text: body, scheme: Scheme::Timestamped, secret, signed_at, answer: None });
+        }
+        if let Some(secret) = streamed {
+            let answer = self.verifier.settings.payload_time.then(|| Response::of_body(&body));
+            let signed_at = answer.as_ref().map_or(Ok(None), |answer| self.payload_time(answer))?;
+            return Ok(Verified { text: body, scheme: Scheme::Raw, secret, signed_at, answer });
+        }
+        self.reserialised(&body)
+    }
+
+    /// The schemes that sign the parsed payload: Python, then Node.
+    fn reserialised(&self, body: &Bytes) -> Result<Verified, VerifyError> {
+        let schemes = self.verifier.settings.schemes;
+        let wanted = [(Scheme::PythonCanonical, Language::Python), (Scheme::NodeCompact, Language::Node)];
+        let mut wanted = wanted.into_iter().filter(|(scheme, _)| schemes.contains(*scheme)).peekable();
+        if wanted.peek().is_none() {
+            return Err(VerifyError::Mismatch { not_json: None });
+        }
+        let not_json = |error| VerifyError::Mismatch { not_json: Some(error) };
+        let index = Index::of(body).map_err(not_json)?;
+        let mut hashed: Option<String> = None;
+        for (scheme, language) in wanted {
+            let Ok(printed) = canonical::print_as(language, &index) else { continue };
+            let known = self.hashing && printed.text.as_bytes() == &body[..];
+            if known || hashed.as_ref().is_some_and(|text| *text == printed.text) {
+                continue;
+            }
+            let live = self.verifier.settings.keys.iter().filter(|key| key.is_live(self.now));
+            let digests = live
+                .map(|key| key.prepared.clone().chain_update(&printed.text).finalize().into_bytes().into());
+            if let Some(secret) = self.compare(digests) {
+                let (text, answer) = Response::of_printed(&index, printed);
+                let signed_at = self.payload_time(&answer)?;
+                return Ok(Verified { text, scheme, secret, signed_at, answer: Some(answer) });
+            }
+            hashed = Some(printed.text);
+        }
+        Err(VerifyError::Mismatch { not_json: None })
+    }
+
+    /// The position of the secret whose digest is in the header. Looks at every digest of every secret, whatever it has
+    /// found, so that time does not tell.
+    fn compare(&self, digests: impl Iterator<Item = Digest>) -> Option<usize> {
+        let mut found = None;
+        let positions =
+            self.verifier.settings.keys.iter().enumerate().filter(|(_, key)| key.is_live(self.now));
+        for ((position, _), ours) in positions.zip(digests) {
+            let mut equal = false;
+            for theirs in self.signature.digests.iter() {
+                equal |= constant_time_eq_32(&ours, theirs);
+            }
+            found = found.or(equal.then_some(position));
+        }
+        found
+    }
+
+    /// A bare digest binds no time but that inside the payload.
+    fn payload_time(
+        &self,
+        answer: &Result<Response, Malformed>,
+    ) -> Result<Option<DateTime<Utc>>, VerifyError> {
+        let Settings { payload_time: true, tolerance, .. } = *self.verifier.settings else { return Ok(None) };
+        let answer = answer.as_ref().map_err(|malformed| VerifyError::Malformed(malformed.clone()))?;
+        let time = answer.time().ok_or(VerifyError::NoPayloadTime)?;
+        let distance = self.now - time;
+        let (seconds, allowed) = (distance.num_seconds().unsigned_abs(), tolerance.as_secs());
+        match distance.abs().to_std().is_ok_and(|distance| distance > tolerance) {
+            false => Ok(Some(time)),
+            true if time < self.now => Err(VerifyError::TooOld { seconds, tolerance: allowed }),
+            true => Err(VerifyError::TooNew { seconds, tolerance: allowed }),
+        }
+    }
+}
+
+/// Proof that a delivery was signed. It has no public constructor, so nothing unverified can be read as an answer.
+pub struct Verified {
+    text: Bytes,
+    scheme: Scheme,
+    secret: usize,
+    signed_at: Option<DateTime<Utc>>,
+    /// Read already, where the verdict needed it.
+    answer: Option<Result<Response, Malformed>>,
+}
+
+impl Verified {
+    /// Which scheme it was signed in.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Which secret it was signed with: 0 is the one given to [`Verifier::new`], the others follow as they were added.
+    #[must_use]
+    pub fn secret(&self) -> usize {
+        self.secret
+    }
+
+    /// The time that was signed and judged: `t`, or that of the payload. `None` if the payload's time is not judged, or
+    /// for a `t` beyond the year 262142, which only a huge tolerance lets through.
+    #[must_use]
+    pub fn signed_at(&self) -> Option<DateTime<Utc>> {
+        self.signed_at
+    }
+
+    /// The text that was signed. For the re-serialised schemes this is the canonical text and not the body, which could
+    /// say more than was signed (`1e999` where the signed text says `null`).
+    #[must_use]
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// Reads the signed text as an answer: strictly, and once.
+    pub fn decode(self) -> Result<Response, Malformed> {
+        self.answer.unwrap_or_else(|| Response::of_body(&self.text))
+    }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("scheme", &self.scheme)
+            .field("secret", &self.secret)
+            .field("signed_at", &self.signed_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a delivery is not accepted. For logs: who sent it must not learn more than that it was refused.
+///
+/// [`Verifier::explain`] says more, at the cost of some hashes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// There is no signature header.
+    #[error("no `{}` header", Signature::HEADER)]
+    NoSignature,
+    /// There is more than one. Taking any of them would let an attacker add his own.
+    #[error("more than one `{}` header", Signature::HEADER)]
+    SeveralSignatures,
+    /// The header has neither of the two forms.
+    #[error(transparent)]
+    Header(#[from] SignatureError),
+    /// A bare digest, and only the timestamped scheme is accepted.
+    #[error("a bare digest, but only the timestamped scheme is accepted")]
+    BareDigest,
+    /// A timestamped signature, and only schemes with a bare digest are accepted.
+    #[error("a timestamped signature, but that scheme is not accepted")]
+    NotABareDigest,
+    /// Signed too long ago.
+    #[error("the signed time is {seconds} s in the past, more than {tolerance} s")]
+    TooOld {
+        /// How long ago.
+        seconds: u64,
+        /// How long ago it may be.
+        tolerance: u64,
+    },
+    /// Signed in the future.
+    #[error("the signed time is {seconds} s in the future, more than {tolerance} s")]
+    TooNew {
+        /// How far ahead.
+        seconds: u64,
+        /// How far ahead it may be.
+        tolerance: u64,
+    },
+    /// No digest fits.
+    #[error("no digest in the header fits the body and a secret{}", not_json.as_ref().map_or_else(String::new, |error| {
+        format!(" (the body is not JSON, so only a signature of its bytes could fit: {error})")
+    }))]
+    Mismatch {
+        /// Why the re-serialised schemes were out of the question.
+        not_json: Option<NotJson>,
+    },
+    /// A bare digest fits, but the payload has no time that can be read, so nobody can say whether it is a replay.
+    #[error(
+        "a bare digest fits, but the payload has neither a `timestamp` nor a `responded_at` that is RFC 3339"
+    )]
+    NoPayloadTime,
+    /// A bare digest fits, but the signed text is no answer, so it has no time to judge.
+    #[error("a bare digest fits, but the signed text is no answer: {0}")]
+    Malformed(Malformed),
+    /// [`Verification::finish`] got another body than [`Verification::update`].
+    #[error("{hashed} bytes were hashed, and {len} were given as the body")]
+    OtherBody {
+        /// How many bytes `update` took.
+        hashed: usize,
+        /// How many bytes `finish` got.
+        len: usize,
+    },
+}
