@@ -1,17 +1,23 @@
 #![doc = "x"]
 pub mod canonical;
 mod json;
+mod notification;
 mod response;
+mod response_type;
 mod scheme;
 mod secret;
 mod signature;
 mod time;
+mod validate;
 mod verifier;
 pub use canonical::CanonicalError;
 pub use json::NotJson;
+pub use notification::*;
 pub use response::*;
+pub use response_type::*;
 pub use scheme::Scheme;
 pub use secret::*;
 pub use signature::{Signature, SignatureError};
 pub use time::Timestamp;
+pub use validate::*;
 pub use verifier::*;
