@@ -265,8 +265,8 @@ impl Verifier {
         now: DateTime<Utc>,
     ) -> Result<Signature, CanonicalError> {
         let digest = |text: &[&[u8]]| {
-            let mut hash = self.settings.keys.first().map(|key| key.prepared.clone());
-            text.iter().for_each(|part| hash.iter_mut().for_each(|hash| hash.update(part)));
+            let hash = self.settings.keys.first().map(|key| key.prepared.clone());
+            let hash = hash.map(|hash| text.iter().fold(hash, |hash, part| hash.chain_update(part)));
             hash.map_or([0; 32], |hash| hash.finalize().into_bytes().into())
         };
         Ok(match scheme {

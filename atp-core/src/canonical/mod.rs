@@ -263,5 +263,9 @@ fn exponential(digits: &str, exponent: i32, width: usize, out: &mut String) {
         out.push_str(rest);
     }
     let sign = if exponent < 0 { '-' } else { '+' };
-    out.push_str(&format!("e{sign}{:0width$}", exponent.abs()));
+    out.push('e');
+    out.push(sign);
+    let digits = exponent.abs().to_string();
+    out.push_str(&"0".repeat(width.saturating_sub(digits.len())));
+    out.push_str(&digits);
 }

@@ -64,7 +64,7 @@ impl Dialect for Node {
                 Scalar::Char('\u{8}') => out.push_str("\\b"),
                 Scalar::Char('\u{c}') => out.push_str("\\f"),
                 Scalar::Char(char @ ..'\u{20}') => {
-                    escape(u16::try_from(u32::from(char)).unwrap_or_default(), out)
+                    escape(u16::try_from(u32::from(char)).unwrap_or_default(), out);
                 }
                 Scalar::Char(char) => out.push(char),
                 Scalar::Lone(unit) => escape(unit, out),

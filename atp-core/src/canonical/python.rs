@@ -66,7 +66,7 @@ impl Dialect for Python {
                 Scalar::Char('\u{c}') => out.push_str("\\f"),
                 Scalar::Char(char @ ' '..='~') => out.push(char),
                 Scalar::Char(char) => {
-                    char.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| escape(unit, out))
+                    char.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| escape(unit, out));
                 }
                 Scalar::Lone(unit) => escape(unit, out),
             }
