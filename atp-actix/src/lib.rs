@@ -1,1 +1,106 @@
+//! Webhooks of the Agent Triage Protocol (ATP) for actix-web: a human's answer, verified, validated and typed.
+//!
+//! An AI service asks a human for a decision. The ATP server posts the answer to the service's webhook, signed with
+//! HMAC-SHA256. This crate mounts that webhook: nothing that was not signed reaches a handler, and a handler gets the
+//! answer as the type it asked for.
+//!
+//! ```
+//! use actix_web::{App, HttpServer, test};
+//! use atp_actix::{AtpResponse, Error, Form, Secret, Simple, Verifier, Webhook, test::Sender};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Rejection {
+//!     reason: Option<String>,
+//! }
+//!
+//! async fn approve(answer: AtpResponse<Simple>) -> Result<(), Error> {
+//!     std::fs::write(std::env::temp_dir().join("approved"), &answer.notification_id)?;
+//!     Ok(())
+//! }
+//!
+//! async fn reject(answer: AtpResponse<Form<Rejection>>) -> String {
+//!     answer.into_data().reason.unwrap_or_default()
+//! }
+//!
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let secret = "whsec_0123456789abcdef0123456789abcdef"; // Secret::from_env("ATP_WEBHOOK_SECRET")
+//! let verifier = Verifier::new(Secret::new(secret)?);
+//! let app = move || {
+//!     let webhook = Webhook::new("/atp/webhook", verifier.clone());
+//!     App::new().service(webhook.on("approve", approve).on("reject", reject))
+//! };
+//! let server = HttpServer::new(app.clone()).bind("127.0.0.1:0")?; // and .run().await
+//!
+//! // In your tests you are the ATP server.
+//! let service = test::init_service(app()).await;
+//! let answer = Sender::new(secret).answer("n-1", "approve", ());
+//! let response = test::call_service(&service, answer.post_to("/atp/webhook").to_request()).await;
+//! assert_eq!(response.status(), 200);
+//! assert_eq!(test::read_body(response).await, r#"{"status":"success"}"#);
+//!
+//! let response = test::call_service(&service, answer.forged().post_to("/atp/webhook").to_request()).await;
+//! assert_eq!(response.status(), 401);
+//! assert_eq!(test::read_body(response).await, r#"{"error":"Invalid signature"}"#);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is where
+//!
+//! * [`Webhook`] mounts a path and routes answers by action. [`VerifySignature`] is the middleware in it, for routes of
+//!   your own, with the guards in [`guard`].
+//! * [`AtpResponse`] is the answer with its data as a response type; [`Delivery`] is how it came.
+//! * [`Refusal`] is the table of what is answered when; [`Error`] is what a handler's `?` turns into.
+//! * [`mod@test`] signs requests as an ATP server does.
+//! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
+//!
+//! # From the guide to here
+//!
+//! The protocol's guide builds a webhook from a dozen functions. They are here under other names:
+//!
+//! | the guide | here |
+//! |---|---|
+//! | `handle_atp_webhook` | [`Webhook`] |
+//! | `verify_signature` | [`VerifySignature`], [`Verifier::verify`] |
+//! | `validate_response` | [`AtpResponse<R>`](AtpResponse); against the action: [`Response::fits`](atp_core::Response::fits) |
+//! | `handle_text_response` | a handler that takes `AtpResponse<Text>` |
+//! | `handle_form_response` | a handler that takes `AtpResponse<Form<T>>`; a missing field is a 400, and a `warn` in the log |
+//! | file responses | a handler that takes `AtpResponse<File>` |
+//! | `process_response` | `.on("approve", ..)` and `.on("reject", ..)` |
+//! | `handle_webhook_with_retry` | `?` in a handler that returns `Result<_, Error>`: 503, so that the server delivers again |
+//! | `verify_response_timestamp` | [`Verifier::tolerance`], always on |
+//! | `transform_response_for_downstream` | [`UserDecision::new`] |
+//!
+//! # Logs
+//!
+//! One event a delivery in the target `atp_actix`: `info` when handled, `warn` when a signed delivery is refused, `error`
+//! when it failed, with the request id, notification, action, scheme, status, duration and reason. Deliveries without a
+//! valid signature are told at `info`, ten a second at most. At `debug`, the target `atp_actix::explain` says why a
+//! signature does not fit (see [`Verifier::explain`]). Bodies, secrets, signatures and answers' data are in none of them.
+//!
+//! # Features
+//!
+//! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 
+mod body;
+mod delivery;
+mod error;
+mod extract;
+pub mod guard;
+pub mod test;
+mod verify;
+mod webhook;
+
+pub use atp_core;
+pub use atp_core::{
+    Binary, Choice, File, FileContent, Form, Json, MultiChoice, Number, RawJson, ResponseType, Scheme,
+    Secret, SecretError, Select, Simple, Text, UserDecision, Verifier, Violation, Violations,
+};
+
+pub use body::Refused;
+pub use delivery::Delivery;
+pub use error::{Error, ErrorReply, Refusal};
+pub use extract::{AtpResponse, Raw};
+pub use verify::{VerifySignature, Verifying};
+pub use webhook::Webhook;

@@ -266,7 +266,7 @@ impl Verifier {
     ) -> Result<Signature, CanonicalError> {
         let digest = |text: &[&[u8]]| {
             let hash = self.settings.keys.first().map(|key| key.prepared.clone());
-            let hash = hash.map(|hash| text.iter().fold(hash, |hash, part| hash.chain_update(part)));
+            let hash = hash.map(|hash| text.iter().fold(hash, Mac::chain_update));
             hash.map_or([0; 32], |hash| hash.finalize().into_bytes().into())
         };
         Ok(match scheme {

@@ -1,0 +1,95 @@
+//! Reads a body raw and bounded, and refuses one that is not read.
+
+use std::{
+    convert::Infallible,
+    future::{Future as _, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    body::{BodySize, MessageBody},
+    dev::Payload,
+    error::PayloadError,
+    rt::time::sleep,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+
+use crate::error::Refusal;
+
+/// Reads the whole body and shows each chunk as it comes. One chunk is taken without a copy; several are joined in one
+/// allocation of the announced length.
+pub(crate) async fn read(
+    payload: &mut Payload,
+    announced: Option<usize>,
+    limit: usize,
+    within: Duration,
+    mut each: impl FnMut(&[u8]),
+) -> Result<Bytes, Refusal> {
+    let mut timer = pin!(None);
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    loop {
+        // A body that is here already needs no timer.
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(chunk) = payload.poll_next_unpin(cx) {
+                return Poll::Ready(Ok(chunk));
+            }
+            if timer.is_none() {
+                timer.set(Some(sleep(within)));
+            }
+            let expired = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
+            if expired { Poll::Ready(Err(Refusal::TooSlow { within })) } else { Poll::Pending }
+        });
+        let Some(chunk) = next.await? else { break };
+        let chunk = chunk.map_err(|error| broken_off(&error, limit))?;
+        if first.len() + joined.len() + chunk.len() > limit {
+            return Err(Refusal::TooLarge { limit });
+        }
+        each(&chunk);
+        if joined.is_empty() && first.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.reserve(announced.unwrap_or_default().clamp(first.len() + chunk.len(), limit));
+            joined.extend_from_slice(&std::mem::take(&mut first));
+        }
+        joined.extend_from_slice(&chunk);
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+fn broken_off(error: &PayloadError, limit: usize) -> Refusal {
+    match error {
+        PayloadError::Overflow => Refusal::TooLarge { limit },
+        error => Refusal::BrokenOff(error.to_string()),
+    }
+}
+
+/// The body of a refusal. It holds the payload that was not read until the answer is sent: actix would read a payload
+/// that was dropped to its end, however long that is; held, it closes the connection.
+pub struct Refused {
+    text: Option<Bytes>,
+    _payload: Payload,
+}
+
+impl Refused {
+    pub(crate) fn new(text: String, payload: Payload) -> Self {
+        Self { text: Some(text.into()), _payload: payload }
+    }
+}
+
+impl MessageBody for Refused {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        let len = self.text.as_ref().map_or(0, Bytes::len);
+        BodySize::Sized(u64::try_from(len).unwrap_or(u64::MAX))
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(self.text.take().map(Ok))
+    }
+}

@@ -1,0 +1,110 @@
+//! What verification leaves in the request.
+
+use std::{future::Ready, sync::Arc};
+
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+use atp_core::{Response, Scheme};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use crate::error::Refusal;
+
+/// A delivery that was verified: the answer, and how it came. A clone shares it.
+///
+/// As an extractor it fails closed: in a route that [`VerifySignature`](crate::VerifySignature) does not wrap the answer
+/// is an opaque 500, and the log says what is missing.
+///
+/// ```
+/// use atp_actix::Delivery;
+///
+/// async fn otherwise(delivery: Delivery) -> String {
+///     format!("{} by {}", delivery.answer().action_id, delivery.scheme())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Delivery(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    answer: Response,
+    text: Text,
+    scheme: Scheme,
+    secret: usize,
+    signed_at: Option<DateTime<Utc>>,
+    request_id: Option<String>,
+}
+
+/// Bodies do not belong in logs.
+struct Text(Bytes);
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        verified: atp_core::Verified,
+        request_id: Option<String>,
+    ) -> Result<Self, atp_core::Malformed> {
+        let (scheme, secret, signed_at) = (verified.scheme(), verified.secret(), verified.signed_at());
+        let text = Text(verified.text().clone());
+        Ok(Self(Arc::new(Inner { answer: verified.decode()?, text, scheme, secret, signed_at, request_id })))
+    }
+
+    /// The one that verification left in this request.
+    pub(crate) fn of(request: &HttpRequest, extractor: &'static str) -> Result<Self, Refusal> {
+        request.extensions().get::<Self>().cloned().ok_or_else(|| {
+            let refusal = Refusal::NotVerified { extractor };
+            tracing::error!(target: "atp_actix", path = request.path(), reason = %refusal, "not verified");
+            refusal
+        })
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn answer(&self) -> &Response {
+        &self.0.answer
+    }
+
+    /// The bytes that were signed: the body, or its canonical text where that was signed.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0.text.0
+    }
+
+    /// Which scheme it was signed in.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.0.scheme
+    }
+
+    /// Which secret it was signed with: 0 is the verifier's first.
+    #[must_use]
+    pub fn secret(&self) -> usize {
+        self.0.secret
+    }
+
+    /// The time that was signed: of the header, else of the payload.
+    #[must_use]
+    pub fn signed_at(&self) -> Option<DateTime<Utc>> {
+        self.0.signed_at
+    }
+
+    /// `X-ATP-Request-ID`, if it was one printable ASCII text of at most 128 characters. It is not signed: good for logs
+    /// and support, not for decisions.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+}
+
+impl FromRequest for Delivery {
+    type Error = Refusal;
+    type Future = Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(Self::of(request, "Delivery"))
+    }
+}

@@ -1,0 +1,224 @@
+//! What is answered when a delivery is not handled: the only table of statuses.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    body::BoxBody,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use atp_core::{Malformed, VerifyError, Violations};
+use serde_json::{Value, json};
+
+/// Why a delivery is not handled. `Display` is the whole reason, for logs; what the sender gets is an [`ErrorReply`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The signature is missing, malformed, wrong or outside its time.
+    #[error("{0}")]
+    Signature(VerifyError),
+    /// Not a POST.
+    #[error("the method is not POST")]
+    Method,
+    /// The content type is missing or not JSON, its charset is not UTF-8, or there is a content encoding.
+    #[error("{0}")]
+    MediaType(&'static str),
+    /// The body is longer than the limit.
+    #[error("the body is longer than {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {} ms", within.as_millis())]
+    TooSlow {
+        /// The time it had.
+        within: Duration,
+    },
+    /// The body broke off.
+    #[error("the body broke off: {0}")]
+    BrokenOff(String),
+    /// Signed, but no answer.
+    #[error("malformed payload: {0}")]
+    Malformed(Malformed),
+    /// Signed, but its data does not fit.
+    #[error("{0}")]
+    Unfit(Violations),
+    /// No handler is registered for the action.
+    #[error(
+        "no handler for the action `{action}`: add `.on({action:?}, ..)` or `.otherwise(..)` to the `Webhook`"
+    )]
+    NoHandler {
+        /// The action's id.
+        action: String,
+    },
+    /// An extractor of this crate was used where no delivery was verified.
+    #[error(
+        "`{extractor}` was asked for in a route that `VerifySignature` does not wrap: mount the route with `Webhook`, or \
+         wrap it with `VerifySignature`"
+    )]
+    NotVerified {
+        /// The extractor's name.
+        extractor: &'static str,
+    },
+    /// Something of ours is away for a while; the server should deliver again.
+    #[error("temporarily unavailable")]
+    Temporary,
+}
+
+impl Refusal {
+    /// What the sender gets. A stranger, who has no valid signature, learns the status and nothing that he sent.
+    pub(crate) fn reply(&self) -> ErrorReply {
+        let (status, code, error) = match self {
+            Self::Signature(VerifyError::Malformed(malformed)) | Self::Malformed(malformed) => {
+                (StatusCode::BAD_REQUEST, Some("MALFORMED_PAYLOAD"), malformed.to_string())
+            }
+            Self::Signature(_) => (StatusCode::UNAUTHORIZED, None, "Invalid signature".to_owned()),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, None, "Method not allowed".to_owned()),
+            Self::MediaType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, None, "Unsupported media type".to_owned())
+            }
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None, "Payload too large".to_owned()),
+            Self::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, None, "Request timeout".to_owned()),
+            Self::BrokenOff(_) => (StatusCode::BAD_REQUEST, None, "Incomplete body".to_owned()),
+            Self::Unfit(_) => (StatusCode::BAD_REQUEST, Some("INVALID_RESPONSE_DATA"), self.to_string()),
+            Self::NoHandler { .. } | Self::NotVerified { .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, None, "Internal server error".to_owned())
+            }
+            Self::Temporary => {
+                (StatusCode::SERVICE_UNAVAILABLE, None, "Service temporarily unavailable".to_owned())
+            }
+        };
+        ErrorReply { status, code, error, request_id: None }
+    }
+}
+
+impl From<Violations> for Refusal {
+    fn from(violations: Violations) -> Self {
+        Self::Unfit(violations)
+    }
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        Self::Signature(error)
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        self.reply().status
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let reply = self.reply();
+        reply.response(BoxBody::new(reply.json().to_string()))
+    }
+}
+
+/// What the sender of a refused delivery gets: the status, and what the body says.
+///
+/// The body is `{"error": .., "code": .., "request_id": ..}` where the protocol has a code, else `{"error": ..}` alone: a
+/// stranger gets nothing back that he sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorReply {
+    /// The status. It is decided before a body is made, and a hook cannot change it.
+    pub status: StatusCode,
+    /// The protocol's code, where it has one.
+    pub code: Option<&'static str>,
+    /// For humans.
+    pub error: String,
+    /// The request id of a delivery that was signed.
+    pub request_id: Option<String>,
+}
+
+impl ErrorReply {
+    /// The body unless a hook makes another.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self.code {
+            None => json!({ "error": self.error }),
+            Some(code) => json!({ "error": self.error, "code": code, "request_id": self.request_id }),
+        }
+    }
+
+    /// The response with this body.
+    pub(crate) fn response<B>(&self, body: B) -> HttpResponse<B> {
+        let mut response = HttpResponse::with_body(self.status, body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => headers.insert(header::ALLOW, HeaderValue::from_static("POST")),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            _ => return response,
+        };
+        response
+    }
+}
+
+/// Makes the body of a refusal; the status stays what it is.
+pub(crate) type ErrorBody = Arc<dyn Fn(&ErrorReply) -> Value + Send + Sync>;
+
+/// The error of a handler that could not do its work now: 503, so that the server delivers again.
+///
+/// Every error converts into it, so `?` works on all of them. Its text goes to the log and never to the sender. For an
+/// answer that must not come again, return a response or an error type of your own with a 4xx.
+///
+/// ```
+/// use atp_actix::{AtpResponse, Error, Simple};
+///
+/// async fn approve(_: AtpResponse<Simple>) -> Result<(), Error> {
+///     std::fs::write("/no/such/folder/approved", "yes")?;
+///     Ok(())
+/// }
+///
+/// let error = Error::from(std::io::Error::other("the disk is full"));
+/// assert_eq!(actix_web::ResponseError::status_code(&error), 503);
+/// ```
+pub struct Error(Box<dyn StdError>);
+
+impl<E: StdError + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// The whole chain of causes.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            let cause = error.to_string();
+            // Many errors print their cause themselves.
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+            source = error.source();
+        }
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?})", self.0)
+    }
+}
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        Refusal::Temporary.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        Refusal::Temporary.error_response()
+    }
+}

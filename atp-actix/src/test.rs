@@ -1,0 +1,274 @@
+//! For the tests of your service: requests as an ATP server sends them, and broken ones.
+//!
+//! ```
+//! use atp_actix::{Scheme, test::Sender};
+//!
+//! let sender = Sender::new("whsec_0123456789abcdef0123456789abcdef");
+//! let delivery = sender.answer("n-1", "approve", ()).scheme(Scheme::Raw).request_id("req_1");
+//! let (headers, body) = delivery.to_parts();
+//! assert_eq!(headers[0], ("content-type".to_owned(), "application/json".to_owned()));
+//! assert!(body.starts_with(br#"{"notification_id":"n-1","action_id":"approve","response_data":null"#));
+//! ```
+//!
+//! Under `#[tokio::test]` actix has no local task set; write `#[actix_web::test]`.
+
+use actix_web::test::TestRequest;
+use atp_core::{Scheme, Secret, Signature, Verifier};
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Signs as an ATP server does.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    secret: Secret,
+}
+
+impl Sender {
+    /// A server with this webhook secret; any text will do here.
+    #[must_use]
+    pub fn new(secret: impl AsRef<str>) -> Self {
+        Self { secret: Secret::of_any_bytes_for_tests(secret.as_ref().as_bytes()) }
+    }
+
+    /// A human's answer, signed now in the timestamped scheme. Data is anything that serializes; `()` is `null`.
+    ///
+    /// # Panics
+    /// If the data does not serialize as JSON.
+    #[track_caller]
+    #[allow(clippy::panic, reason = "for tests, where a panic is the message")]
+    pub fn answer(
+        &self,
+        notification_id: impl Into<String>,
+        action_id: impl Into<String>,
+        data: impl Serialize,
+    ) -> SignedAnswer {
+        let data = serde_json::to_value(data)
+            .unwrap_or_else(|error| panic!("data that does not serialize: {error}"));
+        SignedAnswer {
+            secrets: vec![self.secret.clone()],
+            scheme: Scheme::Timestamped,
+            at: Utc::now(),
+            payload: Payload {
+                notification_id: notification_id.into(),
+                action_id: action_id.into(),
+                response_data: Some(data),
+                responded_at: None,
+                responder: Some(Responder { id: "user_123", kind: "human" }),
+                other: Map::new(),
+            },
+            body: None,
+            signature: None,
+            headers: Vec::new(),
+            damage: Damage::None,
+        }
+    }
+}
+
+/// One answer on its way. Every part can be set; what is not set is as a server would send it.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SignedAnswer {
+    secrets: Vec<Secret>,
+    scheme: Scheme,
+    at: DateTime<Utc>,
+    payload: Payload,
+    body: Option<Bytes>,
+    signature: Option<String>,
+    headers: Vec<(String, Option<String>)>,
+    damage: Damage,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Payload {
+    notification_id: String,
+    action_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_data: Option<Value>,
+    responded_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    responder: Option<Responder>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Responder {
+    id: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// What happens to a delivery after it was signed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Damage {
+    None,
+    Truncated,
+    Doubled,
+}
+
+impl SignedAnswer {
+    /// Signs in this scheme; timestamped unless set.
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+
+    /// Answers and signs at this time; now unless set.
+    pub fn at(mut self, time: DateTime<Utc>) -> Self {
+        self.at = time;
+        self
+    }
+
+    /// Signs with a second secret too, as in a rotation: one more `v1`. A bare digest has room for one only.
+    pub fn also_signed_with(mut self, secret: impl AsRef<str>) -> Self {
+        self.secrets.push(Secret::of_any_bytes_for_tests(secret.as_ref().as_bytes()));
+        self
+    }
+
+    /// Leaves `response_data` out, which is not the same as `null`.
+    pub fn without_data(mut self) -> Self {
+        self.payload.response_data = None;
+        self
+    }
+
+    /// Answers as an agent; as a human unless set.
+    pub fn by_agent(mut self) -> Self {
+        self.payload.responder = Some(Responder { id: "agent_7", kind: "agent" });
+        self
+    }
+
+    /// Leaves the responder out, as the guide's payload does.
+    pub fn by_nobody(mut self) -> Self {
+        self.payload.responder = None;
+        self
+    }
+
+    /// Adds a member to the payload.
+    pub fn member(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.payload.other.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sends and signs this body; the payload of an ATP server unless set.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Sends this signature header; the right one unless set.
+    pub fn signature(mut self, value: impl Into<String>) -> Self {
+        self.signature = Some(value.into());
+        self
+    }
+
+    /// Names the delivery; no name unless set.
+    pub fn request_id(self, id: impl Into<String>) -> Self {
+        self.header("x-atp-request-id", id)
+    }
+
+    /// Sends this header, in place of another of the name.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into().to_ascii_lowercase(), Some(value.into())));
+        self
+    }
+
+    /// Sends no header of this name.
+    pub fn without_header(mut self, name: impl Into<String>) -> Self {
+        self.headers.push((name.into().to_ascii_lowercase(), None));
+        self
+    }
+
+    /// Signed by somebody who does not know the secret.
+    pub fn forged(mut self) -> Self {
+        self.secrets = vec![Secret::of_any_bytes_for_tests(b"somebody else's webhook secret")];
+        self
+    }
+
+    /// Signed an hour before its time.
+    pub fn stale(mut self) -> Self {
+        self.at -= TimeDelta::hours(1);
+        self
+    }
+
+    /// Signed an hour after its time.
+    pub fn future(mut self) -> Self {
+        self.at += TimeDelta::hours(1);
+        self
+    }
+
+    /// Cut after it was signed: the last byte of the body is missing.
+    pub fn truncated(mut self) -> Self {
+        self.damage = Damage::Truncated;
+        self
+    }
+
+    /// Two signature headers, both right.
+    pub fn doubled(mut self) -> Self {
+        self.damage = Damage::Doubled;
+        self
+    }
+
+    /// The headers, their names in lower case, and the body: for any client.
+    ///
+    /// # Panics
+    /// If the body has no canonical text, and one is to be signed.
+    #[must_use]
+    #[track_caller]
+    pub fn to_parts(&self) -> (Vec<(String, String)>, Bytes) {
+        let body = self.body.clone().unwrap_or_else(|| self.payload());
+        let signature = self.signature.clone().unwrap_or_else(|| self.sign(&body));
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        headers.push((Signature::HEADER.to_owned(), signature));
+        for (name, value) in &self.headers {
+            headers.retain(|(other, _)| other != name);
+            headers.extend(value.clone().map(|value| (name.clone(), value)));
+        }
+        match self.damage {
+            Damage::None => {}
+            Damage::Truncated => return (headers, body.slice(..body.len().saturating_sub(1))),
+            Damage::Doubled => {
+                let twin = headers.iter().find(|(name, _)| name == Signature::HEADER).cloned();
+                headers.extend(twin);
+            }
+        }
+        (headers, body)
+    }
+
+    /// A request for `actix_web::test`, to this path.
+    ///
+    /// # Panics
+    /// As [`SignedAnswer::to_parts`].
+    #[must_use]
+    #[track_caller]
+    pub fn post_to(&self, path: &str) -> TestRequest {
+        let (headers, body) = self.to_parts();
+        let request = TestRequest::post().uri(path).set_payload(body);
+        let add = |request: TestRequest, header: (String, String)| request.append_header(header);
+        headers.into_iter().fold(request, add)
+    }
+
+    fn payload(&self) -> Bytes {
+        let mut payload = self.payload.clone();
+        payload.responded_at = Some(self.at.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        serde_json::to_vec(&payload).unwrap_or_default().into()
+    }
+
+    #[track_caller]
+    #[allow(clippy::panic, reason = "for tests, where a panic is the message")]
+    fn sign(&self, body: &[u8]) -> String {
+        let sign = |secret: &Secret| {
+            let signature = Verifier::new(secret.clone()).sign_at(self.scheme, body, self.at);
+            signature
+                .unwrap_or_else(|error| panic!("a body that {} cannot sign: {error}", self.scheme))
+                .to_string()
+        };
+        let mut signatures = self.secrets.iter().map(sign);
+        let first = signatures.next().unwrap_or_default();
+        signatures.fold(first, |header, other| match other.split_once(',') {
+            Some((_, v1)) => format!("{header},{v1}"),
+            None => header,
+        })
+    }
+}

@@ -1,0 +1,388 @@
+//! The middleware: nothing passes that was not signed.
+
+use std::{
+    cell::Cell,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    HttpMessage as _,
+    body::{EitherBody, MessageBody},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
+    http::{
+        ConnectionType, Method,
+        header::{self, HeaderMap, HeaderValue},
+    },
+};
+use atp_core::{Signature, Verification, Verifier};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use serde_json::Value;
+
+use crate::{
+    body::{self, Refused},
+    delivery::Delivery,
+    error::{Error, ErrorBody, ErrorReply, Refusal},
+};
+
+/// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
+///
+/// It wraps any resource, scope or app; [`Webhook`](crate::Webhook) wraps itself. Behind it `web::Bytes` and `web::Json`
+/// see the text that was signed. Everything is refused with a response, never an error, so that middleware outside of it
+/// runs as ever.
+///
+/// ```
+/// use actix_web::{App, test, web};
+/// use atp_actix::{AtpResponse, Secret, Text, Verifier, VerifySignature, test::Sender};
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let secret = "whsec_0123456789abcdef0123456789abcdef";
+/// let verifier = Verifier::new(Secret::new(secret)?);
+/// let app = test::init_service(App::new().service(
+///     web::resource("/answers")
+///         .wrap(VerifySignature::new(verifier))
+///         .to(|answer: AtpResponse<Text>| async move { answer.data.to_uppercase() }),
+/// ))
+/// .await;
+///
+/// let request = Sender::new(secret).answer("n-1", "comment", "looks good");
+/// let body = test::call_and_read_body(&app, request.post_to("/answers").to_request()).await;
+/// assert_eq!(body, "LOOKS GOOD");
+///
+/// let status = test::call_service(&app, request.forged().post_to("/answers").to_request()).await.status();
+/// assert_eq!(status, 401);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # How defaults were chosen
+///
+/// * `limit`, 256 KiB: actix's own for a body. A form or a long text is far below; raise it for files.
+/// * `body_within`, 3 s: a sender waits 5 s for the whole answer.
+#[derive(Clone)]
+pub struct VerifySignature {
+    settings: Settings,
+}
+
+#[derive(Clone)]
+struct Settings {
+    verifier: Verifier,
+    limit: usize,
+    body_within: Duration,
+    error_body: Option<ErrorBody>,
+}
+
+impl VerifySignature {
+    /// The longest body, in bytes, unless set.
+    pub const DEFAULT_LIMIT: usize = 256 << 10;
+    /// The time that a body may take to arrive, unless set.
+    pub const DEFAULT_BODY_WITHIN: Duration = Duration::from_secs(3);
+
+    /// Checks with this verifier.
+    #[must_use]
+    pub fn new(verifier: Verifier) -> Self {
+        let settings = Settings {
+            verifier,
+            limit: Self::DEFAULT_LIMIT,
+            body_within: Self::DEFAULT_BODY_WITHIN,
+            error_body: None,
+        };
+        Self { settings }
+    }
+
+    /// Sets the longest body, in bytes; [`VerifySignature::DEFAULT_LIMIT`] unless set.
+    ///
+    /// In the worst case a delivery holds some ten times that in memory, while its canonical text is made.
+    #[must_use]
+    pub fn limit(mut self, bytes: usize) -> Self {
+        self.settings.limit = bytes;
+        self
+    }
+
+    /// Sets the time that a body may take to arrive; [`VerifySignature::DEFAULT_BODY_WITHIN`] unless set. A body that
+    /// takes longer is answered 408.
+    #[must_use]
+    pub fn body_within(mut self, time: Duration) -> Self {
+        self.settings.body_within = time;
+        self
+    }
+
+    /// Makes the JSON body of refusals; [`ErrorReply::json`] unless set. The status stays what it is.
+    #[must_use]
+    pub fn error_body(mut self, body: impl Fn(&ErrorReply) -> Value + Send + Sync + 'static) -> Self {
+        self.settings.error_body = Some(Arc::new(body));
+        self
+    }
+
+    pub(crate) fn get_limit(&self) -> usize {
+        self.settings.limit
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for VerifySignature
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, Refused>>;
+    type Error = actix_web::Error;
+    type Transform = Verifying<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        let log = Log { second: Cell::new(Instant::now()), refusals: Cell::new(0) };
+        ready(Ok(Verifying(Rc::new(Inner { service, settings: self.settings.clone(), log }))))
+    }
+}
+
+/// The service that [`VerifySignature`] makes.
+pub struct Verifying<S>(Rc<Inner<S>>);
+
+struct Inner<S> {
+    service: S,
+    settings: Settings,
+    log: Log,
+}
+
+impl<S, B> Service<ServiceRequest> for Verifying<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, Refused>>;
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.service.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
+            let started = Instant::now();
+            let (request, delivery) = match inner.settings.verify(request).await {
+                Ok(verified) => verified,
+                Err(refused) => {
+                    inner.log.refused(&inner.settings, &refused);
+                    return Ok(inner.settings.refuse(*refused));
+                }
+            };
+            let response = inner.service.call(request).await?;
+            tell(&delivery, &response, started);
+            Ok(inner.settings.finish(response, &delivery))
+        })
+    }
+}
+
+/// A request that was refused, with what is left of it.
+struct RefusedRequest {
+    request: ServiceRequest,
+    refusal: Refusal,
+    /// The body, if it was read to its end.
+    body: Option<Bytes>,
+}
+
+impl Settings {
+    /// Head, body, verdict, parse: the request as it goes on, and what is known of it.
+    async fn verify(
+        &self,
+        request: ServiceRequest,
+    ) -> Result<(ServiceRequest, Delivery), Box<RefusedRequest>> {
+        let refused = |request, refusal, body| Box::new(RefusedRequest { request, refusal, body });
+        let (mut verification, announced) = match self.head(&request) {
+            Ok(head) => head,
+            Err(refusal) => return Err(refused(request, refusal, None)),
+        };
+        let (request, mut payload) = request.into_parts();
+        let hash = |chunk: &[u8]| verification.update(chunk);
+        let body = match body::read(&mut payload, announced, self.limit, self.body_within, hash).await {
+            Ok(body) => body,
+            Err(refusal) => return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None)),
+        };
+        let delivery = verification.finish(body.clone()).map_err(Refusal::Signature).and_then(|verified| {
+            Delivery::new(verified, request_id(request.headers())).map_err(Refusal::Malformed)
+        });
+        let mut request = ServiceRequest::from_parts(request, Payload::None);
+        match delivery {
+            Ok(delivery) => {
+                put_back(&mut request, &delivery);
+                Ok((request, delivery))
+            }
+            Err(refusal) => Err(refused(request, refusal, Some(body))),
+        }
+    }
+
+    /// All that can be refused before a chunk of the body is polled.
+    fn head(&self, request: &ServiceRequest) -> Result<(Verification, Option<usize>), Refusal> {
+        if request.method() != Method::POST {
+            return Err(Refusal::Method);
+        }
+        let headers = request.headers();
+        let signatures =
+            headers.get_all(Signature::HEADER).map(|value| (Signature::HEADER, value.as_bytes()));
+        let verification = self.verifier.begin(signatures)?;
+        media_type(headers)?;
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|announced| announced > self.limit) {
+            return Err(Refusal::TooLarge { limit: self.limit });
+        }
+        Ok((verification, announced))
+    }
+
+    /// The answer to a request that goes no further. What was not read of it is held until the answer is sent.
+    fn refuse<B>(&self, refused: RefusedRequest) -> ServiceResponse<EitherBody<B, Refused>> {
+        let (request, payload) = refused.request.into_parts();
+        let unread = !matches!(payload, Payload::None);
+        let reply = refused.refusal.reply();
+        let mut response = reply.response(Refused::new(self.body(&reply), payload));
+        if unread {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        ServiceResponse::new(request, response.map_body(|_, body| EitherBody::right(body)))
+    }
+
+    /// The answer of what was behind. Where that is a refusal of ours, its body can say more now: the request id.
+    fn finish<B>(
+        &self,
+        response: ServiceResponse<B>,
+        delivery: &Delivery,
+    ) -> ServiceResponse<EitherBody<B, Refused>> {
+        let reply = response.response().error().and_then(|error| {
+            let temporary = || error.as_error::<Error>().map(|_| Refusal::Temporary.reply());
+            error.as_error::<Refusal>().map(Refusal::reply).or_else(temporary)
+        });
+        let Some(mut reply) = reply else { return response.map_into_left_body() };
+        reply.request_id = delivery.request_id().map(str::to_owned);
+        let body = Refused::new(self.body(&reply), Payload::None);
+        response.map_body(|_, _| EitherBody::right(body))
+    }
+
+    fn body(&self, reply: &ErrorReply) -> String {
+        self.error_body.as_ref().map_or_else(|| reply.json(), |body| body(reply)).to_string()
+    }
+}
+
+/// Gives the signed text to what is behind, as if it had been the body.
+fn put_back(request: &mut ServiceRequest, delivery: &Delivery) {
+    let text = delivery.bytes().clone();
+    let headers = request.headers_mut();
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    }
+    request.set_payload(Payload::from(text));
+    request.extensions_mut().insert(delivery.clone());
+}
+
+/// `application/json`, in UTF-8 if it says, as it is.
+fn media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut types = headers.get_all(header::CONTENT_TYPE);
+    let value = types.next().ok_or(Refusal::MediaType("there is no content type"))?;
+    if types.next().is_some() {
+        return Err(Refusal::MediaType("there is more than one content type"));
+    }
+    if value != "application/json" {
+        let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
+        if !parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+            return Err(Refusal::MediaType("the content type is not application/json"));
+        }
+        let charset = |parameter: &str| {
+            let (name, value) = parameter.split_once('=')?;
+            name.trim_end().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_owned())
+        };
+        if parts.filter_map(charset).any(|charset| !charset.eq_ignore_ascii_case("utf-8")) {
+            return Err(Refusal::MediaType("the charset is not utf-8"));
+        }
+    }
+    let encoded = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).any(encoded) {
+        return Err(Refusal::MediaType("the body has a content encoding"));
+    }
+    Ok(())
+}
+
+/// One printable text of a sane length: it goes into logs and answers.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all("x-atp-request-id");
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    (!value.is_empty() && value.len() <= 128).then(|| value.to_owned())
+}
+
+/// The event of a delivery that was verified.
+fn tell<B>(delivery: &Delivery, response: &ServiceResponse<B>, started: Instant) {
+    macro_rules! event {
+        ($level:ident, $outcome:literal $(, $reason:ident)?) => {
+            tracing::$level!(
+                target: "atp_actix",
+                request_id = delivery.request_id(),
+                notification_id = delivery.answer().notification_id,
+                action_id = delivery.answer().action_id,
+                scheme = delivery.scheme().name(),
+                secret = delivery.secret(),
+                outcome = $outcome,
+                status = response.status().as_u16(),
+                duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+                $($reason,)?
+                "delivery"
+            )
+        };
+    }
+    let reason = response.response().error().map(tracing::field::display);
+    match response.status().as_u16() {
+        400..500 => event!(warn, "refused", reason),
+        500.. => event!(error, "failed", reason),
+        _ => event!(info, "handled"),
+    }
+}
+
+/// The events of those that were not.
+struct Log {
+    /// When the current second of refusals began.
+    second: Cell<Instant>,
+    /// How many there were in it.
+    refusals: Cell<u32>,
+}
+
+impl Log {
+    /// Refusals that a worker tells in one second; a stranger can make as many as he likes.
+    const REFUSALS: u32 = 10;
+
+    fn refused(&self, settings: &Settings, refused: &RefusedRequest) {
+        let began = self.second.get();
+        let new = began.elapsed() >= Duration::from_secs(1);
+        let count = if new { 0 } else { self.refusals.get() };
+        let untold = if new { self.refusals.get().saturating_sub(Self::REFUSALS) } else { 0 };
+        self.refusals.set(count.saturating_add(1));
+        if new {
+            self.second.set(Instant::now());
+        }
+        if count >= Self::REFUSALS {
+            return;
+        }
+        let headers = refused.request.headers();
+        tracing::info!(
+            target: "atp_actix",
+            request_id = request_id(headers),
+            outcome = "refused",
+            status = refused.refusal.reply().status.as_u16(),
+            reason = %refused.refusal,
+            untold,
+            "delivery"
+        );
+        if tracing::enabled!(target: "atp_actix::explain", tracing::Level::DEBUG)
+            && let (Refusal::Signature(_), Some(body)) = (&refused.refusal, &refused.body)
+        {
+            let signatures =
+                headers.get_all(Signature::HEADER).map(|value| (Signature::HEADER, value.as_bytes()));
+            let why = settings.verifier.explain(signatures, body.clone());
+            tracing::debug!(target: "atp_actix::explain", request_id = request_id(headers), "{why}");
+        }
+    }
+}
