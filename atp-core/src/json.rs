@@ -166,11 +166,15 @@ impl<'a> Index<'a> {
     /// The value of a string, as generalized UTF-8: half of a surrogate pair keeps its three bytes, so that byte order
     /// is code point order and two different names never meet.
     pub(crate) fn name(&self, token: Token) -> Cow<'a, [u8]> {
-        let inner = self.inner(token);
-        match self.kind(token) {
-            Kind::String(spelling) if spelling.is_literal() => Cow::Borrowed(inner.as_bytes()),
-            _ => Cow::Owned(generalized(inner)),
-        }
+        self.literal(token).map_or_else(|| Cow::Owned(generalized(self.inner(token))), Cow::Borrowed)
+    }
+
+    /// The value of a string that is spelled as it is.
+    fn literal(&self, token: Token) -> Option<&'a [u8]> {
+        let entry = self.entries.get(token)?;
+        let inner = wide(entry.start) + 1..wide(entry.link).saturating_sub(1);
+        matches!(entry.kind, Kind::String(spelling) if spelling.is_literal())
+            .then(|| self.text.as_bytes().get(inner).unwrap_or_default())
     }
 
     /// The value of a string as text: half of a surrogate pair becomes U+FFFD.
@@ -208,25 +212,54 @@ impl<'a> Index<'a> {
 
     /// The name of the first member that repeats the name of another, in the order in which objects start.
     pub(crate) fn duplicate(&self) -> Option<Token> {
-        let mut sorted = Vec::new();
+        let (mut prints, mut sorted) = (Vec::new(), Vec::new());
         (0..self.entries.len())
-            .filter(|&token| self.kind(token) == Kind::Object)
+            .filter(|&token| self.kind(token) == Kind::Object && self.may_repeat(token, &mut prints))
             .find_map(|object| self.duplicate_in(object, &mut sorted))
     }
 
-    fn duplicate_in(&self, object: Token, sorted: &mut Vec<Name<'a>>) -> Option<Token> {
+    /// Whether two names of an object might be the same, by a number that equal names share.
+    fn may_repeat(&self, object: Token, prints: &mut Vec<u64>) -> bool {
+        prints.clear();
+        for name in self.members(object) {
+            let Some(name) = self.literal(name) else { return true };
+            prints.push(fingerprint(name));
+        }
+        if prints.len() > 16 {
+            prints.sort_unstable();
+            return prints.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+        }
+        let mut rest = prints.as_slice();
+        while let [first, others @ ..] = rest {
+            if others.contains(first) {
+                return true;
+            }
+            rest = others;
+        }
+        false
+    }
+
+    fn duplicate_in(&self, object: Token, sorted: &mut Vec<Name>) -> Option<Token> {
         self.sort_members(object, sorted);
-        let twins = sorted.windows(2).filter(|pair| matches!(pair, [a, b] if a.same_as(b)));
+        let twins = sorted.windows(2).filter(|pair| matches!(pair, [a, b] if self.same(a, b)));
         twins.filter_map(|pair| pair.last().map(|name| name.token)).min()
     }
 
     /// The members of an object by the code points of their names, equal names in the order of the text.
-    pub(crate) fn sort_members(&self, object: Token, sorted: &mut Vec<Name<'a>>) {
+    pub(crate) fn sort_members(&self, object: Token, sorted: &mut Vec<Name>) {
         sorted.clear();
-        sorted.extend(self.members(object).map(|token| Name::new(self.name(token), token)));
+        sorted.extend(self.members(object).map(|token| Name { head: head(&self.name(token)), token }));
         if sorted.len() > 1 {
-            sorted.sort_unstable_by(Name::compare);
+            sorted.sort_unstable_by(|a, b| {
+                let by_name = || self.name(a.token).cmp(&self.name(b.token));
+                a.head.cmp(&b.head).then_with(by_name).then_with(|| a.token.cmp(&b.token))
+            });
         }
+    }
+
+    /// Whether two members have the same name.
+    pub(crate) fn same(&self, a: &Name, b: &Name) -> bool {
+        a.head == b.head && self.name(a.token) == self.name(b.token)
     }
 
     /// The JSON Pointer of a value, of at most about 256 bytes.
@@ -271,34 +304,34 @@ impl<'a> Index<'a> {
     }
 }
 
-/// A member's name, ready to be compared.
-pub(crate) struct Name<'a> {
-    /// The first sixteen bytes, zero-filled, so that most comparisons are one of numbers.
+/// A member, ready to be sorted.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    /// The first sixteen bytes of its name, zero-filled, so that most comparisons are one of numbers.
     head: u128,
-    pub(crate) bytes: Cow<'a, [u8]>,
     pub(crate) token: Token,
 }
 
-impl<'a> Name<'a> {
-    fn new(bytes: Cow<'a, [u8]>, token: Token) -> Self {
-        let head = bytes.first_chunk::<16>().map_or_else(
-            || {
-                let mut head = [0; 16];
-                head.iter_mut().zip(bytes.iter()).for_each(|(place, byte)| *place = *byte);
-                u128::from_be_bytes(head)
-            },
-            |head| u128::from_be_bytes(*head),
-        );
-        Self { head, bytes, token }
+fn head(name: &[u8]) -> u128 {
+    if let Some(head) = name.first_chunk::<16>() {
+        return u128::from_be_bytes(*head);
     }
-
-    fn compare(&self, other: &Self) -> std::cmp::Ordering {
-        let by_name = || self.bytes.cmp(&other.bytes);
-        self.head.cmp(&other.head).then_with(by_name).then_with(|| self.token.cmp(&other.token))
+    let mut head = [0; 16];
+    if let Some(start) = head.get_mut(..name.len()) {
+        start.copy_from_slice(name);
     }
+    u128::from_be_bytes(head)
+}
 
-    pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.head == other.head && self.bytes == other.bytes
+/// A number that equal names share and others seldom do. A sender can make others share it: that costs a sort.
+fn fingerprint(name: &[u8]) -> u64 {
+    let len = u64::try_from(name.len()).unwrap_or_default();
+    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+            (first.rotate_left(29) ^ last).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(len)
+        }
+        _ => name.iter().fold(len, |print, byte| print << 8 | u64::from(*byte)),
     }
 }
 

@@ -181,17 +181,21 @@ impl From<NotJson> for Malformed {
 
 /// What the index alone cannot refuse: a repeated member, and nesting beyond [`MAX_DEPTH`].
 pub(crate) fn check(index: &Index<'_>) -> Result<(), Malformed> {
-    let fail = |fault, place: Token, token| {
-        let (pointer, offset) = (index.pointer(place), index.span(token).start);
-        Err(Malformed { fault: Cow::Borrowed(fault), pointer, offset })
-    };
-    if let Some(token) = index.too_deep {
-        return fail("nested deeper than 128", token, token);
-    }
+    check_depth(index)?;
     match index.duplicate() {
-        Some(name) => fail("a member that is there twice", name + 1, name),
+        Some(name) => fail(index, name, name + 1, "a member that is there twice"),
         None => Ok(()),
     }
+}
+
+fn check_depth(index: &Index<'_>) -> Result<(), Malformed> {
+    index.too_deep.map_or(Ok(()), |token| fail(index, token, token, "nested deeper than 128"))
+}
+
+/// What is wrong with the value of `place`, seen at `token`.
+fn fail<T>(index: &Index<'_>, token: Token, place: Token, fault: &'static str) -> Result<T, Malformed> {
+    let (pointer, offset) = (index.pointer(place), index.span(token).start);
+    Err(Malformed { fault: Cow::Borrowed(fault), pointer, offset })
 }
 
 impl Response {
@@ -199,61 +203,54 @@ impl Response {
     pub(crate) fn of_body(text: &Bytes) -> Result<Self, Malformed> {
         let index = Index::of(text)?;
         check(&index)?;
-        object(&index)?;
-        let members = index.members(0).map(|name| (index.name(name), index.span(name + 1)));
-        Self::read(text, members, index.lone_surrogates)
+        Self::read(text, &index, index.members(0).map(|name| (name, index.span(name + 1))))
     }
 
     /// Reads a canonical text. Repeated members and depth are judged on the body that it was printed from, because the
     /// printer has resolved them.
     pub(crate) fn of_printed(index: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
-        let Printed { text, members, infinity } = printed;
-        let text = Bytes::from(text);
-        let read = || {
-            check(index)?;
-            object(index)?;
-            if let Some((token, offset)) = infinity {
+        let text = Bytes::from(printed.text);
+        let checked = if printed.repeats { check(index) } else { check_depth(index) };
+        let answer = checked.and_then(|()| match printed.infinity {
+            Some((token, offset)) => {
                 let fault = Cow::Borrowed("`Infinity`, which is not JSON");
-                return Err(Malformed { fault, pointer: index.pointer(token), offset });
+                Err(Malformed { fault, pointer: index.pointer(token), offset })
             }
-            let members = members.into_iter().map(|(name, value)| (index.name(name), value));
-            Self::read(&text, members, index.lone_surrogates)
-        };
-        let answer = read();
+            None => Self::read(&text, index, printed.members.into_iter()),
+        });
         (text, answer)
     }
 
-    /// Reads the members of a root: their names, and where their values are in the text.
-    fn read<'a>(
+    /// Reads the members of a root: their names in the index of the body, and where their values are in the signed text.
+    /// Strings have the same value in both.
+    fn read(
         text: &Bytes,
-        members: impl Iterator<Item = (Cow<'a, [u8]>, Range<usize>)>,
-        lone_surrogates: bool,
+        index: &Index<'_>,
+        members: impl Iterator<Item = (Token, Range<usize>)>,
     ) -> Result<Self, Malformed> {
+        if index.kind(0) != Kind::Object {
+            return fail(index, 0, 0, "expected an object");
+        }
         let (mut notification_id, mut action_id, mut response_data) = (None, None, None);
         let (mut timestamp, mut responded_at, mut responder, mut other) = (None, None, None, Vec::new());
-        for (name, value) in members {
-            let at = value.start;
-            let raw = || RawJson { text: text.slice(value.clone()), lone_surrogates };
-            let source =
-                || std::str::from_utf8(text.get(value.clone()).unwrap_or_default()).unwrap_or_default();
-            match &*name {
-                b"notification_id" => notification_id = Some(identifier(source(), "/notification_id", at)?),
-                b"action_id" => action_id = Some(identifier(source(), "/action_id", at)?),
+        for (name, range) in members {
+            let value = name + 1;
+            let raw = || RawJson { text: text.slice(range), lone_surrogates: index.lone_surrogates };
+            match &*index.name(name) {
+                b"notification_id" => notification_id = Some(identifier(index, value)?),
+                b"action_id" => action_id = Some(identifier(index, value)?),
                 b"response_data" => response_data = Some(raw()),
-                b"timestamp" => timestamp = Some(time(source())),
-                b"responded_at" => responded_at = Some(time(source())),
-                b"responder" => responder = Responder::read(raw(), source(), at)?,
-                _ => other.push((String::from_utf8_lossy(&name).into_owned(), raw())),
+                b"timestamp" => timestamp = Some(time(index, value, raw)),
+                b"responded_at" => responded_at = Some(time(index, value, raw)),
+                b"responder" => responder = Responder::read(index, value, raw)?,
+                _ => other.push((index.text(name).into_owned(), raw())),
             }
         }
-        let missing = |name| Malformed {
-            fault: Cow::Owned(format!("the member `{name}` is missing")),
-            pointer: String::new(),
-            offset: 0,
-        };
+        let missing = |fault| Malformed { fault: Cow::Borrowed(fault), pointer: String::new(), offset: 0 };
         Ok(Self {
-            notification_id: notification_id.ok_or_else(|| missing("notification_id"))?,
-            action_id: action_id.ok_or_else(|| missing("action_id"))?,
+            notification_id: notification_id
+                .ok_or_else(|| missing("the member `notification_id` is missing"))?,
+            action_id: action_id.ok_or_else(|| missing("the member `action_id` is missing"))?,
             response_data,
             timestamp,
             responded_at,
@@ -272,64 +269,56 @@ impl Response {
 
 impl Responder {
     /// `null` is nobody.
-    fn read(json: RawJson, source: &str, at: usize) -> Result<Option<Self>, Malformed> {
-        let fail = |pointer: &str, offset, fault| {
-            Err(Malformed { fault: Cow::Borrowed(fault), pointer: format!("/responder{pointer}"), offset })
-        };
-        let index = Index::of_str(source)?;
-        match index.kind(0) {
+    fn read(
+        index: &Index<'_>,
+        token: Token,
+        raw: impl FnOnce() -> RawJson,
+    ) -> Result<Option<Self>, Malformed> {
+        match index.kind(token) {
             Kind::Null => return Ok(None),
             Kind::Object => {}
-            _ => return fail("", at, "expected an object"),
+            _ => return fail(index, token, token, "expected an object"),
         }
         let (mut id, mut kind) = (None, None);
-        for name in index.members(0) {
-            let value = name + 1;
-            let (member, pointer) = match &*index.name(name) {
-                b"id" => (&mut id, "/id"),
-                b"type" => (&mut kind, "/type"),
-                _ => continue,
-            };
-            if !matches!(index.kind(value), Kind::String(_)) {
-                return fail(pointer, at + index.span(value).start, "expected a string");
+        for name in index.members(token) {
+            match &*index.name(name) {
+                b"id" => id = Some(string(index, name + 1)?),
+                b"type" => kind = Some(string(index, name + 1)?),
+                _ => {}
             }
-            *member = Some(index.text(value).into_owned());
         }
         let kind = match kind.as_deref() {
             Some("human") => ResponderKind::Human,
             Some("agent") => ResponderKind::Agent,
             Some(other) => ResponderKind::Other(other.to_owned()),
-            None => return fail("", at, "the member `type` is missing"),
+            None => return fail(index, token, token, "the member `type` is missing"),
         };
         match id {
-            Some(id) => Ok(Some(Self { id, kind, json })),
-            None => fail("", at, "the member `id` is missing"),
+            Some(id) => Ok(Some(Self { id: id.into_owned(), kind, json: raw() })),
+            None => fail(index, token, token, "the member `id` is missing"),
         }
     }
 }
 
-fn object(index: &Index<'_>) -> Result<(), Malformed> {
-    match index.kind(0) {
-        Kind::Object => Ok(()),
-        _ => Err(Malformed { fault: Cow::Borrowed("expected an object"), pointer: String::new(), offset: 0 }),
-    }
-}
-
 /// A string that names something.
-fn identifier(source: &str, pointer: &str, offset: usize) -> Result<String, Malformed> {
-    let fail = |fault| Malformed { fault: Cow::Borrowed(fault), pointer: pointer.to_owned(), offset };
-    match string(source) {
-        Some(text) if text.is_empty() => Err(fail("an empty string")),
-        Some(text) => Ok(text),
-        None => Err(fail("expected a string")),
+fn identifier(index: &Index<'_>, token: Token) -> Result<String, Malformed> {
+    match string(index, token)? {
+        text if text.is_empty() => fail(index, token, token, "an empty string"),
+        text => Ok(text.into_owned()),
     }
 }
 
-fn time(source: &str) -> Timestamp {
-    string(source).map_or_else(|| Timestamp::unreadable(source.to_owned()), Timestamp::new)
+fn string<'a>(index: &Index<'a>, token: Token) -> Result<Cow<'a, str>, Malformed> {
+    match index.kind(token) {
+        Kind::String(_) => Ok(index.text(token)),
+        _ => fail(index, token, token, "expected a string"),
+    }
 }
 
-fn string(source: &str) -> Option<String> {
-    let inner = source.starts_with('"').then(|| json::unquote(source))?;
-    Some(if inner.contains('\\') { json::readable(inner) } else { inner.to_owned() })
+/// A time in whatever form.
+fn time(index: &Index<'_>, token: Token, raw: impl FnOnce() -> RawJson) -> Timestamp {
+    match string(index, token) {
+        Ok(text) => Timestamp::new(text.into_owned()),
+        Err(_) => Timestamp::unreadable(raw().as_str().to_owned()),
+    }
 }

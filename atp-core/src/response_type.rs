@@ -183,7 +183,7 @@ impl<T: DeserializeOwned> ResponseType for Choice<T> {
     fn read(data: Option<&RawJson>) -> Result<T, Violations> {
         let indexed = Data::required(data)?;
         indexed.string(0)?;
-        indexed.typed()
+        typed(indexed.raw)
     }
 }
 
@@ -196,7 +196,7 @@ impl<T: DeserializeOwned> ResponseType for MultiChoice<T> {
     fn read(data: Option<&RawJson>) -> Result<Vec<T>, Violations> {
         let indexed = Data::required(data)?;
         indexed.distinct_strings()?;
-        indexed.typed()
+        typed(indexed.raw)
     }
 }
 
@@ -222,7 +222,7 @@ impl<T: DeserializeOwned> ResponseType for Number<T> {
     fn read(data: Option<&RawJson>) -> Result<T, Violations> {
         let indexed = Data::required(data)?;
         indexed.number(0)?;
-        indexed.typed()
+        typed(indexed.raw)
     }
 }
 
@@ -235,10 +235,10 @@ impl<T: DeserializeOwned> ResponseType for Select<T> {
     fn read(data: Option<&RawJson>) -> Result<Vec<T>, Violations> {
         let indexed = Data::required(data)?;
         match indexed.kind(0) {
-            Kind::String(_) => indexed.typed().map(|one| vec![one]),
+            Kind::String(_) => typed(indexed.raw).map(|one| vec![one]),
             Kind::Array => {
                 indexed.distinct_strings()?;
-                indexed.typed()
+                typed(indexed.raw)
             }
             _ => Err(indexed.violation(0, "must be the value of an option, or an array of values").into()),
         }
@@ -252,9 +252,11 @@ impl<T: DeserializeOwned> ResponseType for Form<T> {
     type Data = T;
 
     fn read(data: Option<&RawJson>) -> Result<T, Violations> {
-        let indexed = Data::required(data)?;
-        indexed.object()?;
-        indexed.typed()
+        // An object that is read as `T` needs no index: only one that does not fit is looked at again.
+        match data.filter(|data| data.as_bytes().trim_ascii_start().starts_with(b"{")) {
+            Some(object) => typed(object),
+            None => Err(Data::required(data)?.violation(0, "must be an object").into()),
+        }
     }
 }
 
@@ -392,6 +394,11 @@ impl Violation {
     }
 }
 
+/// Data as the handler's type.
+fn typed<T: DeserializeOwned>(data: &RawJson) -> Result<T, Violations> {
+    data.parse().or_else(|_| Err(Data::of(data)?.misfit::<T>().into()))
+}
+
 /// Data that is there, indexed: what the response types and the questions' rules look at.
 pub(crate) struct Data<'a> {
     raw: &'a RawJson,
@@ -481,11 +488,6 @@ impl<'a> Data<'a> {
     pub(crate) fn member(&self, name: &str) -> Option<Token> {
         let found = self.index.members(0).find(|member| *self.index.name(*member) == *name.as_bytes());
         found.map(|member| member + 1)
-    }
-
-    /// The whole as the handler's type.
-    fn typed<T: DeserializeOwned>(&self) -> Result<T, Violations> {
-        self.raw.parse().map_err(|_| self.misfit::<T>().into())
     }
 
     /// Reads again, slowly, to find the place. The message of a `serde` error may quote the value, so only what it expects

@@ -252,27 +252,25 @@ impl Deref for Digests {
     }
 }
 
-/// Exactly 64 lower-case hexadecimal digits.
+/// Exactly 64 lower-case hexadecimal digits. Only ever of what a stranger sent, so it need not hide its time.
 fn digest(hex: &[u8]) -> Option<Digest> {
     let hex: &[u8; 64] = hex.try_into().ok()?;
     let mut digest = [0; 32];
     let mut bad = 0;
-    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
-        let [high, low] = *pair else { return None };
-        let (high, low) = (nibble(high), nibble(low));
+    for (byte, pair) in digest.iter_mut().zip(hex.as_chunks::<2>().0) {
+        let [high, low] = pair.map(nibble);
         bad |= high | low;
         *byte = high << 4 | low & 0xf;
     }
     (bad & 0xf0 == 0).then_some(digest)
 }
 
-/// The value of a digit, or 0xff. Only on what a stranger sent, so it need not hide its time.
-const fn nibble(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => 0xff,
-    }
+/// The value of a digit, or 0xf0 and more. Without branches, so that the compiler can do several at once.
+fn nibble(digit: u8) -> u8 {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    let is_decimal = u8::from(decimal < 10).wrapping_neg();
+    let is_letter = u8::from(letter < 6).wrapping_neg();
+    decimal & is_decimal | (letter.wrapping_add(10)) & is_letter | !(is_decimal | is_letter)
 }
 
 #[cfg(test)]

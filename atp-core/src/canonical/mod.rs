@@ -78,6 +78,8 @@ pub(crate) struct Printed {
     pub(crate) members: Vec<(Token, Range<usize>)>,
     /// Where `text` says `Infinity`, which is not JSON.
     pub(crate) infinity: Option<(Token, usize)>,
+    /// Whether a member was left out because a later one has its name.
+    pub(crate) repeats: bool,
 }
 
 /// What the two languages do differently.
@@ -86,7 +88,7 @@ trait Dialect {
     const COLON: &'static str;
 
     /// Sorts `names`, which come sorted by code point, into printing order, without those that a later one replaces.
-    fn order(names: &mut Vec<Name<'_>>);
+    fn order(index: &Index<'_>, names: &mut Vec<Name>);
 
     /// Appends the source of a number. Says whether the result is one.
     fn number(source: &str, integer: bool, out: &mut String) -> Result<bool, TooManyDigits>;
@@ -115,6 +117,7 @@ fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
             text: String::with_capacity(index.raw(0).len() / 16 * 17 + 64),
             members: Vec::new(),
             infinity: None,
+            repeats: false,
         },
         open: Vec::new(),
         order: Vec::new(),
@@ -128,18 +131,18 @@ fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
     Ok(printer.printed)
 }
 
-struct Printer<'i, 'a, D> {
-    index: &'i Index<'a>,
+struct Printer<'a, D> {
+    index: &'a Index<'a>,
     printed: Printed,
     open: Vec<Frame>,
     /// The names of all open objects, in printing order.
     order: Vec<Token>,
     /// Reused while the names of one object are sorted.
-    names: Vec<Name<'a>>,
+    names: Vec<Name>,
     dialect: std::marker::PhantomData<D>,
 }
 
-impl<D: Dialect> Printer<'_, '_, D> {
+impl<D: Dialect> Printer<'_, D> {
     /// Prints a scalar, or the start of a container.
     fn value(&mut self, token: Token) -> Result<(), CanonicalError> {
         let out = &mut self.printed.text;
@@ -169,7 +172,9 @@ impl<D: Dialect> Printer<'_, '_, D> {
     fn open_object(&mut self, token: Token) {
         self.printed.text.push('{');
         self.index.sort_members(token, &mut self.names);
-        D::order(&mut self.names);
+        let members = self.names.len();
+        D::order(self.index, &mut self.names);
+        self.printed.repeats |= self.names.len() < members;
         let names = self.order.len();
         self.order.extend(self.names.iter().map(|name| name.token));
         self.open.push(Frame { is_object: true, empty: true, next: names, names });

@@ -1,7 +1,7 @@
 //! What V8's `JSON.stringify` does.
 
 use super::{Dialect, TooManyDigits, exponential, positional, python::escape, shortest};
-use crate::json::{Name, Scalar, Spelling, scalars, unquote};
+use crate::json::{Index, Name, Scalar, Spelling, Token, scalars, unquote};
 
 pub(super) struct Node;
 
@@ -11,17 +11,18 @@ impl Dialect for Node {
 
     /// Array indices by their number, then the others in the order of the text. Of equal names the first gives the place
     /// and the last the value.
-    fn order(names: &mut Vec<Name<'_>>) {
-        let mut placed: Vec<(Option<u32>, usize, usize)> = Vec::with_capacity(names.len());
-        for twins in names.chunk_by(Name::same_as) {
+    fn order(index: &Index<'_>, names: &mut Vec<Name>) {
+        let mut placed: Vec<(Option<u32>, Token, Token)> = Vec::with_capacity(names.len());
+        for twins in names.chunk_by(|a, b| index.same(a, b)) {
             if let [first, .., last] | [first @ last] = twins {
-                placed.push((array_index(&first.bytes), first.token, last.token));
+                placed.push((array_index(&index.name(first.token)), first.token, last.token));
             }
         }
-        placed.sort_unstable_by_key(|&(index, first, _)| (index.is_none(), index, first));
-        let last_tokens = placed.into_iter().map(|(.., last)| last);
-        names.truncate(last_tokens.len());
-        names.iter_mut().zip(last_tokens).for_each(|(name, token)| name.token = token);
+        placed.sort_unstable_by_key(|&(number, first, _)| (number.is_none(), number, first));
+        names.truncate(placed.len());
+        for (name, (.., last)) in names.iter_mut().zip(placed) {
+            name.token = last;
+        }
     }
 
     /// Every number is a double; `Number::toString` of ECMA-262.

@@ -1,7 +1,7 @@
 //! What CPython's `json.dumps(.., sort_keys=True)` does.
 
 use super::{Dialect, TooManyDigits, exponential, positional, shortest};
-use crate::json::{Name, Scalar, Spelling, scalars, unquote};
+use crate::json::{Index, Name, Scalar, Spelling, scalars, unquote};
 
 /// `sys.int_info.default_max_str_digits`.
 const MAX_DIGITS: usize = 4300;
@@ -13,10 +13,14 @@ impl Dialect for Python {
     const COLON: &'static str = ": ";
 
     /// By code point, as they come; of equal names the last stays.
-    fn order(names: &mut Vec<Name<'_>>) {
-        names.reverse();
-        names.dedup_by(|later, kept| later.same_as(kept));
-        names.reverse();
+    fn order(index: &Index<'_>, names: &mut Vec<Name>) {
+        names.dedup_by(|later, kept| {
+            let same = index.same(later, kept);
+            if same {
+                *kept = *later;
+            }
+            same
+        });
     }
 
     /// Integers are exact, everything else is the `repr` of a double.

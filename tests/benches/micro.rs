@@ -1,0 +1,119 @@
+//! What each step costs, in nanoseconds, in a loop on one core with everything hot: a server pays more.
+//!
+//! `cargo bench -p atp-tests --bench micro`
+
+#[allow(dead_code, reason = "fields are there to be deserialized")]
+mod common;
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use atp_core::{Form, RawJson, ResponseType, Scheme, Secret, Signature, Verifier, canonical};
+use bytes::Bytes;
+use common::{Borrowed, Owned, SIZES, Small, body};
+
+const SECRET: &str = "whsec_bench_0123456789abcdef0123456789";
+
+/// The median of many short batches.
+fn nanoseconds(mut step: impl FnMut()) -> f64 {
+    let mut batch = 1;
+    let time = |batch: u32, step: &mut dyn FnMut()| {
+        let started = Instant::now();
+        (0..batch).for_each(|_| step());
+        started.elapsed()
+    };
+    while time(batch, &mut step) < Duration::from_millis(3) {
+        batch *= 2;
+    }
+    let mut rounds: Vec<f64> =
+        (0..31).map(|_| time(batch, &mut step).as_nanos() as f64 / f64::from(batch)).collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+fn main() {
+    let bodies: Vec<Bytes> = SIZES.iter().map(|(_, size)| Bytes::from(body(*size))).collect();
+    let verifier = Verifier::new(Secret::new(SECRET).unwrap());
+    let header = |scheme, body: &Bytes| verifier.sign(scheme, body).unwrap().to_string();
+    println!("| step | {} |\n|---|---:|---:|---:|", SIZES.map(|(name, _)| name).join(" | "));
+    let row = |name: &str, step: &dyn Fn(usize, &Bytes)| {
+        let cells: Vec<String> = bodies
+            .iter()
+            .enumerate()
+            .map(|(size, body)| format!("{:.0}", nanoseconds(|| step(size, body))))
+            .collect();
+        println!("| {name} | {} |", cells.join(" | "));
+    };
+
+    let timestamped = header(Scheme::Timestamped, &bodies[0]);
+    row("parse a timestamped header", &|_, _| {
+        drop(black_box(Signature::parse(black_box(timestamped.as_bytes()))))
+    });
+    row("HMAC-SHA256, key prepared", &|_, body| drop(black_box(verifier.sign(Scheme::Raw, black_box(body)))));
+    row("canonical text, Python", &|_, body| drop(black_box(canonical::python(black_box(body)))));
+    row("canonical text, Node", &|_, body| drop(black_box(canonical::node(black_box(body)))));
+    row("strict check (index, duplicates, depth)", &|_, body| drop(black_box(RawJson::new(body.clone()))));
+    for (name, scheme, verifier) in [
+        ("timestamped", Scheme::Timestamped, verifier.clone()),
+        ("raw, pinned", Scheme::Raw, verifier.clone().schemes([Scheme::Raw])),
+        ("Python, pinned", Scheme::PythonCanonical, verifier.clone().schemes([Scheme::PythonCanonical])),
+        ("Python, all accepted", Scheme::PythonCanonical, verifier.clone()),
+        ("Node, pinned", Scheme::NodeCompact, verifier.clone().schemes([Scheme::NodeCompact])),
+        ("Node, all accepted", Scheme::NodeCompact, verifier.clone()),
+        (
+            "timestamped, two secrets",
+            Scheme::Timestamped,
+            verifier.clone().or(Secret::new("another secret of ours").unwrap()),
+        ),
+    ] {
+        let verifier = verifier.without_payload_time();
+        let headers: Vec<String> = bodies.iter().map(|body| header(scheme, body)).collect();
+        let verify = |size: usize, body: &Bytes| {
+            verifier.verify([(Signature::HEADER, &headers[size])], body.clone()).unwrap()
+        };
+        row(&format!("verify {name}"), &|size, body| drop(black_box(verify(size, body))));
+        row(&format!("verify and decode {name}"), &|size, body| {
+            drop(black_box(verify(size, body).decode().unwrap()))
+        });
+    }
+    let data: Vec<RawJson> = bodies
+        .iter()
+        .map(|body| {
+            let header = header(Scheme::Timestamped, body);
+            let answer =
+                verifier.verify([(Signature::HEADER, header)], body.clone()).unwrap().decode().unwrap();
+            answer.response_data.unwrap()
+        })
+        .collect();
+    row("read the data as its type", &|size, _| match size {
+        0 => drop(black_box(Form::<Small<String>>::read(Some(&data[0])).unwrap())),
+        1 => drop(black_box(Form::<Owned>::read(Some(&data[1])).unwrap())),
+        _ => drop(black_box(data[2].clone())),
+    });
+    row("the same by serde_json, borrowed", &|size, _| match size {
+        0 => drop(black_box(serde_json::from_slice::<Small<&str>>(data[0].as_bytes()).unwrap())),
+        1 => drop(black_box(serde_json::from_slice::<Borrowed<'_>>(data[1].as_bytes()).unwrap())),
+        _ => drop(black_box(
+            serde_json::from_slice::<&serde_json::value::RawValue>(data[2].as_bytes()).unwrap(),
+        )),
+    });
+    row("parse the whole by serde_json, data as RawValue", &|_, body| {
+        drop(black_box(serde_json::from_slice::<Envelope<'_>>(black_box(body)).unwrap()));
+    });
+    row("std::str::from_utf8", &|_, body| drop(black_box(std::str::from_utf8(black_box(body)))));
+}
+
+#[derive(serde::Deserialize)]
+#[allow(dead_code)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    notification_id: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    action_id: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    response_data: &'a serde_json::value::RawValue,
+    #[serde(borrow)]
+    responded_at: std::borrow::Cow<'a, str>,
+}
