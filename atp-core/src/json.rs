@@ -226,8 +226,7 @@ impl<'a> Index<'a> {
             prints.push(fingerprint(name));
         }
         if prints.len() > 16 {
-            prints.sort_unstable();
-            return prints.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+            return may_have_twins(prints);
         }
         let mut rest = prints.as_slice();
         while let [first, others @ ..] = rest {
@@ -323,16 +322,33 @@ fn head(name: &[u8]) -> u128 {
     u128::from_be_bytes(head)
 }
 
-/// A number that equal names share and others seldom do. A sender can make others share it: that costs a sort.
-fn fingerprint(name: &[u8]) -> u64 {
-    let len = u64::try_from(name.len()).unwrap_or_default();
-    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(first), Some(last)) => {
-            let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-            (first.rotate_left(29) ^ last).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(len)
+/// Whether a number may be there twice, by a table of which half stays free. Where too many numbers want one place, as a
+/// sender could arrange, it says yes rather than search.
+fn may_have_twins(numbers: &[u64]) -> bool {
+    const FREE: u64 = 0;
+    const STEPS: usize = 32;
+    let size = (numbers.len() * 2).next_power_of_two();
+    let mut table = vec![FREE; size + STEPS];
+    numbers.iter().any(|&number| {
+        let start = usize::try_from(number >> (u64::BITS - size.trailing_zeros())).unwrap_or_default();
+        let mut places = table.get_mut(start..).unwrap_or_default().iter_mut().take(STEPS);
+        match places.find(|place| **place == FREE || **place == number) {
+            Some(place) if *place == FREE => {
+                *place = number;
+                number == FREE
+            }
+            _ => true,
         }
-        _ => name.iter().fold(len, |print, byte| print << 8 | u64::from(*byte)),
-    }
+    })
+}
+
+/// A number that equal names share and others seldom do.
+fn fingerprint(name: &[u8]) -> u64 {
+    let print = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => u64::from_le_bytes(*first).rotate_left(29) ^ u64::from_le_bytes(*last),
+        _ => name.iter().fold(1, |print, byte| print << 8 | u64::from(*byte)),
+    };
+    print.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The source of a string without its quotes.
@@ -690,26 +706,30 @@ impl Reader<'_> {
 
 /// Steps over bytes of a string that need no look, eight at a time: not a quote, not a backslash, not a control
 /// character, and, unless `wide`, not DEL and not beyond ASCII. Stops at the first other byte or near the end.
-fn ordinary(src: &[u8], mut at: usize, wide: bool) -> usize {
+fn ordinary(src: &[u8], at: usize, wide: bool) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
-    let each = |byte: u8| ONES * u64::from(byte);
-    // The lowest marked byte is exact; above it a borrow may mark more.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
-    while let Some(chunk) = src.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    const QUOTES: u64 = ONES * 0x22;
+    const BACKSLASHES: u64 = ONES * 0x5c;
+    const SPACES: u64 = ONES * 0x20;
+    let (chunks, _) = src.get(at..).unwrap_or_default().as_chunks::<8>();
+    for (nth, chunk) in chunks.iter().enumerate() {
         let word = u64::from_le_bytes(*chunk);
-        let control = word.wrapping_sub(each(0x20)) & !word;
-        let mut stops = zeros(word ^ each(b'"')) | zeros(word ^ each(b'\\')) | control;
-        if !wide {
-            stops |= zeros(word ^ each(0x7f)) | word;
+        // A byte's high bit is set where the byte is zero (or beyond ASCII), and maybe above such a byte, by a borrow:
+        // the lowest is exact.
+        let zero = |word: u64| word.wrapping_sub(ONES);
+        let mut stops = zero(word ^ QUOTES) | zero(word ^ BACKSLASHES) | word.wrapping_sub(SPACES);
+        if wide {
+            stops &= !word;
+        } else {
+            stops |= word | word.wrapping_add(ONES);
         }
         stops &= HIGHS;
         if stops != 0 {
-            return at + usize::try_from(stops.trailing_zeros() / 8).unwrap_or_default();
+            return at + 8 * nth + usize::try_from(stops.trailing_zeros() / 8).unwrap_or_default();
         }
-        at += 8;
     }
-    at
+    at + 8 * chunks.len()
 }
 
 #[cfg(test)]

@@ -81,9 +81,3 @@ pub use signature::{Signature, SignatureError};
 pub use time::Timestamp;
 pub use validate::validate;
 pub use verifier::{Verification, Verified, Verifier, VerifyError};
-#[doc(hidden)]
-    json::Index::of(b).map_or(0, |i| i.after(0))
-}
-#[doc(hidden)]
-    json::Index::of(b).map_or(false, |i| i.duplicate().is_some())
-}

@@ -41,8 +41,8 @@ impl Signature {
     ///
     /// Strict, because every leniency here has been somebody's hole: `t` is one canonical decimal number of 1 to 18
     /// digits and is signed as it was received; digests are 64 lower-case hexadecimal digits; nothing is trimmed;
-    /// every element is `name=value`, both non-empty, in ASCII. Elements with other names are ignored, and so is a `v1`
-    /// that does not decode, as long as one does.
+    /// every element is `name=value` in ASCII. Elements with other names are ignored, and so is a `v1` that is not empty
+    /// and does not decode, as long as one does.
     pub fn parse(value: &[u8]) -> Result<Self, SignatureError> {
         let fail = |offset, fault| Err(SignatureError { offset, fault });
         if value.len() > Self::MAX_LEN {
@@ -65,10 +65,11 @@ impl Signature {
             };
             let (name, rest) = element.split_at(equals);
             let text = rest.get(1..).unwrap_or_default();
-            if name.is_empty() || text.is_empty() {
+            if name.is_empty() {
                 return fail(offset, Fault::NotAPair);
             }
             match name {
+                b"t" | b"v1" if text.is_empty() => return fail(offset, Fault::NotAPair),
                 b"t" if time.is_some() => return fail(offset, Fault::SecondTime),
                 b"t" => match Time::parse(text) {
                     Some(parsed) => time = Some(parsed),
@@ -296,7 +297,7 @@ mod tests {
     #[test]
     fn unknown_elements_and_undecodable_digests_are_ignored() {
         for text in [
-            format!("v0=x,t=1,v1={HEX},v2={HEX},note=a=b"),
+            format!("v0=x,t=1,v1={HEX},v2={HEX},note=a=b,x="),
             format!("t=1,v1=potato,v1={HEX}"),
             format!("v1={HEX},t=1"),
         ] {

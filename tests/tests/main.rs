@@ -2,4 +2,7 @@
 
 mod canonical;
 mod cases;
+mod hmac;
 mod responses;
+mod signatures;
+mod timestamps;
