@@ -196,6 +196,11 @@ impl<'a> Index<'a> {
         }
     }
 
+    /// All numbers, at whatever depth.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = Token> {
+        (0..self.entries.len()).filter(|&token| matches!(self.kind(token), Kind::Integer | Kind::Float))
+    }
+
     /// The elements of an array.
     pub(crate) fn elements(&self, array: Token) -> impl Iterator<Item = Token> {
         let first = (self.kind(array) == Kind::Array).then_some(array + 1);

@@ -2,6 +2,8 @@
 
 mod canonical;
 mod cases;
+mod differential;
+mod external;
 mod hmac;
 mod responses;
 mod signatures;

@@ -128,7 +128,24 @@ fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
     while let Some(value) = printer.step() {
         printer.value(value)?;
     }
+    if printer.printed.repeats {
+        // A sender reads the values that it does not print, and may refuse one.
+        index
+            .numbers()
+            .try_for_each(|token| print_number::<D>(index, token, &mut String::new()).map(drop))?;
+    }
     Ok(printer.printed)
+}
+
+/// Appends a number. Says whether the result is one.
+fn print_number<D: Dialect>(
+    index: &Index<'_>,
+    token: Token,
+    out: &mut String,
+) -> Result<bool, CanonicalError> {
+    D::number(index.raw(token), index.kind(token) == Kind::Integer, out).map_err(|TooManyDigits(digits)| {
+        CanonicalError::TooManyDigits { digits, offset: index.span(token).start }
+    })
 }
 
 struct Printer<'a, D> {
@@ -153,14 +170,9 @@ impl<D: Dialect> Printer<'_, D> {
                 self.open.push(Frame { is_object: false, empty: true, next: token + 1, names: 0 });
             }
             Kind::String(spelling) => D::string(self.index.raw(token), spelling, out),
-            kind @ (Kind::Integer | Kind::Float) => {
+            Kind::Integer | Kind::Float => {
                 let start = out.len();
-                let printed = D::number(self.index.raw(token), kind == Kind::Integer, out);
-                let finite = printed.map_err(|TooManyDigits(digits)| CanonicalError::TooManyDigits {
-                    digits,
-                    offset: self.index.span(token).start,
-                })?;
-                if !finite {
+                if !print_number::<D>(self.index, token, out)? {
                     self.printed.infinity.get_or_insert((token, start));
                 }
             }
@@ -226,10 +238,22 @@ impl<D: Dialect> Printer<'_, D> {
 }
 
 /// The shortest digits that read back as `value`, and the power of ten of the first: 1.25e-7 is ("125", -7).
+///
+/// Of two that are equally near, the even one, as in CPython and V8; the standard library takes the upper one.
 fn shortest(value: f64) -> (String, i32) {
-    let scientific = format!("{:e}", value.abs());
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    (digits.replace('.', ""), exponent.parse().unwrap_or_default())
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value.abs());
+    let (decimal, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
+    let digits = [whole, fraction].concat();
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return ("0".to_owned(), 0);
+    }
+    let place = |len: usize| i32::try_from(len).unwrap_or_default();
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let first = exponent + place(whole.len()) - 1 - place(digits.len() - significant.len());
+    (significant.trim_end_matches('0').to_owned(), first)
 }
 
 /// Appends digits with the point where `exponent` says: within, after zeros, or behind zeros.
