@@ -2,4 +2,6 @@
 
 mod canonical;
 mod cases;
+mod http_signatures;
 mod responses;
+mod server;
