@@ -2,6 +2,7 @@
 
 mod canonical;
 mod cases;
+mod hostile;
 mod http_signatures;
 mod responses;
 mod server;

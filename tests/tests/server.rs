@@ -1,6 +1,6 @@
 //! A real server on a real socket, and a client that sends the bytes it is told to.
 
-use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
+use std::{io, net::SocketAddr, ops::Deref, sync::mpsc, thread, time::Duration};
 
 use actix_web::{App, HttpServer, dev::ServerHandle, rt::System, web};
 use atp_actix::test::SignedAnswer;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server on a free port of this machine, in a thread of its own. It stops when it is dropped.
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+    address: Address,
     handle: ServerHandle,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -29,11 +29,21 @@ impl Server {
         workers: usize,
         configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Self {
+        Self::start_lingering(workers, Duration::from_secs(1), configure)
+    }
+
+    /// [`Server::start`] with another time than actix's own second for which it reads on after its last answer.
+    pub(crate) fn start_lingering(
+        workers: usize,
+        linger: Duration,
+        configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Self {
         let (started, start) = mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async move {
                 let app = move || App::new().configure(configure.clone());
                 let server = HttpServer::new(app).workers(workers).disable_signals().shutdown_timeout(1);
+                let server = server.client_disconnect_timeout(linger);
                 let server = server.bind("127.0.0.1:0").expect("a free port");
                 let address = server.addrs()[0];
                 let server = server.run();
@@ -42,12 +52,25 @@ impl Server {
             });
         });
         let (address, handle) = start.recv().expect("the server starts");
-        Self { address, handle, thread: Some(thread) }
+        Self { address: Address(address), handle, thread: Some(thread) }
     }
+}
 
+impl Deref for Server {
+    type Target = Address;
+
+    fn deref(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// Where a server listens, in this process or in another.
+pub(crate) struct Address(pub(crate) SocketAddr);
+
+impl Address {
     /// A new connection.
     pub(crate) async fn connect(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.expect("a connection"), received: Vec::new() }
+        Client { stream: TcpStream::connect(self.0).await.expect("a connection"), received: Vec::new() }
     }
 
     /// The answer to one request on a connection of its own. What the server does not want to read is not an error.
