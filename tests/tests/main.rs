@@ -4,5 +4,7 @@ mod canonical;
 mod cases;
 mod hostile;
 mod http_signatures;
+mod logged;
 mod responses;
 mod server;
+mod webhook;
