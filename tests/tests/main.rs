@@ -6,5 +6,7 @@ mod hostile;
 mod http_signatures;
 mod logged;
 mod responses;
+mod senders;
 mod server;
+mod silence;
 mod webhook;
