@@ -136,8 +136,18 @@ impl Client {
         let _ = self.stream.shutdown().await;
     }
 
-    /// The next response; `None` if the connection ends before a whole one has come.
+    /// The next final response; `None` if the connection ends before a whole one has come.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
+        loop {
+            let answer = self.read(true).await?;
+            if answer.status >= 200 {
+                return Some(answer);
+            }
+        }
+    }
+
+    /// The next response, which may be an interim one.
+    pub(crate) async fn interim(&mut self) -> Option<Answer> {
         self.read(true).await
     }
 
@@ -163,7 +173,7 @@ impl Client {
         };
         let headers: Vec<_> = lines.filter_map(header).collect();
         let mut answer = Answer { status, headers, body: Vec::new(), head };
-        if with_body && status != 204 {
+        if with_body && status >= 200 && status != 204 {
             let length: usize = answer.header("content-length").expect("a length").parse().expect("a number");
             while self.received.len() < length {
                 self.more().await?;

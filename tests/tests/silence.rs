@@ -138,6 +138,20 @@ fn assert_silent(case: &str, sent: &SignedAnswer, log: &Log) {
     }
 }
 
+/// The search below finds what is there, in `tracing` and in `log`.
+#[actix_web::test]
+async fn what_is_logged_is_seen() {
+    let ((), log) = logged::during(async {
+        tracing::trace!(target: "anywhere", field = ?Some(WORDS), "message");
+        tracing::trace_span!("span", digest = "in a span").in_scope(|| {});
+        log::trace!(target: "anywhere", "the word {NUMBER}");
+    })
+    .await;
+    for part in [WORDS, "in a span", &NUMBER.to_string()] {
+        assert!(log.contains(part), "{part}: {}", log.text());
+    }
+}
+
 #[actix_web::test]
 async fn no_secret_no_digest_and_no_data_is_logged() {
     let words = || json!(WORDS);
