@@ -1,29 +1,42 @@
 //! Everything that is logged on this thread, at every level, by `tracing` and by `log`.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fmt::{self, Write as _},
     sync::{Arc, Mutex, Once},
 };
 
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
+    subscriber::Interest,
 };
 use tracing_subscriber::{
     Layer,
     layer::{Context, SubscriberExt as _},
 };
 
-/// What `future` gives, and what was logged while it ran.
+thread_local! {
+    static CURRENT: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// What `future` gives, and what was logged on this thread while it ran.
+///
+/// There is one subscriber for the whole process, which asks each thread whether it listens. With one for each test,
+/// `tracing` caches for all threads what the first of them wants to see.
 pub(crate) async fn during<F: Future>(future: F) -> (F::Output, Log) {
-    static BRIDGE: Once = Once::new();
-    BRIDGE.call_once(|| tracing_log::LogTracer::init().expect("nobody else sets a logger"));
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        tracing_log::LogTracer::init().expect("nobody else sets a logger");
+        let subscriber = tracing_subscriber::registry().with(Tap);
+        tracing::subscriber::set_global_default(subscriber).expect("nobody else sets a subscriber");
+    });
     let log = Log::default();
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+    CURRENT.set(Some(log.clone()));
     let output = future.await;
-    drop(guard);
+    CURRENT.set(None);
     (output, log)
 }
 
@@ -66,30 +79,44 @@ impl Log {
     pub(crate) fn contains(&self, part: &str) -> bool {
         self.text().contains(part)
     }
+}
 
-    fn take(&self, level: Level, target: &str, fields: Fields) {
-        let entry = Entry { level, target: target.to_owned(), fields: fields.0 };
-        self.0.lock().expect("nobody panicked").push(entry);
+struct Tap;
+
+impl Tap {
+    fn take(level: Level, target: &str, record: impl FnOnce(&mut Fields)) {
+        CURRENT.with_borrow(|current| {
+            if let Some(Log(entries)) = current {
+                let mut fields = Fields::default();
+                record(&mut fields);
+                let entry = Entry { level, target: target.to_owned(), fields: fields.0 };
+                entries.lock().expect("nobody panicked").push(entry);
+            }
+        });
     }
 }
 
-impl<S: Subscriber> Layer<S> for Log {
+impl<S: Subscriber> Layer<S> for Tap {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        CURRENT.with_borrow(Option::is_some)
+    }
+
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        self.take(*event.metadata().level(), event.metadata().target(), fields);
+        let metadata = event.metadata();
+        Self::take(*metadata.level(), metadata.target(), |fields| event.record(fields));
     }
 
     fn on_new_span(&self, span: &span::Attributes<'_>, _: &span::Id, _: Context<'_, S>) {
-        let mut fields = Fields::default();
-        span.record(&mut fields);
-        self.take(*span.metadata().level(), span.metadata().target(), fields);
+        let metadata = span.metadata();
+        Self::take(*metadata.level(), metadata.target(), |fields| span.record(fields));
     }
 
     fn on_record(&self, _: &span::Id, values: &span::Record<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
-        values.record(&mut fields);
-        self.take(Level::TRACE, "", fields);
+        Self::take(Level::TRACE, "", |fields| values.record(fields));
     }
 }
 

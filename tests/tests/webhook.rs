@@ -748,6 +748,7 @@ async fn middleware_outside_runs_on_every_answer() {
     }
 }
 
+// Plain `test` is actix's module here.
 #[core::prelude::v1::test]
 fn what_handlers_keep_can_go_to_other_threads() {
     fn send<T: Send>() {}
