@@ -70,6 +70,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the sender has the secret: then his delivery was lost to nobody's noise, and the log must say so.
+    pub(crate) fn is_authentic(&self) -> bool {
+        !matches!(
+            self,
+            Self::Method
+                | Self::MediaType(_)
+                | Self::TooLarge { .. }
+                | Self::TooSlow { .. }
+                | Self::BrokenOff(_)
+        ) && !matches!(self, Self::Signature(error) if !error.is_malformed())
+    }
+
     /// What the sender gets. A stranger, who has no valid signature, learns the status and nothing that he sent.
     pub(crate) fn reply(&self) -> ErrorReply {
         let (status, code, error) = match self {
@@ -114,12 +126,23 @@ impl ResponseError for Refusal {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let reply = self.reply();
-        reply.response(BoxBody::new(reply.json().to_string()))
+        self.reply().error_response()
     }
 }
 
 /// What the sender of a refused delivery gets: the status, and what the body says.
+///
+/// A handler can refuse with one of its own; the request id is filled in on the way out.
+///
+/// ```
+/// use actix_web::http::StatusCode;
+/// use atp_actix::{AtpResponse, ErrorReply, Simple};
+///
+/// async fn approve(answer: AtpResponse<Simple>) -> Result<(), ErrorReply> {
+///     let unknown = ErrorReply::new(StatusCode::NOT_FOUND, "NOTIFICATION_NOT_FOUND", "no such question");
+///     if answer.notification_id == "n-1" { Ok(()) } else { Err(unknown) }
+/// }
+/// ```
 ///
 /// The body is `{"error": .., "code": .., "request_id": ..}` where the protocol has a code, else `{"error": ..}` alone: a
 /// stranger gets nothing back that he sent.
@@ -137,6 +160,12 @@ pub struct ErrorReply {
 }
 
 impl ErrorReply {
+    /// A refusal with one of the protocol's codes.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
+        Self { status, code: Some(code), error: error.into(), request_id: None }
+    }
+
     /// The body unless a hook makes another.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -162,12 +191,29 @@ impl ErrorReply {
     }
 }
 
+impl fmt::Display for ErrorReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.unwrap_or("refused"), self.error)
+    }
+}
+
+impl ResponseError for ErrorReply {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        self.response(BoxBody::new(self.json().to_string()))
+    }
+}
+
 /// Makes the body of a refusal; the status stays what it is.
 pub(crate) type ErrorBody = Arc<dyn Fn(&ErrorReply) -> Value + Send + Sync>;
 
 /// The error of a handler that could not do its work now: 503, so that the server delivers again.
 ///
-/// Every error converts into it, so `?` works on all of them. Its text goes to the log and never to the sender. For an
+/// Every error converts into it, so `?` works on all of them; for that it cannot be a `std::error::Error` itself, so keep it
+/// to handlers. Its text goes to the log and never to the sender. For an
 /// answer that must not come again, return a response or an error type of your own with a 4xx.
 ///
 /// ```

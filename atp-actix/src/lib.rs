@@ -67,7 +67,7 @@
 //! | `handle_text_response` | a handler that takes `AtpResponse<Text>` |
 //! | `handle_form_response` | a handler that takes `AtpResponse<Form<T>>`; a missing field is a 400, and a `warn` in the log |
 //! | file responses | a handler that takes `AtpResponse<File>` |
-//! | `process_response` | `.on("approve", ..)` and `.on("reject", ..)` |
+//! | `process_response` | `.on("approve", ..)` and `.on("reject", ..)`; data that may be missing is `AtpResponse<Option<R>>` |
 //! | `handle_webhook_with_retry` | `?` in a handler that returns `Result<_, Error>`: 503, so that the server delivers again |
 //! | `verify_response_timestamp` | [`Verifier::tolerance`], always on |
 //! | `transform_response_for_downstream` | [`UserDecision::new`] |

@@ -97,7 +97,8 @@ impl VerifySignature {
 
     /// Sets the longest body, in bytes; [`VerifySignature::DEFAULT_LIMIT`] unless set.
     ///
-    /// In the worst case a delivery holds some ten times that in memory, while its canonical text is made.
+    /// In the worst case, a body of nothing but short members, a delivery holds eighteen times that in memory while it is
+    /// read, and a stranger's fifteen times.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.settings.limit = bytes;
@@ -257,7 +258,8 @@ impl Settings {
     ) -> ServiceResponse<EitherBody<B, Refused>> {
         let reply = response.response().error().and_then(|error| {
             let temporary = || error.as_error::<Error>().map(|_| Refusal::Temporary.reply());
-            error.as_error::<Refusal>().map(Refusal::reply).or_else(temporary)
+            let own = || error.as_error::<ErrorReply>().cloned();
+            error.as_error::<Refusal>().map(Refusal::reply).or_else(own).or_else(temporary)
         });
         let Some(mut reply) = reply else { return response.map_into_left_body() };
         reply.request_id = delivery.request_id().map(str::to_owned);
@@ -355,6 +357,17 @@ impl Log {
     const REFUSALS: u32 = 10;
 
     fn refused(&self, settings: &Settings, refused: &RefusedRequest) {
+        if refused.refusal.is_authentic() {
+            tracing::warn!(
+                target: "atp_actix",
+                request_id = request_id(refused.request.headers()),
+                outcome = "refused",
+                status = refused.refusal.reply().status.as_u16(),
+                reason = %refused.refusal,
+                "delivery"
+            );
+            return;
+        }
         let began = self.second.get();
         let new = began.elapsed() >= Duration::from_secs(1);
         let count = if new { 0 } else { self.refusals.get() };

@@ -144,6 +144,23 @@ impl ResponseType for Simple {
     }
 }
 
+/// Data that may be missing or `null`: the guide's `reject` has a reason or none.
+///
+/// ```
+/// use atp_core::{RawJson, ResponseType, Text};
+///
+/// let null = RawJson::new("null").unwrap();
+/// assert_eq!(Option::<Text>::read(Some(&null)).unwrap(), None);
+/// assert!(Option::<Text>::read(Some(&RawJson::new("7").unwrap())).is_err());
+/// ```
+impl<R: ResponseType> ResponseType for Option<R> {
+    type Data = Option<R::Data>;
+
+    fn read(data: Option<&RawJson>) -> Result<Self::Data, Violations> {
+        data.filter(|data| !data.is_null()).map(|data| R::read(Some(data))).transpose()
+    }
+}
+
 /// `binary`: `true` or `false`.
 pub struct Binary;
 

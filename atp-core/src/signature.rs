@@ -65,7 +65,8 @@ impl Signature {
             };
             let (name, rest) = element.split_at(equals);
             let text = rest.get(1..).unwrap_or_default();
-            if name.is_empty() {
+            // A blank is what joining two header lines leaves, and two of them are refused.
+            if name.is_empty() || name.contains(&b' ') {
                 return fail(offset, Fault::NotAPair);
             }
             match name {
@@ -316,7 +317,7 @@ mod tests {
             (format!("{HEX}0"), 0, Fault::NotADigest),
             (format!("{HEX}\n"), 64, Fault::NotAscii),
             (format!("t=1,v1={HEX},note=ü"), 77, Fault::NotAscii),
-            (format!("t=1, v1={HEX}"), 72, Fault::NoDigest),
+            (format!("t=1, v1={HEX}"), 4, Fault::NotAPair),
             ("t=".to_owned(), 0, Fault::NotAPair),
             (format!("t=1,v1={HEX},"), 72, Fault::NotAPair),
             (format!("t=1,v1={HEX},v1="), 72, Fault::NotAPair),

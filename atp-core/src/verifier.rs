@@ -397,6 +397,15 @@ impl Verification {
     }
 }
 
+impl VerifyError {
+    /// Whether the signature fits, and what was signed is no answer: a fault of the sender that he may be told, while
+    /// everything else is "Invalid signature" to him.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, Self::Malformed(_))
+    }
+}
+
 /// Proof that a delivery was signed. It has no public constructor, so nothing unverified can be read as an answer.
 pub struct Verified {
     text: Bytes,

@@ -20,7 +20,7 @@ pub(crate) struct Row {
     now_unix: i64,
     tolerance_s: u64,
     expect: String,
-    strict: String,
+    pub(crate) strict: String,
     lenient: String,
     pub(crate) reason: String,
     payload_timestamp: Option<Value>,
