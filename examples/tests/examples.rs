@@ -1,0 +1,308 @@
+//! Every example does what it says, over a real socket.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use atp_actix::{
+    Scheme,
+    test::{Sender, SignedAnswer},
+};
+use atp_examples::client::{self, Answer};
+use serde_json::{Value, json};
+
+const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
+const PREVIOUS: &str = "whsec_fedcba9876543210fedcba9876543210";
+
+/// An example that runs until this is dropped.
+struct Service {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Service {
+    /// Starts a program on a free port, and waits until it says which.
+    fn start(program: &str, configure: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = Command::new(program);
+        command
+            .env("PORT", "0")
+            .env("ATP_WEBHOOK_SECRET", SECRET)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = configure(&mut command).spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let address =
+            line.strip_prefix("listening on http://").unwrap_or_else(|| panic!("{program}: {line:?}"));
+        let address = address.trim_end().parse().unwrap();
+        Self { process, output, address }
+    }
+
+    fn post(&self, path: &str, delivery: &SignedAnswer) -> Answer {
+        client::post(self.address, path, delivery).unwrap()
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        client::get(self.address, path).unwrap()
+    }
+
+    #[track_caller]
+    fn assert(&self, path: &str, delivery: &SignedAnswer, status: u16, body: &str) {
+        let answer = self.post(path, delivery);
+        assert_eq!((answer.status, answer.body.as_str()), (status, body));
+    }
+
+    #[track_caller]
+    fn assert_refuses_a_forgery(&self, path: &str) {
+        let forged = Sender::new(SECRET).answer("n-1", "approve", ()).forged();
+        self.assert(path, &forged, 401, r#"{"error":"Invalid signature"}"#);
+    }
+
+    /// Ends the program and returns its log.
+    fn log(mut self) -> String {
+        self.process.kill().unwrap();
+        let mut log = String::new();
+        self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A folder that is empty, and stays for who wants to look.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn hello() {
+    let service = Service::start(env!("CARGO_BIN_EXE_hello"), |command| command);
+    let approval = Sender::new(SECRET).answer("n-1", "approve", ());
+    service.assert("/atp/webhook", &approval, 200, "n-1 is approved\n");
+    service.assert_refuses_a_forgery("/atp/webhook");
+}
+
+#[test]
+fn hello_says_that_the_secret_is_missing() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hello"));
+    let output = command.env_remove("ATP_WEBHOOK_SECRET").output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(
+        message.starts_with("Error: the environment variable ATP_WEBHOOK_SECRET is not set"),
+        "{message}"
+    );
+}
+
+#[test]
+fn middleware_only() {
+    let service = Service::start(env!("CARGO_BIN_EXE_middleware_only"), |command| command);
+    let sender = Sender::new(SECRET);
+    service.assert("/answers", &sender.answer("n-1", "approve", ()), 200, "n-1 is approved\n");
+    service.assert("/answers", &sender.answer("n-1", "reject", "no"), 200, "n-1 is rejected: no\n");
+    let other = sender.answer("n-1", "delay", ()).body(r#"{"notification_id":"n-1","action_id":"delay"}"#);
+    service.assert("/answers", &other, 400, "no `delay` here (45 bytes, timestamped)\n");
+    assert_eq!(service.get("/answers").body, "An ATP server posts signed answers here.\n");
+    let unsigned = sender.answer("n-1", "approve", ()).without_header("x-atp-signature");
+    assert_eq!(service.post("/answers", &unsigned).status, 404);
+    service.assert_refuses_a_forgery("/answers");
+}
+
+#[test]
+fn own_router() {
+    let service = Service::start(env!("CARGO_BIN_EXE_own_router"), |command| command);
+    let sender = Sender::new(SECRET);
+    for path in ["/atp/webhook", "/atp/parts"] {
+        for scheme in Scheme::ALL {
+            let approval = sender.answer("n-1", "approve", ()).scheme(scheme);
+            service.assert(path, &approval, 200, "n-1 is approved\n");
+        }
+        let long = "x".repeat(9_999);
+        let rejection = sender.answer("n-1", "reject", &long);
+        service.assert(path, &rejection, 200, &format!("n-1 is rejected: {long}\n"));
+        service.assert_refuses_a_forgery(path);
+        for (delivery, status) in [
+            (sender.answer("n-1", "approve", ()).stale(), 401),
+            (sender.answer("n-1", "approve", ()).without_header("x-atp-signature"), 401),
+            (sender.answer("n-1", "approve", ()).body("approve"), 400),
+            (sender.answer("n-1", "reject", 7), 400),
+            (sender.answer("n-1", "delay", ()), 500),
+            (sender.answer("n-1", "reject", "x".repeat(70_000)), 413),
+        ] {
+            assert_eq!(service.post(path, &delivery).status, status, "{delivery:?}");
+        }
+    }
+    assert_eq!(service.get("/atp/webhook").status, 405);
+}
+
+#[test]
+fn rotate_secret() {
+    let start = |until: &str| {
+        Service::start(env!("CARGO_BIN_EXE_rotate_secret"), |command| {
+            command.env("ATP_PREVIOUS_SECRET", PREVIOUS).env("ATP_PREVIOUS_UNTIL", until)
+        })
+    };
+    let approval = |secret| Sender::new(secret).answer("n-1", "approve", ());
+    let service = start("2999-01-01T00:00:00Z");
+    service.assert("/atp/webhook", &approval(SECRET), 200, "signed with the secret\n");
+    service.assert("/atp/webhook", &approval(PREVIOUS), 200, "signed with the previous secret\n");
+    assert_eq!(service.post("/atp/webhook", &approval(SECRET).scheme(Scheme::Raw)).status, 401);
+    service.assert_refuses_a_forgery("/atp/webhook");
+
+    let service = start("2020-01-01T00:00:00Z");
+    assert_eq!(service.post("/atp/webhook", &approval(SECRET)).status, 200);
+    assert_eq!(service.post("/atp/webhook", &approval(PREVIOUS)).status, 401);
+}
+
+#[test]
+fn guide() {
+    let folder = folder("guide");
+    let events = folder.join("events.jsonl");
+    let service = Service::start(env!("CARGO_BIN_EXE_guide"), |command| command.env("EVENTS", &events));
+    let sender = Sender::new(SECRET);
+    let contact = json!({ "name": "Ada", "email": "ada@example.org", "reason": "the report" });
+    let file = json!({ "name": "../a.txt", "data": "aGVsbG8=" });
+    for (delivery, body) in [
+        (sender.answer("n-1", "comment", "señal"), "a comment of 5 characters\n"),
+        (sender.answer("n-1", "contact", contact), "Ada <ada@example.org> writes: the report\n"),
+        (sender.answer("n-1", "attach", file), "\"../a.txt\": 5 bytes\n"),
+        (sender.answer("n-1", "approve", ()), "n-1 is approved\n"),
+        (sender.answer("n-1", "reject", json!({ "reason": "no" })), "n-1 is rejected: no\n"),
+        (sender.answer("n-1", "reject", json!({})), "n-1 is rejected: no reason given\n"),
+    ] {
+        service.assert("/atp/webhook", &delivery, 200, body);
+    }
+    let lines = fs::read_to_string(&events).unwrap();
+    let told: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), 5);
+    assert_eq!(told[0]["event_type"], "user_decision");
+    assert_eq!(told[0]["additional_data"], "señal");
+
+    let incomplete = sender.answer("n-2", "contact", json!({ "name": "Ada", "email": "ada@example.org" }));
+    let refused = service.post("/atp/webhook", &incomplete);
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("INVALID_RESPONSE_DATA"), "{}", refused.body);
+    assert_eq!(fs::read_to_string(&events).unwrap(), lines, "nothing was processed");
+
+    fs::remove_dir_all(&folder).unwrap();
+    let unavailable = r#"{"error":"Service temporarily unavailable"}"#;
+    service.assert("/atp/webhook", &sender.answer("n-3", "approve", ()), 503, unavailable);
+    service.assert_refuses_a_forgery("/atp/webhook");
+
+    let log = service.log();
+    assert!(log.contains("must have the member `reason`"), "the log names the missing field: {log}");
+    assert!(!log.contains("ada@example.org"), "no data in the log: {log}");
+}
+
+#[test]
+fn approvals_once() {
+    let output = Command::new(env!("CARGO_BIN_EXE_approvals")).arg("--once").output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{table}");
+    assert!(table.starts_with("case "), "{table}");
+    assert!(table.ends_with("14 cases, 0 wrong\n"), "{table}");
+}
+
+/// The commands that the service prints work as printed, and what they did is there after a restart.
+#[test]
+fn approvals_with_pasted_commands() {
+    if !tools_are_there() {
+        return;
+    }
+    let database = folder("approvals").join("approvals.sqlite");
+    let start = || {
+        Service::start(env!("CARGO_BIN_EXE_approvals"), |command| {
+            command.env_remove("ATP_WEBHOOK_SECRET").args(["--port", "0", "--database"]).arg(&database)
+        })
+    };
+    let mut service = start();
+    let commands = commands(&mut service);
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    for command in &commands {
+        // Pasted twice, each has the effect of once.
+        for _ in 0..2 {
+            let output = Command::new("sh").args(["-c", command]).output().unwrap();
+            let answer = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(answer, "{\"status\":\"success\"}\n", "{command}");
+        }
+    }
+    service.assert_refuses_a_forgery("/atp/webhook");
+    let tasks: Vec<Value> = serde_json::from_str(&service.get("/tasks").body).unwrap();
+    assert_eq!(tasks.len(), 3);
+    for task in &tasks {
+        assert_eq!(task["state"], "approved", "{task}");
+        assert_eq!(task["event"]["event_type"], "user_decision", "{task}");
+    }
+    assert_eq!(tasks[1]["event"]["user_id"], "user_8");
+    assert!(service.get("/").body.contains("12.50 back: one cup of six"));
+    let log = service.log();
+    assert!(!log.contains("one cup of six") && !log.contains("whsec_"), "{log}");
+
+    let mut again = start();
+    assert_eq!(self::commands(&mut again).len(), 0, "nothing is pending");
+    assert!(again.get("/tasks").body.contains(r#""state":"approved""#));
+}
+
+#[test]
+fn approvals_escapes_what_humans_write() {
+    let database = folder("escapes").join("approvals.sqlite");
+    let service =
+        Service::start(env!("CARGO_BIN_EXE_approvals"), |command| command.arg("--database").arg(&database));
+    let rejection = Sender::new(SECRET).answer("deploy", "reject", "<script>alert('x')</script> & \u{0}\"");
+    service.assert("/atp/webhook", &rejection, 200, r#"{"status":"success"}"#);
+    let page = service.get("/").body;
+    assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; "), "{page}");
+    assert!(!page.contains("<script"), "{page}");
+    let unknown = Sender::new(SECRET).answer("lunch", "approve", ()).request_id("req_1");
+    let body =
+        r#"{"code":"NOTIFICATION_NOT_FOUND","error":"this service did not ask that","request_id":"req_1"}"#;
+    service.assert("/atp/webhook", &unknown, 404, body);
+}
+
+#[test]
+fn approvals_of_two_answers_at_once_one_stands() {
+    let database = folder("at-once").join("approvals.sqlite");
+    let service =
+        Service::start(env!("CARGO_BIN_EXE_approvals"), |command| command.arg("--database").arg(&database));
+    let (sender, address) = (Sender::new(SECRET), service.address);
+    let answers = (0..8).map(|nth| sender.answer("deploy", "reject", format!("reason {nth}")));
+    let threads: Vec<_> = answers
+        .map(|answer| {
+            std::thread::spawn(move || client::post(address, "/atp/webhook", &answer).unwrap().status)
+        })
+        .collect();
+    let mut statuses: Vec<u16> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409]);
+}
+
+/// The commands among what the service prints at its start.
+fn commands(service: &mut Service) -> Vec<String> {
+    let lines = (&mut service.output).lines().map(Result::unwrap);
+    let start: Vec<String> = lines.take_while(|line| !line.starts_with("To begin anew")).collect();
+    start.into_iter().filter(|line| line.starts_with('(')).collect()
+}
+
+/// Skips aloud on a machine without them, but not in CI.
+fn tools_are_there() -> bool {
+    let missing =
+        ["openssl", "curl"].into_iter().find(|tool| Command::new(tool).arg("--help").output().is_err());
+    let Some(tool) = missing else { return true };
+    assert!(env::var_os("CI").is_none(), "CI needs {tool}");
+    eprintln!("SKIPPED: {tool} is not there, so the printed commands were not tried");
+    false
+}
