@@ -104,3 +104,8 @@ pub use error::{Error, ErrorReply, Refusal};
 pub use extract::{AtpResponse, Raw};
 pub use verify::{VerifySignature, Verifying};
 pub use webhook::Webhook;
+
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

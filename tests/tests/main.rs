@@ -7,6 +7,7 @@ mod external;
 mod hmac;
 mod hostile;
 mod http_signatures;
+mod layout;
 mod logged;
 mod responses;
 mod senders;

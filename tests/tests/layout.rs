@@ -1,0 +1,52 @@
+//! A file imports only from files above it in ARCHITECTURE.md.
+
+use std::{fs, path::Path};
+
+const LISTS: [(&str, &[&str]); 2] = [
+    (
+        "atp-core",
+        &[
+            "secret",
+            "json",
+            "signature",
+            "canonical",
+            "scheme",
+            "time",
+            "notification",
+            "response",
+            "response_type",
+            "validate",
+            "verifier",
+            "explain",
+            "event",
+            "api",
+        ],
+    ),
+    ("atp-actix", &["error", "delivery", "body", "verify", "guard", "extract", "webhook", "test"]),
+];
+
+#[test]
+fn a_file_imports_only_from_files_above_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (name, list) in LISTS {
+        let source = root.join(name).join("src");
+        for entry in fs::read_dir(&source).unwrap() {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            let module = file.trim_end_matches(".rs");
+            assert!(module == "lib" || list.contains(&module), "{name}: {file} is not in the list");
+        }
+        for (place, module) in list.iter().enumerate() {
+            let alone = source.join(format!("{module}.rs"));
+            let text = fs::read_to_string(&alone).unwrap_or_else(|_| {
+                let files = fs::read_dir(source.join(module)).unwrap().map(|file| file.unwrap().path());
+                files.map(|file| fs::read_to_string(file).unwrap()).collect()
+            });
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for below in &list[place + 1..] {
+                let imports =
+                    code.contains(&format!("crate::{below}::")) || code.contains(&format!("    {below}::"));
+                assert!(!imports, "{name}: {module} imports from {below}, which stands below it");
+            }
+        }
+    }
+}
