@@ -779,7 +779,7 @@ async fn nul_arrives_as_nul() {
         let heard = Arc::clone(&heard);
         config.service(Webhook::new("/", verifier()).on("a", move |answer: AtpResponse<Text>| {
             heard.lock().expect("nobody panicked").push(answer.into_data());
-            async { HttpResponse::Ok() }
+            async { HttpResponse::Ok().finish() }
         }));
     });
     for scheme in Scheme::ALL {

@@ -43,8 +43,12 @@ fn a_file_imports_only_from_files_above_it() {
             });
             let code = text.split("#[cfg(test)]").next().unwrap();
             for below in &list[place + 1..] {
-                let imports =
-                    code.contains(&format!("crate::{below}::")) || code.contains(&format!("    {below}::"));
+                let alone = code.contains(&format!("crate::{below}::"));
+                let grouped = code.split("use crate::{").skip(1).any(|rest| {
+                    let group = rest.split("};").next().unwrap_or_default();
+                    group.lines().any(|line| line.trim_start().starts_with(&format!("{below}::")))
+                });
+                let imports = alone || grouped;
                 assert!(!imports, "{name}: {module} imports from {below}, which stands below it");
             }
         }

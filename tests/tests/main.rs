@@ -1,5 +1,7 @@
 //! Every integration test, in one binary.
 
+#![allow(clippy::type_complexity, reason = "tables of cases")]
+
 mod canonical;
 mod cases;
 mod differential;

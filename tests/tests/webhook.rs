@@ -190,9 +190,9 @@ async fn a_handler_without_words_says_success() {
     let cases: Vec<(&str, Webhook)> = vec![
         ("Ok(())", webhook().on("a", nothing)),
         ("another error type", webhook().on("a", || async { Ok::<(), ActixError>(()) })),
-        ("204", webhook().on("a", || async { HttpResponse::NoContent() })),
-        ("200 without a body", webhook().on("a", || async { HttpResponse::Ok() })),
-        ("202 without a body", webhook().on("a", || async { HttpResponse::Accepted() })),
+        ("204", webhook().on("a", || async { HttpResponse::NoContent().finish() })),
+        ("200 without a body", webhook().on("a", || async { HttpResponse::Ok().finish() })),
+        ("202 without a body", webhook().on("a", || async { HttpResponse::Accepted().finish() })),
         ("an empty text", webhook().on("a", || async { "" })),
         ("otherwise", webhook().otherwise(nothing)),
     ];
@@ -213,10 +213,10 @@ async fn what_a_handler_answers_passes_unchanged() {
 
     let cases: Vec<(u16, &str, Webhook)> = vec![
         (200, "done", webhook().on("a", || async { "done" })),
-        (404, "", webhook().on("a", || async { HttpResponse::NotFound() })),
+        (404, "", webhook().on("a", || async { HttpResponse::NotFound().finish() })),
         (409, "twice", webhook().on("a", || async { HttpResponse::Conflict().body("twice") })),
         (500, "mine", webhook().on("a", || async { HttpResponse::InternalServerError().body("mine") })),
-        (302, "", webhook().on("a", || async { HttpResponse::Found() })),
+        (302, "", webhook().on("a", || async { HttpResponse::Found().finish() })),
     ];
     for (status, body, webhook) in cases {
         deliver(webhook, &sent).await.assert(&status.to_string(), status, body);
@@ -267,7 +267,7 @@ where
     let keep = Arc::clone(&kept);
     let handler = move |answer: AtpResponse<R>| {
         *keep.lock().expect("nobody panicked") = Some(format!("{:?}", answer.data));
-        async { HttpResponse::Ok() }
+        async { HttpResponse::Ok().finish() }
     };
     let seen = deliver(webhook().on("a", handler), sent).await;
     let got = kept.lock().expect("nobody panicked").take();

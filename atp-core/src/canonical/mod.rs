@@ -1,7 +1,7 @@
 //! The text that a sender signs when it signs the parsed payload and not its bytes.
 //!
 //! [`python()`] and [`node()`] give, byte for byte, what CPython and V8 print for a body. Both walk the same index; what
-//! differs between the two languages is a [`Dialect`].
+//! differs between the two languages is a `Dialect`.
 
 mod node;
 mod python;

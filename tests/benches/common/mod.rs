@@ -11,8 +11,8 @@ pub const SIZES: [(&str, usize); 3] = [("220 B", 220), ("10 KiB", 10 << 10), ("1
 /// fields, at 10 KiB one of 111, at 1 MiB one long text with a line end every 80 characters.
 pub fn body(size: usize) -> String {
     let data = match size {
-        ..1000 => r#"{"approved":true,"comment":"@"}"#.to_owned(),
-        ..100_000 => form(),
+        ..=999 => r#"{"approved":true,"comment":"@"}"#.to_owned(),
+        1000..=99_999 => form(),
         _ => r#""@""#.to_owned(),
     };
     let body = format!(
