@@ -91,7 +91,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// All ways in which data does not fit. Never empty.
+/// The most violations that are told of one list: whoever sends thousands needs no more, and each costs a walk.
+pub(crate) const MAX_TOLD: usize = 100;
+
+/// All ways in which data does not fit; of the elements of one list the first hundred. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violations(Vec<Violation>);
 
@@ -496,6 +499,9 @@ impl<'a> Data<'a> {
                 Ok(text) if seen.insert(text.clone()) => strings.push((element, text)),
                 Ok(_) => wrong.push(self.violation(element, "must not be there twice")),
                 Err(violation) => wrong.push(violation),
+            }
+            if wrong.len() >= MAX_TOLD {
+                break;
             }
         }
         Violations::none_in(wrong).map(|()| strings)

@@ -6,7 +6,7 @@ use crate::{
     json::Kind,
     notification::{Action, Expects, NumberRules, Options, Selections, TextRules},
     response::{RawJson, Response},
-    response_type::{Binary, Data, File, ResponseType, Simple, Violation, Violations},
+    response_type::{Binary, Data, File, MAX_TOLD, ResponseType, Simple, Violation, Violations},
 };
 
 /// Judges `response_data` by the action that was asked: first what its type demands, then its options, selections,

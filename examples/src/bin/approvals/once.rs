@@ -68,6 +68,7 @@ fn cases(sender: &Sender) -> Vec<Case> {
             400,
             "pending",
         ),
+        case("an action of no question", sender.answer("deploy", "explode", ()), "deploy", 400, "pending"),
         case(
             "a form without a required field",
             sender.answer("refund", "refund", json!({})),

@@ -1,11 +1,12 @@
 //! The webhook: one handler an action. Each says what the answer means; `Tasks::decide` says whether it counts.
 
-use std::{fmt, num::NonZeroU32};
+use std::num::NonZeroU32;
 
-use actix_web::{HttpResponse, ResponseError, Result, http::StatusCode, web};
-use atp_actix::{AtpResponse, Delivery, Form, MultiChoice, Refusal, Simple, Text, Verifier, Webhook};
+use actix_web::{Result, http::StatusCode, web};
+use atp_actix::{
+    AtpResponse, Delivery, ErrorReply, Form, MultiChoice, Refusal, Simple, Text, Verifier, Webhook,
+};
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::tasks::{Decision, Refused, Tasks};
 
@@ -17,6 +18,7 @@ pub fn webhook(verifier: Verifier) -> Webhook {
         .on("reject", reject)
         .on("refund", refund)
         .on("place", place)
+        .otherwise(not_an_action)
 }
 
 async fn approve(answer: AtpResponse<Simple>, tasks: web::Data<Tasks>) -> Result<()> {
@@ -44,13 +46,18 @@ async fn place(regions: AtpResponse<MultiChoice>, tasks: web::Data<Tasks>) -> Re
     decide(&tasks, regions.delivery(), "approved", regions.data.join(" and ")).await
 }
 
+/// Every action that this service asks has its handler above, so this one was not asked.
+async fn not_an_action(delivery: Delivery, tasks: web::Data<Tasks>) -> Result<()> {
+    decide(&tasks, &delivery, "pending", String::new()).await
+}
+
 async fn decide(tasks: &Tasks, delivery: &Delivery, state: &'static str, outcome: String) -> Result<()> {
     let decided = tasks.decide(delivery.answer(), Decision { state, outcome }).await;
-    decided.map_err(|refused| reply(refused, delivery))
+    decided.map_err(reply)
 }
 
 /// The library answers what it knows: data that does not fit, and our own faults. The rest is ours to say.
-fn reply(refused: Refused, delivery: &Delivery) -> actix_web::Error {
+fn reply(refused: Refused) -> actix_web::Error {
     let (status, code, error) = match refused {
         Refused::Unfit(violations) => return Refusal::from(violations).into(),
         Refused::Failed(error) => return error.into(),
@@ -64,31 +71,5 @@ fn reply(refused: Refused, delivery: &Delivery) -> actix_web::Error {
             (StatusCode::CONFLICT, "NOTIFICATION_ALREADY_RESPONDED", "another answer stands")
         }
     };
-    Reply { status, code, error, request_id: delivery.request_id().map(str::to_owned) }.into()
-}
-
-/// A refusal in the shape that the library's have.
-#[derive(Debug)]
-struct Reply {
-    status: StatusCode,
-    code: &'static str,
-    error: &'static str,
-    request_id: Option<String>,
-}
-
-impl fmt::Display for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.error)
-    }
-}
-
-impl ResponseError for Reply {
-    fn status_code(&self) -> StatusCode {
-        self.status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let body = json!({ "error": self.error, "code": self.code, "request_id": self.request_id });
-        HttpResponse::build(self.status).json(body)
-    }
+    ErrorReply::new(status, code, error).into()
 }
