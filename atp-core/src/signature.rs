@@ -267,12 +267,18 @@ fn digest(hex: &[u8]) -> Option<Digest> {
     (bad & 0xf0 == 0).then_some(digest)
 }
 
-/// The value of a digit, or 0xf0 and more. Without branches, so that the compiler can do several at once.
+/// The value of a digit, or 0xff.
+#[allow(clippy::indexing_slicing, clippy::as_conversions, reason = "the table is made when this is compiled")]
 fn nibble(digit: u8) -> u8 {
-    let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
-    let is_decimal = u8::from(decimal < 10).wrapping_neg();
-    let is_letter = u8::from(letter < 6).wrapping_neg();
-    decimal & is_decimal | (letter.wrapping_add(10)) & is_letter | !(is_decimal | is_letter)
+    const VALUES: [u8; 256] = {
+        let (mut values, mut value) = ([0xff; 256], 0_u8);
+        while value < 16 {
+            values[(if value < 10 { b'0' + value } else { b'a' + value - 10 }) as usize] = value;
+            value += 1;
+        }
+        values
+    };
+    VALUES.get(usize::from(digit)).copied().unwrap_or(0xff)
 }
 
 #[cfg(test)]

@@ -85,8 +85,8 @@ fn one_of(data: &Data<'_>, token: usize, value: &str, options: &Options) -> Opti
 
 fn multi_choice(data: &Data<'_>, options: &Options, selections: &Selections) -> Result<(), Violations> {
     let chosen = data.distinct_strings()?;
-    let mut wrong: Vec<_> =
-        chosen.iter().filter_map(|(at, value)| one_of(data, *at, value, options)).collect();
+    let unknown = chosen.iter().filter_map(|(at, value)| one_of(data, *at, value, options));
+    let mut wrong: Vec<_> = unknown.take(MAX_TOLD).collect();
     if options.0.is_empty() {
         wrong.push(data.violation(0, "cannot be judged: the action offers no options"));
     }

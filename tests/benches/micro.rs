@@ -87,6 +87,9 @@ fn main() {
             answer.response_data.unwrap()
         })
         .collect();
+    refusals(&verifier);
+    allocations(&verifier, &bodies);
+    println!("| step | {} |\n|---|---:|---:|---:|", SIZES.map(|(name, _)| name).join(" | "));
     row("read the data as its type", &|size, _| match size {
         0 => drop(black_box(Form::<Small<String>>::read(Some(&data[0])).unwrap())),
         1 => drop(black_box(Form::<Owned>::read(Some(&data[1])).unwrap())),
@@ -105,6 +108,51 @@ fn main() {
     row("std::str::from_utf8", &|_, body| {
         let _ = black_box(std::str::from_utf8(black_box(body)));
     });
+}
+
+/// What a stranger's delivery costs at the default limit.
+fn refusals(verifier: &Verifier) {
+    let body = Bytes::from(body(256 << 10));
+    let digest = "0".repeat(64);
+    let now = verifier.now().timestamp();
+    println!("\n| refused, 256 KiB | ns |\n|---|---:|");
+    for (name, header) in [
+        ("from the head: malformed", "t=5.7,v1=x".to_owned()),
+        ("from the head: stale", format!("t={},v1={digest}", now - 3600)),
+        ("forged, timestamped: one hash", format!("t={now},v1={digest}")),
+        ("forged, bare digest, all schemes: three hashes, one index", digest.clone()),
+    ] {
+        let refuse =
+            || assert!(black_box(verifier.verify([(Signature::HEADER, &header)], body.clone())).is_err());
+        println!("| {name} | {:.0} |", nanoseconds(refuse));
+    }
+    let hash = nanoseconds(|| drop(black_box(verifier.sign(Scheme::Raw, black_box(&body)))));
+    println!("| one HMAC-SHA256 of it, for comparison | {hash:.0} |\n");
+}
+
+/// Allocations of verification and strict read, beside those of a borrowed parse.
+fn allocations(verifier: &Verifier, bodies: &[Bytes]) {
+    println!(
+        "| allocations (and KiB at most) | {} |\n|---|---:|---:|---:|",
+        SIZES.map(|(name, _)| name).join(" | ")
+    );
+    let verifier = verifier.clone().without_payload_time();
+    for scheme in Scheme::ALL {
+        let cells: Vec<String> = bodies
+            .iter()
+            .map(|body| {
+                let header = verifier.sign(scheme, body).unwrap().to_string();
+                let verifier = verifier.clone().schemes([scheme]);
+                let count = allocation_counter::measure(|| {
+                    let verified = verifier.verify([(Signature::HEADER, &header)], body.clone()).unwrap();
+                    drop(black_box(verified.decode().unwrap()));
+                });
+                format!("{} ({})", count.count_total, count.bytes_max / 1024)
+            })
+            .collect();
+        println!("| verify and decode {scheme} | {} |", cells.join(" | "));
+    }
+    println!();
 }
 
 #[derive(serde::Deserialize)]
