@@ -49,7 +49,7 @@ pub enum Refusal {
     Unfit(Violations),
     /// No handler is registered for the action.
     #[error(
-        "no handler for the action `{action}`: add `.on({action:?}, ..)` or `.otherwise(..)` to the `Webhook`"
+        "no handler for the action {action:?}: add `.on({action:?}, ..)` or `.otherwise(..)` to the `Webhook`"
     )]
     NoHandler {
         /// The action's id.
@@ -238,10 +238,10 @@ impl<E: StdError + 'static> From<E> for Error {
 /// The whole chain of causes.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.0.to_string();
+        let mut text = told(&*self.0);
         let mut source = self.0.source();
         while let Some(error) = source {
-            let cause = error.to_string();
+            let cause = told(error);
             // Many errors print their cause themselves.
             if !text.ends_with(&cause) {
                 text.push_str(": ");
@@ -253,9 +253,19 @@ impl fmt::Display for Error {
     }
 }
 
+/// The text of an error. That of `serde_json` may quote the answer, so only its kind and place are told.
+fn told(error: &(dyn StdError + 'static)) -> String {
+    error.downcast_ref::<serde_json::Error>().map_or_else(
+        || error.to_string(),
+        |json| {
+            format!("{:?} error of JSON at line {} column {}", json.classify(), json.line(), json.column())
+        },
+    )
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({:?})", self.0)
+        write!(f, "Error({self})")
     }
 }
 
@@ -266,5 +276,17 @@ impl ResponseError for Error {
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
         Refusal::Temporary.error_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_serde_json_is_told_without_the_value() {
+        let error = Error::from(serde_json::from_str::<u8>(r#""hunter2""#).unwrap_err());
+        assert_eq!(error.to_string(), "Data error of JSON at line 1 column 9");
+        assert!(!format!("{error:?}").contains("hunter2"));
     }
 }

@@ -336,7 +336,13 @@ fn tell<B>(delivery: &Delivery, response: &ServiceResponse<B>, started: Instant)
             )
         };
     }
-    let reason = response.response().error().map(tracing::field::display);
+    // The texts of other errors may quote the answer, as those of `web::Json` do.
+    let reason = response.response().error().map(|error| {
+        let refusal = error.as_error::<Refusal>().map(ToString::to_string);
+        let reply = || error.as_error::<ErrorReply>().map(ToString::to_string);
+        let own = || error.as_error::<Error>().map(ToString::to_string);
+        refusal.or_else(reply).or_else(own).unwrap_or_else(|| "an error type of the handler's own".to_owned())
+    });
     match response.status().as_u16() {
         400..500 => event!(warn, "refused", reason),
         500.. => event!(error, "failed", reason),

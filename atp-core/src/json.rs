@@ -103,7 +103,7 @@ impl NotJson {
     }
 
     fn place(pointer: &str) -> String {
-        if pointer.is_empty() { String::new() } else { format!(" (in {pointer})") }
+        if pointer.is_empty() { String::new() } else { format!(" (in {})", printable(pointer)) }
     }
 }
 
@@ -306,6 +306,19 @@ impl<'a> Index<'a> {
             Some(self.after_partial(token + tokens_each - 1)).filter(here)
         })
     }
+}
+
+/// A text from outside as one line of a log: control characters and marks of direction are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let steers = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        if steers(char) { line.extend(char.escape_unicode()) } else { line.push(char) }
+    }
+    line
 }
 
 /// A member, ready to be sorted.
@@ -772,6 +785,12 @@ mod tests {
             );
         }
         assert_eq!(Index::of(b"[\"\xff\"]").err().unwrap().to_string(), "invalid UTF-8 at byte 2");
+    }
+
+    #[test]
+    fn an_error_is_one_line_whatever_a_sender_names_his_members() {
+        let error = Index::of(br#"{"\n\u202e\u001bINFO forged":[x"#).err().unwrap();
+        assert_eq!(error.to_string(), r"expected a value at byte 30 (in /\u{a}\u{202e}\u{1b}INFO forged)");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Serialize for RawJson {
 /// Why a signed text is no answer: where (a JSON Pointer and a byte of the signed text), and what. Values are never in
 /// it, member names may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{fault}, at `{pointer}`, byte {offset}")]
+#[error("{fault}, at `{}`, byte {offset}", json::printable(pointer))]
 pub struct Malformed {
     fault: Cow<'static, str>,
     pointer: String,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    json::{Index, Kind, Token},
+    json::{Index, Kind, Token, printable},
     response::RawJson,
 };
 
@@ -87,7 +87,7 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`response_data{}` {}, found {}", self.path, self.rule, self.found)
+        write!(f, "`response_data{}` {}, found {}", printable(&self.path), self.rule, self.found)
     }
 }
 

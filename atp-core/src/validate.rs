@@ -153,7 +153,7 @@ fn json_schema(schema: &serde_json::Value, data: &RawJson) -> Result<(), Violati
         let rule = format!("must satisfy `{}` of the action's schema", error.schema_path());
         Violation::new(error.instance_path().to_string(), rule, "a value that does not")
     };
-    Violations::none_in(validator.iter_errors(&instance).map(violation).collect())
+    Violations::none_in(validator.iter_errors(&instance).take(MAX_TOLD).map(violation).collect())
 }
 
 #[cfg(not(feature = "json-schema"))]
@@ -216,7 +216,8 @@ impl Decimal {
         };
         exact().unwrap_or_else(|| {
             let steps = (self.nearest - from.nearest) / step.nearest;
-            !steps.is_finite() || (steps - steps.round()).abs() < 1e-9
+            // A step of 0 demands nothing; a number beyond a double cannot be judged, and does not fit.
+            step.nearest == 0.0 || (steps - steps.round()).abs() < 1e-9
         })
     }
 }
