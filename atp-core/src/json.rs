@@ -274,7 +274,7 @@ impl<'a> Index<'a> {
             let step = match self.kind(at) {
                 Kind::Object => {
                     let found = self.children_partial(at, 2).map(|name| name + 1).find(holds);
-                    found.map(|value| (value, self.text(value - 1).replace('~', "~0").replace('/', "~1")))
+                    found.map(|value| (value, pointer_step(&self.text(value - 1))))
                 }
                 Kind::Array => {
                     let found = self.children_partial(at, 1).enumerate().find(|(_, element)| holds(element));
@@ -306,6 +306,11 @@ impl<'a> Index<'a> {
             Some(self.after_partial(token + tokens_each - 1)).filter(here)
         })
     }
+}
+
+/// A member's name as a step of a JSON Pointer (RFC 6901).
+pub(crate) fn pointer_step(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// A text from outside as one line of a log: control characters and marks of direction are escaped.

@@ -43,7 +43,7 @@
 //!
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action. Without it such an action is refused.
 
-// A file imports only from files above it here, once sorted by `ARCHITECTURE.md`'s list; a test holds that.
+// A file imports only from files above it in the list of `ARCHITECTURE.md`; a test holds that.
 mod api;
 pub mod canonical;
 mod event;

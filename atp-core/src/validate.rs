@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::{
-    json::Kind,
+    json::{Kind, pointer_step},
     notification::{Action, Expects, NumberRules, Options, Selections, TextRules},
     response::{RawJson, Response},
     response_type::{Binary, Data, File, MAX_TOLD, ResponseType, Simple, Violation, Violations},
@@ -40,10 +40,8 @@ pub fn validate(action: &Action, data: Option<&RawJson>) -> Result<(), Violation
             let data = Data::required(data)?;
             data.object()?;
             let missing = fields.iter().filter(|field| field.required && data.member(&field.name).is_none());
-            let violation = |name: &str| {
-                let step = name.replace('~', "~0").replace('/', "~1");
-                Violation::new(format!("/{step}"), "is required", "nothing")
-            };
+            let violation =
+                |name: &str| Violation::new(format!("/{}", pointer_step(name)), "is required", "nothing");
             Violations::none_in(missing.map(|field| violation(&field.name)).collect())
         }
         Expects::Json(schema) => {

@@ -237,6 +237,20 @@ impl<D: Dialect> Printer<'_, D> {
     }
 }
 
+/// The escapes of two characters that both languages print; both print every other one in their own way.
+fn short_escape(char: char) -> Option<&'static str> {
+    Some(match char {
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        '\n' => "\\n",
+        '\r' => "\\r",
+        '\t' => "\\t",
+        '\u{8}' => "\\b",
+        '\u{c}' => "\\f",
+        _ => return None,
+    })
+}
+
 /// The shortest digits that read back as `value`, and the power of ten of the first: 1.25e-7 is ("125", -7).
 ///
 /// Of two that are equally near, the even one, as in CPython and V8; the standard library takes the upper one.

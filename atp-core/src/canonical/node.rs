@@ -1,6 +1,6 @@
 //! What V8's `JSON.stringify` does.
 
-use super::{Dialect, TooManyDigits, exponential, positional, python::escape, shortest};
+use super::{Dialect, TooManyDigits, exponential, positional, python::escape, short_escape, shortest};
 use crate::json::{Index, Name, Scalar, Spelling, Token, scalars, unquote};
 
 pub(super) struct Node;
@@ -56,14 +56,13 @@ impl Dialect for Node {
         }
         out.push('"');
         for scalar in scalars(unquote(source)) {
+            if let Scalar::Char(char) = scalar
+                && let Some(escaped) = short_escape(char)
+            {
+                out.push_str(escaped);
+                continue;
+            }
             match scalar {
-                Scalar::Char('"') => out.push_str("\\\""),
-                Scalar::Char('\\') => out.push_str("\\\\"),
-                Scalar::Char('\n') => out.push_str("\\n"),
-                Scalar::Char('\r') => out.push_str("\\r"),
-                Scalar::Char('\t') => out.push_str("\\t"),
-                Scalar::Char('\u{8}') => out.push_str("\\b"),
-                Scalar::Char('\u{c}') => out.push_str("\\f"),
                 Scalar::Char(char @ ..'\u{20}') => {
                     escape(u16::try_from(u32::from(char)).unwrap_or_default(), out);
                 }

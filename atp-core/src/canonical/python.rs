@@ -1,6 +1,6 @@
 //! What CPython's `json.dumps(.., sort_keys=True)` does.
 
-use super::{Dialect, TooManyDigits, exponential, positional, shortest};
+use super::{Dialect, TooManyDigits, exponential, positional, short_escape, shortest};
 use crate::json::{Index, Name, Scalar, Spelling, scalars, unquote};
 
 /// `sys.int_info.default_max_str_digits`.
@@ -60,14 +60,13 @@ impl Dialect for Python {
         }
         out.push('"');
         for scalar in scalars(unquote(source)) {
+            if let Scalar::Char(char) = scalar
+                && let Some(escaped) = short_escape(char)
+            {
+                out.push_str(escaped);
+                continue;
+            }
             match scalar {
-                Scalar::Char('"') => out.push_str("\\\""),
-                Scalar::Char('\\') => out.push_str("\\\\"),
-                Scalar::Char('\n') => out.push_str("\\n"),
-                Scalar::Char('\r') => out.push_str("\\r"),
-                Scalar::Char('\t') => out.push_str("\\t"),
-                Scalar::Char('\u{8}') => out.push_str("\\b"),
-                Scalar::Char('\u{c}') => out.push_str("\\f"),
                 Scalar::Char(char @ ' '..='~') => out.push(char),
                 Scalar::Char(char) => {
                     char.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| escape(unit, out));
