@@ -2,7 +2,7 @@
 
 use std::{future::Ready, sync::Arc};
 
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::header::HeaderMap};
 use atp_core::{Response, Scheme};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -46,10 +46,10 @@ impl std::fmt::Debug for Text {
 impl Delivery {
     pub(crate) fn new(
         verified: atp_core::Verified,
-        request_id: Option<String>,
+        request_id: Option<&str>,
     ) -> Result<Self, atp_core::Malformed> {
         let (scheme, secret, signed_at) = (verified.scheme(), verified.secret(), verified.signed_at());
-        let text = Text(verified.text().clone());
+        let (text, request_id) = (Text(verified.text().clone()), request_id.map(str::to_owned));
         Ok(Self(Arc::new(Inner { answer: verified.decode()?, text, scheme, secret, signed_at, request_id })))
     }
 
@@ -98,6 +98,13 @@ impl Delivery {
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
+}
+
+/// One printable text of a sane length: it goes into logs and answers.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all("x-atp-request-id");
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    (!value.is_empty() && value.len() <= 128).then_some(value)
 }
 
 impl FromRequest for Delivery {

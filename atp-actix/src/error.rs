@@ -1,6 +1,6 @@
 //! What is answered when a delivery is not handled: the only table of statuses.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -82,29 +82,38 @@ impl Refusal {
         ) && !matches!(self, Self::Signature(error) if !error.is_malformed())
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Signature(error) if !error.is_malformed() => StatusCode::UNAUTHORIZED,
+            Self::Signature(_) | Self::Malformed(_) | Self::Unfit(_) | Self::BrokenOff(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::NoHandler { .. } | Self::NotVerified { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Temporary => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
     /// What the sender gets. A stranger, who has no valid signature, learns the status and nothing that he sent.
     pub(crate) fn reply(&self) -> ErrorReply {
-        let (status, code, error) = match self {
+        let (code, error) = match self {
             Self::Signature(VerifyError::Malformed(malformed)) | Self::Malformed(malformed) => {
-                (StatusCode::BAD_REQUEST, Some("MALFORMED_PAYLOAD"), malformed.to_string())
+                (Some("MALFORMED_PAYLOAD"), malformed.to_string().into())
             }
-            Self::Signature(_) => (StatusCode::UNAUTHORIZED, None, "Invalid signature".to_owned()),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, None, "Method not allowed".to_owned()),
-            Self::MediaType(_) => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, None, "Unsupported media type".to_owned())
-            }
-            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None, "Payload too large".to_owned()),
-            Self::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, None, "Request timeout".to_owned()),
-            Self::BrokenOff(_) => (StatusCode::BAD_REQUEST, None, "Incomplete body".to_owned()),
-            Self::Unfit(_) => (StatusCode::BAD_REQUEST, Some("INVALID_RESPONSE_DATA"), self.to_string()),
-            Self::NoHandler { .. } | Self::NotVerified { .. } => {
-                (StatusCode::INTERNAL_SERVER_ERROR, None, "Internal server error".to_owned())
-            }
-            Self::Temporary => {
-                (StatusCode::SERVICE_UNAVAILABLE, None, "Service temporarily unavailable".to_owned())
-            }
+            Self::Unfit(_) => (Some("INVALID_RESPONSE_DATA"), self.to_string().into()),
+            Self::Signature(_) => (None, "Invalid signature".into()),
+            Self::Method => (None, "Method not allowed".into()),
+            Self::MediaType(_) => (None, "Unsupported media type".into()),
+            Self::TooLarge { .. } => (None, "Payload too large".into()),
+            Self::TooSlow { .. } => (None, "Request timeout".into()),
+            Self::BrokenOff(_) => (None, "Incomplete body".into()),
+            Self::NoHandler { .. } | Self::NotVerified { .. } => (None, "Internal server error".into()),
+            Self::Temporary => (None, "Service temporarily unavailable".into()),
         };
-        ErrorReply { status, code, error, request_id: None }
+        ErrorReply { status: self.status(), code, error, request_id: None }
     }
 }
 
@@ -122,7 +131,7 @@ impl From<VerifyError> for Refusal {
 
 impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
-        self.reply().status
+        self.status()
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
@@ -154,7 +163,7 @@ pub struct ErrorReply {
     /// The protocol's code, where it has one.
     pub code: Option<&'static str>,
     /// For humans.
-    pub error: String,
+    pub error: Cow<'static, str>,
     /// The request id of a delivery that was signed.
     pub request_id: Option<String>,
 }
@@ -162,7 +171,7 @@ pub struct ErrorReply {
 impl ErrorReply {
     /// A refusal with one of the protocol's codes.
     #[must_use]
-    pub fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: &'static str, error: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code: Some(code), error: error.into(), request_id: None }
     }
 
@@ -173,6 +182,15 @@ impl ErrorReply {
             None => json!({ "error": self.error }),
             Some(code) => json!({ "error": self.error, "code": code, "request_id": self.request_id }),
         }
+    }
+
+    /// What is told of an error that is ours or was made here.
+    pub(crate) fn of(error: &actix_web::Error, request_id: Option<&str>) -> Option<Self> {
+        let temporary = || error.as_error::<Error>().map(|_| Refusal::Temporary.reply());
+        let own = || error.as_error::<Self>().cloned();
+        let mut reply = error.as_error::<Refusal>().map(Refusal::reply).or_else(own).or_else(temporary)?;
+        reply.request_id = request_id.map(str::to_owned);
+        Some(reply)
     }
 
     /// The response with this body.

@@ -88,6 +88,7 @@ mod delivery;
 mod error;
 mod extract;
 pub mod guard;
+mod log;
 pub mod test;
 mod verify;
 mod webhook;

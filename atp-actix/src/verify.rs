@@ -1,7 +1,6 @@
 //! The middleware: nothing passes that was not signed.
 
 use std::{
-    cell::Cell,
     future::{Ready, ready},
     rc::Rc,
     sync::Arc,
@@ -11,8 +10,9 @@ use std::{
 
 use actix_web::{
     HttpMessage as _,
-    body::{EitherBody, MessageBody},
+    body::{BoxBody, EitherBody, MessageBody},
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
+    error::InternalError,
     http::{
         ConnectionType, Method,
         header::{self, HeaderMap, HeaderValue},
@@ -25,8 +25,9 @@ use serde_json::Value;
 
 use crate::{
     body::{self, Refused},
-    delivery::Delivery,
-    error::{Error, ErrorBody, ErrorReply, Refusal},
+    delivery::{self, Delivery},
+    error::{ErrorBody, ErrorReply, Refusal},
+    log::{self, Log},
 };
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
@@ -66,11 +67,6 @@ use crate::{
 /// * `body_within`, 3 s: a sender waits 5 s for the whole answer.
 #[derive(Clone)]
 pub struct VerifySignature {
-    settings: Settings,
-}
-
-#[derive(Clone)]
-struct Settings {
     verifier: Verifier,
     limit: usize,
     body_within: Duration,
@@ -86,13 +82,12 @@ impl VerifySignature {
     /// Checks with this verifier.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
-        let settings = Settings {
+        Self {
             verifier,
             limit: Self::DEFAULT_LIMIT,
             body_within: Self::DEFAULT_BODY_WITHIN,
             error_body: None,
-        };
-        Self { settings }
+        }
     }
 
     /// Sets the longest body, in bytes; [`VerifySignature::DEFAULT_LIMIT`] unless set.
@@ -101,7 +96,7 @@ impl VerifySignature {
     /// read, and a stranger's fifteen times.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
-        self.settings.limit = bytes;
+        self.limit = bytes;
         self
     }
 
@@ -109,19 +104,19 @@ impl VerifySignature {
     /// takes longer is answered 408.
     #[must_use]
     pub fn body_within(mut self, time: Duration) -> Self {
-        self.settings.body_within = time;
+        self.body_within = time;
         self
     }
 
     /// Makes the JSON body of refusals; [`ErrorReply::json`] unless set. The status stays what it is.
     #[must_use]
     pub fn error_body(mut self, body: impl Fn(&ErrorReply) -> Value + Send + Sync + 'static) -> Self {
-        self.settings.error_body = Some(Arc::new(body));
+        self.error_body = Some(Arc::new(body));
         self
     }
 
     pub(crate) fn get_limit(&self) -> usize {
-        self.settings.limit
+        self.limit
     }
 }
 
@@ -137,8 +132,7 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        let log = Log { second: Cell::new(Instant::now()), refusals: Cell::new(0) };
-        ready(Ok(Verifying(Rc::new(Inner { service, settings: self.settings.clone(), log }))))
+        ready(Ok(Verifying(Rc::new(Inner { service, settings: self.clone(), log: Log::new() }))))
     }
 }
 
@@ -147,7 +141,7 @@ pub struct Verifying<S>(Rc<Inner<S>>);
 
 struct Inner<S> {
     service: S,
-    settings: Settings,
+    settings: VerifySignature,
     log: Log,
 }
 
@@ -171,13 +165,23 @@ where
             let (request, delivery) = match inner.settings.verify(request).await {
                 Ok(verified) => verified,
                 Err(refused) => {
-                    inner.log.refused(&inner.settings, &refused);
+                    let RefusedRequest { request, refusal, body } = &*refused;
+                    let verifier = &inner.settings.verifier;
+                    inner.log.refused(verifier, request.headers(), refusal, body.as_ref(), started);
                     return Ok(inner.settings.refuse(*refused));
                 }
             };
-            let response = inner.service.call(request).await?;
-            tell(&delivery, &response, started);
-            Ok(inner.settings.finish(response, &delivery))
+            match inner.service.call(request).await {
+                Ok(response) => {
+                    log::passed(&delivery, response.status(), response.response().error(), started);
+                    Ok(inner.settings.finish(response, &delivery))
+                }
+                // Middleware behind this one gave up without a response; no request is left to make one for.
+                Err(error) => {
+                    log::passed(&delivery, error.as_response_error().status_code(), Some(&error), started);
+                    Err(inner.settings.finish_error(error, &delivery))
+                }
+            }
         })
     }
 }
@@ -190,7 +194,7 @@ struct RefusedRequest {
     body: Option<Bytes>,
 }
 
-impl Settings {
+impl VerifySignature {
     /// Head, body, verdict, parse: the request as it goes on, and what is known of it.
     async fn verify(
         &self,
@@ -208,7 +212,7 @@ impl Settings {
             Err(refusal) => return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None)),
         };
         let delivery = verification.finish(body.clone()).map_err(Refusal::Signature).and_then(|verified| {
-            Delivery::new(verified, request_id(request.headers())).map_err(Refusal::Malformed)
+            Delivery::new(verified, delivery::request_id(request.headers())).map_err(Refusal::Malformed)
         });
         let mut request = ServiceRequest::from_parts(request, Payload::None);
         match delivery {
@@ -256,15 +260,27 @@ impl Settings {
         response: ServiceResponse<B>,
         delivery: &Delivery,
     ) -> ServiceResponse<EitherBody<B, Refused>> {
-        let reply = response.response().error().and_then(|error| {
-            let temporary = || error.as_error::<Error>().map(|_| Refusal::Temporary.reply());
-            let own = || error.as_error::<ErrorReply>().cloned();
-            error.as_error::<Refusal>().map(Refusal::reply).or_else(own).or_else(temporary)
-        });
-        let Some(mut reply) = reply else { return response.map_into_left_body() };
-        reply.request_id = delivery.request_id().map(str::to_owned);
+        let reply =
+            response.response().error().and_then(|error| ErrorReply::of(error, delivery.request_id()));
+        let Some(reply) = reply else { return response.map_into_left_body() };
         let body = Refused::new(self.body(&reply), Payload::None);
-        response.map_body(|_, _| EitherBody::right(body))
+        let mut response = response.map_body(|_, _| EitherBody::right(body));
+        let headers = response.headers_mut();
+        // Of the body that is gone.
+        headers.remove(header::CONTENT_ENCODING);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    /// [`VerifySignature::finish`], of an error.
+    fn finish_error(&self, error: actix_web::Error, delivery: &Delivery) -> actix_web::Error {
+        match ErrorReply::of(&error, delivery.request_id()) {
+            Some(reply) => {
+                let response = reply.response(BoxBody::new(self.body(&reply)));
+                InternalError::from_response(error, response).into()
+            }
+            None => error,
+        }
     }
 
     fn body(&self, reply: &ErrorReply) -> String {
@@ -308,100 +324,4 @@ fn media_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::MediaType("the body has a content encoding"));
     }
     Ok(())
-}
-
-/// One printable text of a sane length: it goes into logs and answers.
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    let mut values = headers.get_all("x-atp-request-id");
-    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
-    (!value.is_empty() && value.len() <= 128).then(|| value.to_owned())
-}
-
-/// The event of a delivery that was verified.
-fn tell<B>(delivery: &Delivery, response: &ServiceResponse<B>, started: Instant) {
-    macro_rules! event {
-        ($level:ident, $outcome:literal $(, $reason:ident)?) => {
-            tracing::$level!(
-                target: "atp_actix",
-                request_id = delivery.request_id(),
-                notification_id = delivery.answer().notification_id,
-                action_id = delivery.answer().action_id,
-                scheme = delivery.scheme().name(),
-                secret = delivery.secret(),
-                outcome = $outcome,
-                status = response.status().as_u16(),
-                duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-                $($reason,)?
-                "delivery"
-            )
-        };
-    }
-    // The texts of other errors may quote the answer, as those of `web::Json` do.
-    let reason = response.response().error().map(|error| {
-        let refusal = error.as_error::<Refusal>().map(ToString::to_string);
-        let reply = || error.as_error::<ErrorReply>().map(ToString::to_string);
-        let own = || error.as_error::<Error>().map(ToString::to_string);
-        refusal.or_else(reply).or_else(own).unwrap_or_else(|| "an error type of the handler's own".to_owned())
-    });
-    match response.status().as_u16() {
-        400..500 => event!(warn, "refused", reason),
-        500.. => event!(error, "failed", reason),
-        _ => event!(info, "handled"),
-    }
-}
-
-/// The events of those that were not.
-struct Log {
-    /// When the current second of refusals began.
-    second: Cell<Instant>,
-    /// How many there were in it.
-    refusals: Cell<u32>,
-}
-
-impl Log {
-    /// Refusals that a worker tells in one second; a stranger can make as many as he likes.
-    const REFUSALS: u32 = 10;
-
-    fn refused(&self, settings: &Settings, refused: &RefusedRequest) {
-        if refused.refusal.is_authentic() {
-            tracing::warn!(
-                target: "atp_actix",
-                request_id = request_id(refused.request.headers()),
-                outcome = "refused",
-                status = refused.refusal.reply().status.as_u16(),
-                reason = %refused.refusal,
-                "delivery"
-            );
-            return;
-        }
-        let began = self.second.get();
-        let new = began.elapsed() >= Duration::from_secs(1);
-        let count = if new { 0 } else { self.refusals.get() };
-        let untold = if new { self.refusals.get().saturating_sub(Self::REFUSALS) } else { 0 };
-        self.refusals.set(count.saturating_add(1));
-        if new {
-            self.second.set(Instant::now());
-        }
-        if count >= Self::REFUSALS {
-            return;
-        }
-        let headers = refused.request.headers();
-        tracing::info!(
-            target: "atp_actix",
-            request_id = request_id(headers),
-            outcome = "refused",
-            status = refused.refusal.reply().status.as_u16(),
-            reason = %refused.refusal,
-            untold,
-            "delivery"
-        );
-        if tracing::enabled!(target: "atp_actix::explain", tracing::Level::DEBUG)
-            && let (Refusal::Signature(_), Some(body)) = (&refused.refusal, &refused.body)
-        {
-            let signatures =
-                headers.get_all(Signature::HEADER).map(|value| (Signature::HEADER, value.as_bytes()));
-            let why = settings.verifier.explain(signatures, body.clone());
-            tracing::debug!(target: "atp_actix::explain", request_id = request_id(headers), "{why}");
-        }
-    }
 }

@@ -274,10 +274,13 @@ impl Responder {
         token: Token,
         raw: impl FnOnce() -> RawJson,
     ) -> Result<Option<Self>, Malformed> {
-        match index.kind(token) {
-            Kind::Null => return Ok(None),
-            Kind::Object => {}
-            _ => return fail(index, token, token, "expected an object"),
+        let json = raw();
+        // Also where the body says `1e999` and the signed text `null`.
+        if json.is_null() {
+            return Ok(None);
+        }
+        if index.kind(token) != Kind::Object {
+            return fail(index, token, token, "expected an object");
         }
         let (mut id, mut kind) = (None, None);
         for name in index.members(token) {
@@ -294,7 +297,7 @@ impl Responder {
             None => return fail(index, token, token, "the member `type` is missing"),
         };
         match id {
-            Some(id) => Ok(Some(Self { id: id.into_owned(), kind, json: raw() })),
+            Some(id) => Ok(Some(Self { id: id.into_owned(), kind, json })),
             None => fail(index, token, token, "the member `id` is missing"),
         }
     }

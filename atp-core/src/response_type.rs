@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    json::{Index, Kind, Token, pointer_step, printable},
+    json::{Index, Kind, Token, printable},
     response::RawJson,
 };
 
@@ -519,39 +519,30 @@ impl<'a> Data<'a> {
         let text = self.raw.readable();
         let mut json = serde_json::Deserializer::from_slice(&text);
         let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
-            return Violation::new("", "must fit the handler's type", "something else");
+            return self.violation(0, "must fit the handler's type");
         };
-        let path = pointer(error.path());
         let message = error.inner().to_string();
         let rule = rule(message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message));
-        let found = self.at(&path).map_or_else(|| "nothing".to_owned(), |token| self.short(token));
-        Violation::new(path, rule, found)
+        self.violation(self.at(error.path()), rule)
     }
 
-    /// The value at a JSON Pointer.
-    fn at(&self, pointer: &str) -> Option<Token> {
-        pointer.split('/').skip(1).try_fold(0, |token, step| {
-            let name = step.replace("~1", "/").replace("~0", "~");
-            match self.kind(token) {
-                Kind::Object => {
-                    let mut members = self.index.members(token);
-                    members.find(|member| self.index.text(*member) == name).map(|member| member + 1)
-                }
-                Kind::Array => self.index.elements(token).nth(name.parse().ok()?),
-                _ => None,
-            }
-        })
+    /// The value at a path; where it leads out of the data, the last one on the way.
+    fn at(&self, path: &serde_path_to_error::Path) -> Token {
+        use serde_path_to_error::Segment;
+        let member = |token, name: &str| {
+            let mut members = self.index.members(token);
+            members.find(|member| self.index.text(*member) == name).map(|member| member + 1)
+        };
+        let step = |token, segment: &Segment| match segment {
+            Segment::Seq { index } => self.index.elements(token).nth(*index),
+            Segment::Map { key } => member(token, key),
+            // A variant is a member, or the string itself.
+            Segment::Enum { variant } => member(token, variant),
+            Segment::Unknown => None,
+        };
+        let walked = path.iter().try_fold(0, |token, segment| step(token, segment).ok_or(token));
+        walked.unwrap_or_else(|last| last)
     }
-}
-
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let step = |segment: &Segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", pointer_step(key)),
-        Segment::Enum { .. } | Segment::Unknown => String::new(),
-    };
-    path.iter().map(step).collect()
 }
 
 /// What a `serde` error demands, in words that cannot come from the answer.

@@ -124,7 +124,7 @@ fn number(data: &Data<'_>, rules: &NumberRules) -> Result<(), Violations> {
     if let Some(max) = rules.max.as_ref().filter(|max| number.compare(&limit(max)) == Ordering::Greater) {
         wrong.push(data.violation(0, format!("must be at most {max}")));
     }
-    let from = rules.min.as_ref().map_or(Decimal::ZERO, limit);
+    let from = rules.min.as_ref().map_or_else(|| Decimal::parse("0"), limit);
     if let Some(step) = rules.step.as_ref().filter(|step| !number.is_multiple(&limit(step), &from)) {
         wrong.push(data.violation(0, format!("must be a whole multiple of {step}")));
     }
@@ -164,60 +164,99 @@ fn json_schema(schema: &serde_json::Value, _: &RawJson) -> Result<(), Violations
     }
 }
 
-/// A number as it is written: exact where a double is not.
-#[derive(Clone, Copy, Debug)]
+/// A number as it is written, exact however long: `0.<digits> × 10^exponent`, without zeros at either end of the digits.
 struct Decimal {
-    /// `mantissa × 10^exponent`, if that fits.
-    exact: Option<(i128, i32)>,
-    nearest: f64,
+    is_negative: bool,
+    /// ASCII digits; none for zero.
+    digits: Vec<u8>,
+    exponent: i64,
 }
 
 impl Decimal {
-    const ZERO: Self = Self { exact: Some((0, 0)), nearest: 0.0 };
-
     fn parse(source: &str) -> Self {
-        Self { exact: Self::exact(source), nearest: source.parse().unwrap_or_default() }
+        let (is_negative, source) = source.strip_prefix('-').map_or((false, source), |rest| (true, rest));
+        let (decimal, exponent) = source.split_once(['e', 'E']).unwrap_or((source, "0"));
+        let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
+        let mut digits = [whole, fraction].concat().into_bytes();
+        while digits.last() == Some(&b'0') {
+            digits.pop();
+        }
+        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+        digits.drain(..zeros);
+        // An exponent beyond 18 digits is farther than any number of a question.
+        let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let exponent = exponent.parse().unwrap_or(far).clamp(i64::MIN / 2, i64::MAX / 2);
+        let exponent = if digits.is_empty() { 0 } else { exponent + length(whole.len()) - length(zeros) };
+        Self { is_negative, digits, exponent }
     }
 
-    fn exact(source: &str) -> Option<(i128, i32)> {
-        let (digits, exponent) = source.split_once(['e', 'E']).unwrap_or((source, "0"));
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let fraction = fraction.trim_end_matches('0');
-        let exponent: i32 = exponent.parse().ok()?;
-        let mantissa = format!("{whole}{fraction}").parse().ok()?;
-        Some((mantissa, exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?))
-    }
-
-    /// Both as whole numbers of the same power of ten, if they fit.
-    fn aligned(&self, other: &Self) -> Option<(i128, i128)> {
-        let ((a, a_exponent), (b, b_exponent)) = (self.exact?, other.exact?);
-        let common = a_exponent.min(b_exponent);
-        let scale = |mantissa: i128, exponent: i32| {
-            let power = u32::try_from(exponent.checked_sub(common)?).ok()?;
-            if mantissa == 0 { Some(0) } else { mantissa.checked_mul(10_i128.checked_pow(power)?) }
-        };
-        Some((scale(a, a_exponent)?, scale(b, b_exponent)?))
+    fn is_zero(&self) -> bool {
+        self.digits.is_empty()
     }
 
     fn compare(&self, other: &Self) -> Ordering {
-        self.aligned(other).map_or_else(|| self.nearest.total_cmp(&other.nearest), |(a, b)| a.cmp(&b))
+        let sign = |number: &Self| match number {
+            number if number.is_zero() => 0,
+            number if number.is_negative => -1,
+            _ => 1,
+        };
+        let magnitude = || self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
+        match sign(self).cmp(&sign(other)) {
+            Ordering::Equal if self.is_negative => magnitude().reverse(),
+            Ordering::Equal => magnitude(),
+            different => different,
+        }
     }
 
-    /// Whether this is `from` plus a whole number of steps. A step of 0 demands nothing.
-    fn is_multiple(&self, step: &Self, from: &Self) -> bool {
-        let exact = || {
-            let (a, from_here) = self.aligned(from)?;
-            let common = self.exact?.1.min(from.exact?.1);
-            let distance = Self { exact: Some((a.checked_sub(from_here)?, common)), nearest: 0.0 };
-            let (distance, step) = distance.aligned(step)?;
-            Some(step == 0 || distance.checked_rem(step)? == 0)
-        };
-        exact().unwrap_or_else(|| {
-            let steps = (self.nearest - from.nearest) / step.nearest;
-            // A step of 0 demands nothing; a number beyond a double cannot be judged, and does not fit.
-            step.nearest == 0.0 || (steps - steps.round()).abs() < 1e-9
-        })
+    /// The power of ten of the last digit.
+    fn last_place(&self) -> i64 {
+        self.exponent - length(self.digits.len())
     }
+
+    /// Whether this is `from` plus a whole number of steps. A step of 0 demands nothing; one that is more than 2^64 units of
+    /// the last place of `from` is not judged, and nothing fits it.
+    fn is_multiple(&self, step: &Self, from: &Self) -> bool {
+        if step.is_zero() {
+            return true;
+        }
+        let unit = if from.is_zero() { step.last_place() } else { step.last_place().min(from.last_place()) };
+        let Some(modulus) = step.in_units(unit).filter(|_| self.is_zero() || self.last_place() >= unit)
+        else {
+            return false;
+        };
+        self.remainder(unit, modulus) == from.remainder(unit, modulus)
+    }
+
+    /// The magnitude as a whole number of `10^unit`, if it is one below 2^64.
+    fn in_units(&self, unit: i64) -> Option<u64> {
+        let digits = std::str::from_utf8(&self.digits).ok()?.parse::<u64>().ok()?;
+        let power = u32::try_from(self.last_place() - unit).ok()?;
+        digits.checked_mul(10_u64.checked_pow(power)?)
+    }
+
+    /// This in units of `10^unit`, which must not be above its last place, modulo `modulus`: from 0 up.
+    fn remainder(&self, unit: i64, modulus: u64) -> u64 {
+        let modulus = u128::from(modulus);
+        let (mut power, mut base) = (1 % modulus, 10 % modulus);
+        let mut places = if self.is_zero() { 0 } else { self.last_place().abs_diff(unit) };
+        while places > 0 {
+            if places & 1 == 1 {
+                power = power * base % modulus;
+            }
+            base = base * base % modulus;
+            places >>= 1;
+        }
+        let digits = self.digits.iter();
+        let value = digits.fold(0, |value, digit| (value * 10 + u128::from(digit - b'0')) % modulus);
+        let value = value * power % modulus;
+        let value = if self.is_negative && value > 0 { modulus - value } else { value };
+        // Below a modulus of 64 bits.
+        u64::try_from(value).unwrap_or_default()
+    }
+}
+
+fn length(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX / 4)
 }
 
 #[cfg(test)]
@@ -244,6 +283,29 @@ mod tests {
             (r#"{"min": 0.05, "step": 0.1}"#, "0.35", true),
             (r#"{"step": 0}"#, "0.35", true),
             ("{}", "123456789012345678901234567890123456789012345678901234567890", true),
+            (r#"{"max": 1e300}"#, "123456789012345678901234567890123456789012345678901234567890", true),
+            (r#"{"max": 9007199254740992}"#, "9007199254740992.00000000000000000000000000000000001", false),
+            (r#"{"min": 0}"#, "-0e99999999999999999999", true),
+            (r#"{"max": 10}"#, "1e-99999999999999999999", true),
+            (r#"{"max": 10}"#, "1e99999999999999999999", false),
+            (r#"{"min": -10}"#, "-1e99999999999999999999", false),
+            (r#"{"min": -10, "max": -1}"#, "-1.0e+0", true),
+            (
+                r#"{"step": 7}"#,
+                "7000000000000000000000000000000000000000000000000000000000000000000000",
+                true,
+            ),
+            (
+                r#"{"step": 7}"#,
+                "7000000000000000000000000000000000000000000000000000000000000000000001",
+                false,
+            ),
+            (r#"{"step": 1}"#, "1e99999999999999999999", true),
+            (r#"{"step": 1}"#, "1e-99999999999999999999", false),
+            (r#"{"step": 5e-324}"#, "5e-324", true),
+            (r#"{"step": 0.25, "min": -1}"#, "-0.75", true),
+            (r#"{"step": 3, "min": -1}"#, "5", true),
+            (r#"{"step": 3, "min": -1}"#, "6", false),
         ] {
             assert_eq!(
                 validate(&rules(constraints), Some(&data(number))).is_ok(),

@@ -22,7 +22,7 @@ const LISTS: [(&str, &[&str]); 2] = [
             "api",
         ],
     ),
-    ("atp-actix", &["error", "delivery", "body", "verify", "guard", "extract", "webhook", "test"]),
+    ("atp-actix", &["error", "delivery", "body", "log", "verify", "guard", "extract", "webhook", "test"]),
 ];
 
 #[test]

@@ -61,6 +61,10 @@ fn webhook() -> Webhook {
         text.parse::<u8>()?;
         Ok(())
     }
+    async fn fails_to_parse(answer: AtpResponse) -> Result<(), Error> {
+        answer.into_data().expect("data").parse::<u8>()?;
+        Ok(())
+    }
     Webhook::new(PATH, verifier())
         .limit(100_000)
         .on("simple", |_: AtpResponse<Simple>| async { "" })
@@ -79,6 +83,8 @@ fn webhook() -> Webhook {
             ""
         })
         .on("bytes", |_: web::Bytes| async { "" })
+        .on("a number by actix", |_: web::Json<u8>| async { "" })
+        .on("fails to parse", fails_to_parse)
         .on("fails", fails)
         .on("fails on data", fails_on_data)
 }
@@ -184,11 +190,15 @@ async fn no_secret_no_digest_and_no_data_is_logged() {
         ("file", json!({"name": WORDS, "url": WORDS})),
         ("file", json!({"name": WORDS, "size": NUMBER, "data": base64})),
         ("json", words()),
+        ("a number by actix", words()),
+        ("a number by actix", json!(NUMBER)),
     ];
     let failing = [
         ("fails", words(), 503),
         ("fails", json!({"a": NUMBER}), 503),
         ("fails on data", words(), 503),
+        ("fails to parse", words(), 503),
+        ("fails to parse", json!(NUMBER), 503),
         ("nobody's", words(), 500),
     ];
     let all = accepted.into_iter().map(|(action, data)| (action, data, 200));
@@ -380,5 +390,44 @@ async fn a_flood_of_forgeries_hides_no_signed_delivery() {
             .filter(|entry| entry.fields.get("request_id").is_some_and(|text| text == id))
             .count();
         assert_eq!(told, 1, "{id}: {}", log.text());
+    }
+}
+
+/// Who has once seen a signed delivery can send its digest as a bare one, over the time, a dot and the body: signed, and no
+/// answer. He can do that as often as he likes.
+#[actix_web::test]
+async fn a_flood_of_signed_rubbish_does_not_flood_the_log() {
+    const FLOOD: usize = 200;
+    let started = Instant::now();
+    let run = async {
+        let app = test::init_service(App::new().service(webhook())).await;
+        let (headers, body) = answer("text", json!(WORDS)).to_parts();
+        let (time, digest) = headers[1].1.split_once(",v1=").expect("a timestamped signature");
+        let signed = [time.trim_start_matches("t=").as_bytes(), b".", &body].concat();
+        let replayed = answer("text", Value::Null).body(signed).signature(digest);
+        for _ in 0..FLOOD {
+            let response = test::call_service(&app, replayed.post_to(PATH).to_request()).await;
+            assert_eq!(response.status(), 400);
+        }
+        let good = answer("text", json!(1)).request_id("req_unfit");
+        assert_eq!(test::call_service(&app, good.post_to(PATH).to_request()).await.status(), 400);
+        started.elapsed()
+    };
+    let (took, log) = logged::during(run).await;
+    let told = log.deliveries();
+    assert!(told.iter().all(|entry| entry.level == Level::WARN), "{}", log.text());
+    let allowed = 10 * (took.as_secs() + 2) + 1;
+    assert!(u64::try_from(told.len()).is_ok_and(|told| told <= allowed), "{} events", told.len());
+    assert!(told.iter().any(|entry| entry.fields["request_id"] == "req_unfit"), "{}", log.text());
+}
+
+#[actix_web::test]
+async fn a_long_forgery_is_not_explained_at_the_price_of_its_length() {
+    for (len, explained) in [(1_000, true), (20_000, false)] {
+        let (status, log) = deliver(&answer("text", Value::from("x".repeat(len))).forged()).await;
+        assert_eq!(status, 401);
+        let told = log.entries().into_iter().find(|entry| entry.target == "atp_actix::explain");
+        let text = told.expect("one at DEBUG").fields["message"].clone();
+        assert_eq!(text.contains("too long"), !explained, "{text}");
     }
 }

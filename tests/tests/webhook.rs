@@ -12,12 +12,15 @@ use actix_web::{
     App, Either, Error as ActixError, HttpRequest, HttpResponse, Responder,
     body::MessageBody,
     dev::{Service as _, ServiceResponse},
-    http::header::{HeaderName, HeaderValue},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
     test, web,
 };
 use atp_actix::{
-    AtpResponse, Binary, Choice, Delivery, Error, File, FileContent, Form, Json, MultiChoice, Number,
-    Refusal, Scheme, Secret, Select, Simple, Text, Verifier, VerifySignature, Webhook, guard,
+    AtpResponse, Binary, Choice, Delivery, Error, ErrorReply, File, FileContent, Form, Json, MultiChoice,
+    Number, Refusal, Scheme, Secret, Select, Simple, Text, Verifier, VerifySignature, Webhook, guard,
     test::{Sender, SignedAnswer},
 };
 use chrono::{DateTime, Utc};
@@ -748,6 +751,70 @@ async fn middleware_outside_runs_on_every_answer() {
         let seen = Seen::of(test::call_service(&app, sent.post_to(PATH).to_request()).await).await;
         assert_eq!((seen.status, seen.header("x-outer")), (status, Some("1")), "{sent:?}");
     }
+}
+
+#[actix_web::test]
+async fn middleware_behind_that_gives_up_is_told_and_its_refusal_keeps_our_form() {
+    let give_up = |error: fn() -> ActixError| {
+        web::resource(PATH)
+            .wrap_fn(move |_, _| async move { Err::<ServiceResponse, _>(error()) })
+            .wrap(VerifySignature::new(verifier()).error_body(|reply| json!([reply.error, reply.request_id])))
+            .to(say)
+    };
+    let cases: [(fn() -> ActixError, u16, &str); 3] = [
+        (|| ErrorReply::new(StatusCode::CONFLICT, "LATE", "too late").into(), 409, r#"["too late","r"]"#),
+        (|| Error::from(std::fmt::Error).into(), 503, r#"["Service temporarily unavailable","r"]"#),
+        (|| actix_web::error::ErrorImATeapot("of its own"), 418, "of its own"),
+    ];
+    for (error, status, body) in cases {
+        let run = async {
+            let app = test::init_service(App::new().service(give_up(error))).await;
+            let sent = answer("text", json!("x")).request_id("r");
+            let response = test::try_call_service(&app, sent.post_to(PATH).to_request()).await;
+            let response = response.expect_err("an error").error_response();
+            let status = response.status().as_u16();
+            let body = actix_web::body::to_bytes(response.into_body()).await.unwrap_or_default();
+            (status, String::from_utf8_lossy(&body).into_owned())
+        };
+        let (seen, log) = logged::during(run).await;
+        assert_eq!(seen, (status, body.to_owned()));
+        let told = log.deliveries();
+        assert_eq!(told.len(), 1, "{}", log.text());
+        assert_eq!(told[0].fields["status"], status.to_string());
+    }
+}
+
+#[actix_web::test]
+async fn a_refusal_that_was_compressed_behind_is_sent_as_it_is() {
+    let resource = web::resource(PATH)
+        .wrap_fn(|request, next| {
+            let response = next.call(request);
+            async move {
+                let mut response: ServiceResponse<_> = response.await?;
+                response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+                Ok(response)
+            }
+        })
+        .wrap(VerifySignature::new(verifier()))
+        .to(say);
+    let app = test::init_service(App::new().service(resource)).await;
+    for (data, status, encoding) in [(json!("x"), 200, Some("br")), (json!(1), 400, None)] {
+        let request = answer("text", data).post_to(PATH).to_request();
+        let seen = Seen::of(test::call_service(&app, request).await).await;
+        assert_eq!((seen.status, seen.header("content-encoding")), (status, encoding));
+    }
+}
+
+/// The names of a human's members are his words too.
+#[actix_web::test]
+async fn a_refusal_stays_short_however_long_a_member_is_named() {
+    let handler = |_: AtpResponse<Form<std::collections::HashMap<String, u8>>>| async { "" };
+    let name = "n".repeat(100_000);
+    let sent = answer("form", json!({ "a": 1, name: "x" }));
+    let seen = deliver(webhook().on("form", handler), &sent).await;
+    assert_eq!((seen.status, seen.code()), (400, json!("INVALID_RESPONSE_DATA")));
+    assert!(seen.body.len() < 500, "{} bytes", seen.body.len());
+    assert!(seen.body.contains("found a string of 1 characters"), "{}", seen.body);
 }
 
 // Plain `test` is actix's module here.

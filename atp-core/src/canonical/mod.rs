@@ -251,6 +251,26 @@ fn short_escape(char: char) -> Option<&'static str> {
     })
 }
 
+/// The nearest double to a number's source.
+///
+/// The standard library stops counting an exponent at five digits, so where zeros of the same number make up for that the
+/// source is shortened first: `0.000…0001e70000`.
+fn double(source: &str) -> f64 {
+    if source.len() < 1000 {
+        return source.parse().unwrap_or_default();
+    }
+    let (sign, source) = source.split_at_checked(usize::from(source.starts_with('-'))).unwrap_or_default();
+    let (decimal, exponent) = source.split_once(['e', 'E']).unwrap_or((source, "0"));
+    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
+    let digits = [whole, fraction].concat();
+    let significant = digits.trim_start_matches('0');
+    let place = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
+    let shift = place(whole.len()) - place(digits.len() - significant.len());
+    let far = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+    let exponent = exponent.parse().unwrap_or(far).saturating_add(shift).clamp(-9999, 9999);
+    format!("{sign}0.{significant}e{exponent}").parse().unwrap_or_default()
+}
+
 /// The shortest digits that read back as `value`, and the power of ten of the first: 1.25e-7 is ("125", -7).
 ///
 /// Of two that are equally near, the even one, as in CPython and V8; the standard library takes the upper one.
@@ -311,4 +331,27 @@ fn exponential(digits: &str, exponent: i32, width: usize, out: &mut String) {
     let digits = exponent.abs().to_string();
     out.push_str(&"0".repeat(width.saturating_sub(digits.len())));
     out.push_str(&digits);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As CPython 3.11 and Node 20 print them.
+    #[test]
+    fn zeros_that_make_up_for_an_exponent_are_counted() {
+        let zeros = |count: usize| "0".repeat(count);
+        for (source, in_python, in_node) in [
+            (format!("0.{}1e70001", zeros(70_000)), "1.0", "1"),
+            (format!("1{}e-70000", zeros(70_000)), "1.0", "1"),
+            (format!("-0.{}25e2002", zeros(2000)), "-25.0", "-25"),
+            (format!("0.{}e99999999999999999999", zeros(70_000)), "0.0", "0"),
+            (format!("1{}e99999999999999999999", zeros(2000)), "Infinity", "null"),
+            (format!("1{}e-99999999999999999999", zeros(2000)), "0.0", "0"),
+        ] {
+            let (start, len) = (source.get(..9), source.len());
+            assert_eq!(python(source.as_bytes()).unwrap(), in_python, "{start:?} of {len}");
+            assert_eq!(node(source.as_bytes()).unwrap(), in_node, "{start:?} of {len}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What V8's `JSON.stringify` does.
 
-use super::{Dialect, TooManyDigits, exponential, positional, python::escape, short_escape, shortest};
+use super::{
+    Dialect, TooManyDigits, double, exponential, positional, python::escape, short_escape, shortest,
+};
 use crate::json::{Index, Name, Scalar, Spelling, Token, scalars, unquote};
 
 pub(super) struct Node;
@@ -32,7 +34,7 @@ impl Dialect for Node {
             out.push_str(source);
             return Ok(true);
         }
-        let value: f64 = source.parse().unwrap_or_default();
+        let value = double(source);
         if value.is_infinite() {
             out.push_str("null");
             return Ok(true);

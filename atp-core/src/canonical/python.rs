@@ -1,6 +1,6 @@
 //! What CPython's `json.dumps(.., sort_keys=True)` does.
 
-use super::{Dialect, TooManyDigits, exponential, positional, short_escape, shortest};
+use super::{Dialect, TooManyDigits, double, exponential, positional, short_escape, shortest};
 use crate::json::{Index, Name, Scalar, Spelling, scalars, unquote};
 
 /// `sys.int_info.default_max_str_digits`.
@@ -33,7 +33,7 @@ impl Dialect for Python {
             out.push_str(if source == "-0" { "0" } else { source });
             return Ok(true);
         }
-        let value: f64 = source.parse().unwrap_or_default();
+        let value = double(source);
         if value.is_sign_negative() {
             out.push('-');
         }
