@@ -2,8 +2,12 @@
 
 use std::{future::Ready, sync::Arc};
 
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::header::HeaderMap};
-use atp_core::{Response, Scheme};
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::Payload,
+    http::header::{HeaderMap, HeaderName},
+};
+use atp_core::{Response, Scheme, Signature};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
@@ -100,9 +104,17 @@ impl Delivery {
     }
 }
 
+/// The signature header's values, as a verifier takes them.
+pub(crate) fn signatures(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    static NAME: HeaderName = HeaderName::from_static(Signature::HEADER);
+    headers.get_all(&NAME).map(|value| (Signature::HEADER, value.as_bytes()))
+}
+
 /// One printable text of a sane length: it goes into logs and answers.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all("x-atp-request-id");
+    /// Made once: a name that is looked up as text is parsed each time.
+    static NAME: HeaderName = HeaderName::from_static("x-atp-request-id");
+    let mut values = headers.get_all(&NAME);
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     (!value.is_empty() && value.len() <= 128).then_some(value)
 }

@@ -3,7 +3,7 @@
 use actix_web::guard::{Guard, GuardContext};
 use atp_core::Signature;
 
-use crate::delivery::Delivery;
+use crate::delivery::{self, Delivery};
 
 /// A route for requests with one well-formed signature header. It routes and does not verify: put
 /// [`VerifySignature`](crate::VerifySignature) behind it.
@@ -26,9 +26,8 @@ pub struct Signed;
 
 impl Guard for Signed {
     fn check(&self, context: &GuardContext<'_>) -> bool {
-        let mut values = context.head().headers().get_all(Signature::HEADER);
-        values.next().is_some_and(|value| Signature::parse(value.as_bytes()).is_ok())
-            && values.next().is_none()
+        let mut values = delivery::signatures(context.head().headers());
+        values.next().is_some_and(|(_, value)| Signature::parse(value).is_ok()) && values.next().is_none()
     }
 }
 

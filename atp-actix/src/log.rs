@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_web::http::{StatusCode, header::HeaderMap};
-use atp_core::{Signature, Verifier};
+use atp_core::Verifier;
 use bytes::Bytes;
 
 use crate::{
@@ -90,8 +90,7 @@ fn explain(verifier: &Verifier, headers: &HeaderMap, body: &Bytes) {
         );
         return;
     }
-    let signatures = headers.get_all(Signature::HEADER).map(|value| (Signature::HEADER, value.as_bytes()));
-    let why = verifier.explain(signatures, body.clone());
+    let why = verifier.explain(delivery::signatures(headers), body.clone());
     tracing::debug!(target: "atp_actix::explain", request_id, "{why}");
 }
 

@@ -18,7 +18,7 @@ use actix_web::{
         header::{self, HeaderMap, HeaderValue},
     },
 };
-use atp_core::{Signature, Verification, Verifier};
+use atp_core::{Verification, Verifier};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
@@ -217,7 +217,7 @@ impl VerifySignature {
         let mut request = ServiceRequest::from_parts(request, Payload::None);
         match delivery {
             Ok(delivery) => {
-                put_back(&mut request, &delivery);
+                put_back(&mut request, &delivery, announced);
                 Ok((request, delivery))
             }
             Err(refusal) => Err(refused(request, refusal, Some(body))),
@@ -230,9 +230,7 @@ impl VerifySignature {
             return Err(Refusal::Method);
         }
         let headers = request.headers();
-        let signatures =
-            headers.get_all(Signature::HEADER).map(|value| (Signature::HEADER, value.as_bytes()));
-        let verification = self.verifier.begin(signatures)?;
+        let verification = self.verifier.begin(delivery::signatures(headers))?;
         media_type(headers)?;
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -289,11 +287,10 @@ impl VerifySignature {
 }
 
 /// Gives the signed text to what is behind, as if it had been the body.
-fn put_back(request: &mut ServiceRequest, delivery: &Delivery) {
+fn put_back(request: &mut ServiceRequest, delivery: &Delivery, announced: Option<usize>) {
     let text = delivery.bytes().clone();
-    let headers = request.headers_mut();
-    if headers.contains_key(header::CONTENT_LENGTH) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    if announced.is_some_and(|announced| announced != text.len()) {
+        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     }
     request.set_payload(Payload::from(text));
     request.extensions_mut().insert(delivery.clone());

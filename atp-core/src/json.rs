@@ -4,7 +4,10 @@
 //! the validation of its data. A body is UTF-8 without a byte order mark, at most [`MAX_DEPTH`] deep; its numbers and
 //! strings stay the text that they are.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, str::Utf8Error};
+
+use bytes::Bytes;
+use bytestring::ByteString;
 
 /// The deepest nesting that can be indexed. CPython gives up near here too; V8 goes on.
 pub(crate) const MAX_DEPTH: usize = 1023;
@@ -110,16 +113,14 @@ impl NotJson {
 impl<'a> Index<'a> {
     /// Indexes one JSON value with nothing but white space around it.
     pub(crate) fn of(body: &'a [u8]) -> Result<Self, NotJson> {
-        let fail = |offset, fault| NotJson { fault, offset, pointer: String::new() };
-        if u32::try_from(body.len()).is_err() {
-            return Err(fail(0, "longer than 4 GiB"));
-        }
-        let text = std::str::from_utf8(body).map_err(|error| fail(error.valid_up_to(), "invalid UTF-8"))?;
-        Self::of_str(text)
+        Self::of_str(std::str::from_utf8(body).map_err(not_utf8)?)
     }
 
-    /// [`Index::of`], for text that is known to be UTF-8 and shorter than 4 GiB.
+    /// [`Index::of`], for text that is known to be UTF-8.
     pub(crate) fn of_str(text: &'a str) -> Result<Self, NotJson> {
+        if u32::try_from(text.len()).is_err() {
+            return Err(NotJson { fault: "longer than 4 GiB", offset: 0, pointer: String::new() });
+        }
         // A token for every eight bytes is what a form has; a large text has less, a list of digits four times that.
         let entries = Vec::with_capacity(8 + text.len().min(64 << 10) / 8);
         let index = Self { text, entries, too_deep: None, lone_surrogates: false };
@@ -306,6 +307,15 @@ impl<'a> Index<'a> {
             Some(self.after_partial(token + tokens_each - 1)).filter(here)
         })
     }
+}
+
+/// A body as text.
+pub(crate) fn utf8(body: Bytes) -> Result<ByteString, NotJson> {
+    ByteString::try_from(body).map_err(not_utf8)
+}
+
+fn not_utf8(error: Utf8Error) -> NotJson {
+    NotJson { fault: "invalid UTF-8", offset: error.valid_up_to(), pointer: String::new() }
 }
 
 /// A member's name as a step of a JSON Pointer (RFC 6901).

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt, ops::Range};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer, de::DeserializeOwned};
 
@@ -86,15 +87,15 @@ pub enum ResponderKind {
 /// ```
 #[derive(Clone)]
 pub struct RawJson {
-    text: Bytes,
+    text: ByteString,
     lone_surrogates: bool,
 }
 
 impl RawJson {
     /// Takes JSON text and checks it.
     pub fn new(text: impl Into<Bytes>) -> Result<Self, Malformed> {
-        let text = text.into();
-        let index = Index::of(&text)?;
+        let text = json::utf8(text.into())?;
+        let index = Index::of_str(&text)?;
         check(&index)?;
         let lone_surrogates = index.lone_surrogates;
         Ok(Self { text, lone_surrogates })
@@ -103,32 +104,32 @@ impl RawJson {
     /// The text, as it was signed.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text).unwrap_or_default()
+        &self.text
     }
 
     /// The bytes of [`RawJson::as_str`]; a clone shares them.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
-        &self.text
+        self.text.as_bytes()
     }
 
     /// Whether it is `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        self.text.trim_ascii() == b"null"
+        self.text.trim_ascii() == "null"
     }
 
     /// Reads a value of any type. Half of a surrogate pair (a cut emoji) is read as U+FFFD.
     pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(&self.readable())
+        serde_json::from_str(&self.readable())
     }
 
     /// The text for parsers that refuse lone surrogates.
-    pub(crate) fn readable(&self) -> Cow<'_, [u8]> {
+    pub(crate) fn readable(&self) -> Cow<'_, str> {
         if self.lone_surrogates {
-            Cow::Owned(json::without_lone_surrogates(self.as_str()).into_bytes())
+            Cow::Owned(json::without_lone_surrogates(self.as_str()))
         } else {
-            Cow::Borrowed(&self.text)
+            Cow::Borrowed(self.as_str())
         }
     }
 }
@@ -144,7 +145,7 @@ impl Serialize for RawJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = self.readable();
         let raw: &serde_json::value::RawValue =
-            serde_json::from_slice(&text).map_err(serde::ser::Error::custom)?;
+            serde_json::from_str(&text).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }
@@ -201,15 +202,16 @@ fn fail<T>(index: &Index<'_>, token: Token, place: Token, fault: &'static str) -
 impl Response {
     /// Reads a body that was signed as it is.
     pub(crate) fn of_body(text: &Bytes) -> Result<Self, Malformed> {
-        let index = Index::of(text)?;
+        let text = json::utf8(text.clone())?;
+        let index = Index::of_str(&text)?;
         check(&index)?;
-        Self::read(text, &index, index.members(0).map(|name| (name, index.span(name + 1))))
+        Self::read(&text, &index, index.members(0).map(|name| (name, index.span(name + 1))))
     }
 
     /// Reads a canonical text. Repeated members and depth are judged on the body that it was printed from, because the
     /// printer has resolved them.
     pub(crate) fn of_printed(index: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
-        let text = Bytes::from(printed.text);
+        let text = ByteString::from(printed.text);
         let checked = if printed.repeats { check(index) } else { check_depth(index) };
         let answer = checked.and_then(|()| match printed.infinity {
             Some((token, offset)) => {
@@ -218,13 +220,13 @@ impl Response {
             }
             None => Self::read(&text, index, printed.members.into_iter()),
         });
-        (text, answer)
+        (text.into_bytes(), answer)
     }
 
     /// Reads the members of a root: their names in the index of the body, and where their values are in the signed text.
     /// Strings have the same value in both.
     fn read(
-        text: &Bytes,
+        text: &ByteString,
         index: &Index<'_>,
         members: impl Iterator<Item = (Token, Range<usize>)>,
     ) -> Result<Self, Malformed> {
@@ -235,7 +237,10 @@ impl Response {
         let (mut timestamp, mut responded_at, mut responder, mut other) = (None, None, None, Vec::new());
         for (name, range) in members {
             let value = name + 1;
-            let raw = || RawJson { text: text.slice(range), lone_surrogates: index.lone_surrogates };
+            let raw = || RawJson {
+                text: text.slice_ref(text.get(range).unwrap_or_default()),
+                lone_surrogates: index.lone_surrogates,
+            };
             match &*index.name(name) {
                 b"notification_id" => notification_id = Some(identifier(index, value)?),
                 b"action_id" => action_id = Some(identifier(index, value)?),

@@ -429,7 +429,7 @@ impl<'a> Data<'a> {
     /// The text was checked when the `RawJson` was made, so this fails only if memory was damaged since.
     fn of(raw: &'a RawJson) -> Result<Self, Violation> {
         let index =
-            Index::of(raw.as_bytes()).map_err(|_| Violation::new("", "must be JSON", "something else"))?;
+            Index::of_str(raw.as_str()).map_err(|_| Violation::new("", "must be JSON", "something else"))?;
         Ok(Self { raw, index })
     }
 
@@ -517,7 +517,7 @@ impl<'a> Data<'a> {
     /// is kept.
     fn misfit<T: DeserializeOwned>(&self) -> Violation {
         let text = self.raw.readable();
-        let mut json = serde_json::Deserializer::from_slice(&text);
+        let mut json = serde_json::Deserializer::from_str(&text);
         let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
             return self.violation(0, "must fit the handler's type");
         };
