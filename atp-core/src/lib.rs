@@ -48,6 +48,7 @@ mod api;
 pub mod canonical;
 mod event;
 mod explain;
+mod fingerprint;
 mod json;
 mod notification;
 mod response;
@@ -65,6 +66,7 @@ pub use api::{
 };
 pub use canonical::CanonicalError;
 pub use event::{DecisionMetadata, UserDecision};
+pub use fingerprint::Fingerprint;
 pub use json::NotJson;
 pub use notification::{
     Action, Attachment, AttachmentContent, Choosable, Context, Expects, Field, Labels, Notification,

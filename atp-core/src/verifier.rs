@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) schemes: Schemes,
     pub(crate) tolerance: Duration,
     pub(crate) payload_time: bool,
+    /// Whether a signed time may be as long ago as it likes.
+    pub(crate) any_age: bool,
     clock: Option<Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>>,
 }
 
@@ -78,6 +80,7 @@ impl Verifier {
             schemes: Schemes::ALL,
             tolerance: Self::DEFAULT_TOLERANCE,
             payload_time: true,
+            any_age: false,
             clock: None,
         };
         Self { settings: Arc::new(settings) }
@@ -132,6 +135,16 @@ impl Verifier {
     #[must_use]
     pub fn without_payload_time(self) -> Self {
         self.set(|settings| settings.payload_time = false)
+    }
+
+    /// Accepts what was signed long ago, and a payload without a time; the future stays bounded.
+    ///
+    /// Only for a receiver that remembers what it has handled and judges the age itself, after the verdict, by
+    /// [`Verified::signed_at`]: an answer that a server delivers days later must not be lost, and a replay does no harm
+    /// there. Anywhere else it costs all protection against replay.
+    #[must_use]
+    pub fn any_age(self) -> Self {
+        self.set(|settings| settings.any_age = true)
     }
 
     /// Asks this clock for the time; the system's unless set.
@@ -243,6 +256,7 @@ impl Verifier {
         let (distance, tolerance) = (now.abs_diff(seconds), self.settings.tolerance.as_secs());
         match distance <= tolerance {
             true => Ok(()),
+            false if seconds < now && self.settings.any_age => Ok(()),
             false if seconds < now => Err(VerifyError::TooOld { seconds: distance, tolerance }),
             false => Err(VerifyError::TooNew { seconds: distance, tolerance }),
         }
@@ -385,12 +399,21 @@ impl Verification {
         answer: &Result<Response, Malformed>,
     ) -> Result<Option<DateTime<Utc>>, VerifyError> {
         let Settings { payload_time: true, tolerance, .. } = *self.verifier.settings else { return Ok(None) };
-        let answer = answer.as_ref().map_err(|malformed| VerifyError::Malformed(malformed.clone()))?;
-        let time = answer.time().ok_or(VerifyError::NoPayloadTime)?;
+        let any_age = self.verifier.settings.any_age;
+        let time = match answer {
+            Ok(answer) => answer.time(),
+            // Who judges the age later must first read it, and then sees this.
+            Err(_) if any_age => None,
+            Err(malformed) => return Err(VerifyError::Malformed(malformed.clone())),
+        };
+        let Some(time) = time else {
+            return if any_age { Ok(None) } else { Err(VerifyError::NoPayloadTime) };
+        };
         let distance = self.now - time;
         let (seconds, allowed) = (distance.num_seconds().unsigned_abs(), tolerance.as_secs());
         match distance.abs().to_std().is_ok_and(|distance| distance > tolerance) {
             false => Ok(Some(time)),
+            true if time < self.now && any_age => Ok(Some(time)),
             true if time < self.now => Err(VerifyError::TooOld { seconds, tolerance: allowed }),
             true => Err(VerifyError::TooNew { seconds, tolerance: allowed }),
         }
@@ -441,6 +464,22 @@ impl Verified {
     #[must_use]
     pub fn text(&self) -> &Bytes {
         &self.text
+    }
+
+    /// What was verified before and kept: the body as it came, and the scheme that it was signed in. For stores alone.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_kept(body: Bytes, scheme: Scheme) -> Option<Self> {
+        let language = match scheme {
+            Scheme::PythonCanonical => Language::Python,
+            Scheme::NodeCompact => Language::Node,
+            Scheme::Timestamped | Scheme::Raw => {
+                return Some(Self { text: body, scheme, secret: 0, signed_at: None, answer: None });
+            }
+        };
+        let index = Index::of(&body).ok()?;
+        let (text, answer) = Response::of_printed(&index, canonical::print_as(language, &index).ok()?);
+        Some(Self { text, scheme, secret: 0, signed_at: None, answer: Some(answer) })
     }
 
     /// Reads the signed text as an answer: strictly, and once.
