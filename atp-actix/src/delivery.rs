@@ -1,15 +1,19 @@
 //! What verification leaves in the request.
 
-use std::{future::Ready, sync::Arc};
+use std::{
+    future::Ready,
+    sync::{Arc, OnceLock},
+};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
     dev::Payload,
     http::header::{HeaderMap, HeaderName},
 };
-use atp_core::{Response, Scheme, Signature};
+use atp_core::{Fingerprint, Response, Scheme, Signature};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::error::Refusal;
 
@@ -30,8 +34,11 @@ pub struct Delivery(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    service: Arc<str>,
     answer: Response,
+    fingerprint: OnceLock<Fingerprint>,
     text: Text,
+    body: Text,
     scheme: Scheme,
     secret: usize,
     signed_at: Option<DateTime<Utc>>,
@@ -50,11 +57,21 @@ impl std::fmt::Debug for Text {
 impl Delivery {
     pub(crate) fn new(
         verified: atp_core::Verified,
+        body: Bytes,
         request_id: Option<&str>,
+        service: &Arc<str>,
     ) -> Result<Self, atp_core::Malformed> {
-        let (scheme, secret, signed_at) = (verified.scheme(), verified.secret(), verified.signed_at());
-        let (text, request_id) = (Text(verified.text().clone()), request_id.map(str::to_owned));
-        Ok(Self(Arc::new(Inner { answer: verified.decode()?, text, scheme, secret, signed_at, request_id })))
+        Ok(Self(Arc::new(Inner {
+            service: Arc::clone(service),
+            scheme: verified.scheme(),
+            secret: verified.secret(),
+            signed_at: verified.signed_at(),
+            text: Text(verified.text().clone()),
+            body: Text(body),
+            request_id: request_id.map(str::to_owned),
+            fingerprint: OnceLock::new(),
+            answer: verified.decode()?,
+        })))
     }
 
     /// The one that verification left in this request.
@@ -76,6 +93,35 @@ impl Delivery {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.0.text.0
+    }
+
+    /// The body as it came.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.0.body.0
+    }
+
+    /// What was decided, as a number that only the same decision has.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        *self.0.fingerprint.get_or_init(|| self.0.answer.fingerprint())
+    }
+
+    /// A name for this decision, the same however often it is delivered: the idempotency key for what a handler does
+    /// outside of its transaction.
+    ///
+    /// It is a UUID of version 5, of the webhook's service, the notification and the [`Delivery::fingerprint`].
+    #[must_use]
+    pub fn decision_id(&self) -> Uuid {
+        /// Of this crate's decisions: a UUID of version 4, made for it.
+        const NAMESPACE: Uuid = Uuid::from_u128(0x6d1f_2a54_9c3b_4e0e_8f57_1b0c_7de4_a921);
+        let (service, notification) = (self.0.service.as_bytes(), self.0.answer.notification_id.as_bytes());
+        // With their lengths, so that no two pairs of texts join to the same.
+        let lengths =
+            [service, notification].map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        let [first, second] = lengths;
+        let fingerprint = self.fingerprint();
+        let name = [&first[..], service, &second[..], notification, &fingerprint.as_bytes()[..]].concat();
+        Uuid::new_v5(&NAMESPACE, &name)
     }
 
     /// Which scheme it was signed in.

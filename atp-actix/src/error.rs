@@ -13,6 +13,8 @@ use actix_web::{
 use atp_core::{Malformed, VerifyError, Violations};
 use serde_json::{Value, json};
 
+use crate::store::StoreError;
+
 /// Why a delivery is not handled. `Display` is the whole reason, for logs; what the sender gets is an [`ErrorReply`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -64,9 +66,64 @@ pub enum Refusal {
         /// The extractor's name.
         extractor: &'static str,
     },
+    /// An extractor of this crate was used where there is no store, or one of another database.
+    #[error(
+        "`{extractor}` was asked for in a webhook without a store for it: add `.store(..)` to the `Webhook`"
+    )]
+    NoStore {
+        /// The extractor's name.
+        extractor: &'static str,
+    },
     /// Something of ours is away for a while; the server should deliver again.
     #[error("temporarily unavailable")]
     Temporary,
+    /// With a store: signed longer ago than servers deliver again.
+    #[error("signed {} s ago, more than the redelivery window of {} s", age.as_secs(), window.as_secs())]
+    Stale {
+        /// How long ago.
+        age: Duration,
+        /// How long ago it may be.
+        window: Duration,
+    },
+    /// With a store: the notification is not recorded, and may be in a moment.
+    #[error("the notification is not recorded yet: call `Store::record` before you send it")]
+    NotYetRecorded,
+    /// With a store: the notification is not recorded, and was not for a while.
+    #[error("the notification is not recorded for this service")]
+    NotRecorded,
+    /// With a store: the question does not have that action.
+    #[error("the question does not have that action")]
+    UnknownAction,
+    /// With a store: the action is for humans.
+    #[error("the action is for humans, and the responder is none")]
+    Forbidden,
+    /// With a store: answered after the deadline.
+    #[error("answered after the deadline")]
+    Expired,
+    /// With a store: the question was taken back.
+    #[error("the question was taken back")]
+    Invalidated,
+    /// With a store: another answer took effect.
+    #[error("another answer stands")]
+    Conflict,
+    /// With a store: a delivery of this notification is being handled.
+    #[error("a delivery of this notification is being handled")]
+    StillRunning,
+    /// With a store: the handler did not end in time; what it did was rolled back.
+    #[error("the handler was dropped: {0}")]
+    HandlerTooSlow(&'static str),
+    /// With a store: the handler did what cannot be recorded.
+    #[error("{0}")]
+    HandlerFault(&'static str),
+    /// With a store: an extractor refused, or other middleware, before the handler ran.
+    #[error("the handler did not run: {reason}")]
+    NotHandled {
+        /// What was said instead.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
 }
 
 impl Refusal {
@@ -84,36 +141,60 @@ impl Refusal {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
+            Self::Stale { .. } => StatusCode::UNAUTHORIZED,
             Self::Signature(error) if !error.is_malformed() => StatusCode::UNAUTHORIZED,
-            Self::Signature(_) | Self::Malformed(_) | Self::Unfit(_) | Self::BrokenOff(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::UnknownAction
+            | Self::Signature(_)
+            | Self::Malformed(_)
+            | Self::Unfit(_)
+            | Self::BrokenOff(_) => StatusCode::BAD_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::NoHandler { .. } | Self::NotVerified { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Temporary => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotRecorded => StatusCode::NOT_FOUND,
+            Self::Expired | Self::Invalidated | Self::Conflict => StatusCode::CONFLICT,
+            Self::NoHandler { .. }
+            | Self::NotVerified { .. }
+            | Self::NoStore { .. }
+            | Self::NotHandled { .. }
+            | Self::HandlerFault(_)
+            | Self::Store(StoreError::Unclean(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Temporary
+            | Self::NotYetRecorded
+            | Self::StillRunning
+            | Self::HandlerTooSlow(_)
+            | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// What the sender gets. A stranger, who has no valid signature, learns the status and nothing that he sent.
     pub(crate) fn reply(&self) -> ErrorReply {
+        let status = self.status();
         let (code, error) = match self {
             Self::Signature(VerifyError::Malformed(malformed)) | Self::Malformed(malformed) => {
                 (Some("MALFORMED_PAYLOAD"), malformed.to_string().into())
             }
             Self::Unfit(_) => (Some("INVALID_RESPONSE_DATA"), self.to_string().into()),
-            Self::Signature(_) => (None, "Invalid signature".into()),
             Self::Method => (None, "Method not allowed".into()),
             Self::MediaType(_) => (None, "Unsupported media type".into()),
             Self::TooLarge { .. } => (None, "Payload too large".into()),
             Self::TooSlow { .. } => (None, "Request timeout".into()),
             Self::BrokenOff(_) => (None, "Incomplete body".into()),
-            Self::NoHandler { .. } | Self::NotVerified { .. } => (None, "Internal server error".into()),
-            Self::Temporary => (None, "Service temporarily unavailable".into()),
+            Self::Signature(_) | Self::Stale { .. } => (None, "Invalid signature".into()),
+            Self::UnknownAction => (Some("INVALID_ACTION_ID"), self.to_string().into()),
+            Self::Forbidden => (Some("NOTIFICATION_ACCESS_DENIED"), self.to_string().into()),
+            Self::NotRecorded => (Some("NOTIFICATION_NOT_FOUND"), self.to_string().into()),
+            Self::Expired => (Some("NOTIFICATION_EXPIRED"), self.to_string().into()),
+            Self::Invalidated => (Some("NOTIFICATION_INVALIDATED"), self.to_string().into()),
+            Self::Conflict => (Some("NOTIFICATION_ALREADY_RESPONDED"), self.to_string().into()),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+                (None, "Service temporarily unavailable".into())
+            }
+            _ => (None, "Internal server error".into()),
         };
-        ErrorReply { status: self.status(), code, error, request_id: None }
+        ErrorReply { status, code, error, request_id: None }
     }
 }
 
@@ -191,6 +272,11 @@ impl ErrorReply {
         let mut reply = error.as_error::<Refusal>().map(Refusal::reply).or_else(own).or_else(temporary)?;
         reply.request_id = request_id.map(str::to_owned);
         Some(reply)
+    }
+
+    /// The body, by the hook if there is one.
+    pub(crate) fn body(&self, hook: Option<&ErrorBody>) -> String {
+        hook.map_or_else(|| self.json(), |hook| hook(self)).to_string()
     }
 
     /// The response with this body.

@@ -3,7 +3,10 @@
 use actix_web::guard::{Guard, GuardContext};
 use atp_core::Signature;
 
-use crate::delivery::{self, Delivery};
+use crate::{
+    decide,
+    delivery::{self, Delivery},
+};
 
 /// A route for requests with one well-formed signature header. It routes and does not verify: put
 /// [`VerifySignature`](crate::VerifySignature) behind it.
@@ -63,5 +66,14 @@ impl Action {
 impl Guard for Action {
     fn check(&self, context: &GuardContext<'_>) -> bool {
         context.req_data().get::<Delivery>().is_some_and(|delivery| delivery.answer().action_id == self.0)
+    }
+}
+
+/// A route for answers that came too late.
+pub(crate) struct Late;
+
+impl Guard for Late {
+    fn check(&self, context: &GuardContext<'_>) -> bool {
+        context.req_data().get::<decide::Late>().is_some()
     }
 }

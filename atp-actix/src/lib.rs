@@ -51,6 +51,8 @@
 //! * [`Webhook`] mounts a path and routes answers by action. [`VerifySignature`] is the middleware in it, for routes of
 //!   your own, with the guards in [`guard`].
 //! * [`AtpResponse`] is the answer with its data as a response type; [`Delivery`] is how it came.
+//! * [`store`] turns verified into took effect, once: [`Webhook::store`]. With it [`Correlation`] is what was asked,
+//!   [`Transaction`] commits a handler's own work with the decision, and [`Task`] sets what becomes of the task.
 //! * [`Refusal`] is the table of what is answered when; [`Error`] is what a handler's `?` turns into.
 //! * [`mod@test`] signs requests as an ATP server does.
 //! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
@@ -70,7 +72,11 @@
 //! | `process_response` | `.on("approve", ..)` and `.on("reject", ..)`; data that may be missing is `AtpResponse<Option<R>>` |
 //! | `handle_webhook_with_retry` | `?` in a handler that returns `Result<_, Error>`: 503, so that the server delivers again |
 //! | `verify_response_timestamp` | [`Verifier::tolerance`], always on |
+//! | `verify_notification_id` | [`Webhook::store`]: an answer to what was not recorded is refused |
+//! | `correlate_response` | a handler that takes [`Correlation`] |
+//! | `update_task_state` | [`Task`]; the action's id unless set |
 //! | `transform_response_for_downstream` | [`UserDecision::new`] |
+//! | database transactions, idempotency | a handler that takes [`Transaction`]; [`Delivery::decision_id`] |
 //!
 //! # Logs
 //!
@@ -81,15 +87,24 @@
 //!
 //! # Features
 //!
+//! * `sqlite` (default): [`store::SqliteStore`].
+//! * `postgres`: `store::PostgresStore`.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 
 mod body;
+mod correlation;
+mod decide;
 mod delivery;
 mod error;
 mod extract;
 pub mod guard;
 mod log;
+mod slot;
+pub mod store;
+mod task;
 pub mod test;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod transaction;
 mod verify;
 mod webhook;
 
@@ -100,9 +115,13 @@ pub use atp_core::{
 };
 
 pub use body::Refused;
+pub use correlation::Correlation;
 pub use delivery::Delivery;
 pub use error::{Error, ErrorReply, Refusal};
 pub use extract::{AtpResponse, Raw};
+pub use task::Task;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use transaction::Transaction;
 pub use verify::{VerifySignature, Verifying};
 pub use webhook::Webhook;
 

@@ -18,9 +18,9 @@ use actix_web::{
         header::{self, HeaderMap, HeaderValue},
     },
 };
-use atp_core::{Verification, Verifier};
+use atp_core::{Scheme, Verification, Verified, Verifier, VerifyError};
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     delivery::{self, Delivery},
     error::{ErrorBody, ErrorReply, Refusal},
     log::{self, Log},
+    store::{DEFAULT_SERVICE, Kept, Redrive, StoreError, Verdict},
 };
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
@@ -71,6 +72,21 @@ pub struct VerifySignature {
     limit: usize,
     body_within: Duration,
     error_body: Option<ErrorBody>,
+    service: Arc<str>,
+    kept: Option<Arc<dyn Keeper>>,
+}
+
+/// What a store does for verification.
+pub(crate) trait Keeper: Send + Sync {
+    /// Keeps what is authentic and no answer.
+    fn keep(&self, kept: Kept) -> BoxFuture<'_, ()>;
+
+    /// The scheme of a kept body that comes again with its token.
+    fn redeem<'a>(
+        &'a self,
+        token: &'a str,
+        body: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<Scheme>, StoreError>>;
 }
 
 impl VerifySignature {
@@ -87,6 +103,8 @@ impl VerifySignature {
             limit: Self::DEFAULT_LIMIT,
             body_within: Self::DEFAULT_BODY_WITHIN,
             error_body: None,
+            service: DEFAULT_SERVICE.into(),
+            kept: None,
         }
     }
 
@@ -117,6 +135,16 @@ impl VerifySignature {
 
     pub(crate) fn get_limit(&self) -> usize {
         self.limit
+    }
+
+    /// For a webhook with a store.
+    pub(crate) fn remembering(self, service: &str, keeper: Arc<dyn Keeper>) -> Self {
+        let verifier = self.verifier.any_age();
+        Self { verifier, service: service.into(), kept: Some(keeper), ..self }
+    }
+
+    pub(crate) fn get_error_body(&self) -> Option<ErrorBody> {
+        self.error_body.clone()
     }
 }
 
@@ -186,6 +214,13 @@ where
     }
 }
 
+/// Why a body may be believed.
+#[allow(clippy::large_enum_variant, reason = "it is moved once, and the large one is the usual one")]
+enum Proof {
+    Signature(Verification),
+    Token(String, Arc<dyn Keeper>),
+}
+
 /// A request that was refused, with what is left of it.
 struct RefusedRequest {
     request: ServiceRequest,
@@ -201,19 +236,24 @@ impl VerifySignature {
         request: ServiceRequest,
     ) -> Result<(ServiceRequest, Delivery), Box<RefusedRequest>> {
         let refused = |request, refusal, body| Box::new(RefusedRequest { request, refusal, body });
-        let (mut verification, announced) = match self.head(&request) {
+        let (mut proof, announced) = match self.head(&request) {
             Ok(head) => head,
             Err(refusal) => return Err(refused(request, refusal, None)),
         };
         let (request, mut payload) = request.into_parts();
-        let hash = |chunk: &[u8]| verification.update(chunk);
+        let hash = |chunk: &[u8]| {
+            if let Proof::Signature(verification) = &mut proof {
+                verification.update(chunk);
+            }
+        };
         let body = match body::read(&mut payload, announced, self.limit, self.body_within, hash).await {
             Ok(body) => body,
             Err(refusal) => return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None)),
         };
-        let delivery = verification.finish(body.clone()).map_err(Refusal::Signature).and_then(|verified| {
-            Delivery::new(verified, delivery::request_id(request.headers())).map_err(Refusal::Malformed)
-        });
+        let delivery = match self.verdict(proof, &body).await {
+            Ok(verified) => self.read(verified, &body, delivery::request_id(request.headers())).await,
+            Err(refusal) => Err(refusal),
+        };
         let mut request = ServiceRequest::from_parts(request, Payload::None);
         match delivery {
             Ok(delivery) => {
@@ -224,20 +264,63 @@ impl VerifySignature {
         }
     }
 
+    async fn verdict(&self, proof: Proof, body: &Bytes) -> Result<Verified, Refusal> {
+        match proof {
+            Proof::Signature(verification) => Ok(verification.finish(body.clone())?),
+            Proof::Token(token, keeper) => {
+                let scheme = keeper.redeem(&token, body).await?;
+                let verified = scheme.and_then(|scheme| Verified::of_kept(body.clone(), scheme));
+                verified.ok_or(Refusal::Signature(VerifyError::NoSignature))
+            }
+        }
+    }
+
+    /// Reads what was verified. If it is no answer it is kept, where there is a store.
+    async fn read(
+        &self,
+        verified: Verified,
+        body: &Bytes,
+        request_id: Option<&str>,
+    ) -> Result<Delivery, Refusal> {
+        let scheme = verified.scheme();
+        let malformed = match Delivery::new(verified, body.clone(), request_id, &self.service) {
+            Ok(delivery) => return Ok(delivery),
+            Err(malformed) => malformed,
+        };
+        if let Some(keeper) = &self.kept {
+            let (service, body) = (self.service.as_ref().to_owned(), body.clone());
+            let verdict = Verdict::Malformed;
+            keeper.keep(Kept { service, notification_id: None, verdict, scheme, body }).await;
+        }
+        Err(Refusal::Malformed(malformed))
+    }
+
     /// All that can be refused before a chunk of the body is polled.
-    fn head(&self, request: &ServiceRequest) -> Result<(Verification, Option<usize>), Refusal> {
+    fn head(&self, request: &ServiceRequest) -> Result<(Proof, Option<usize>), Refusal> {
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
         let headers = request.headers();
-        let verification = self.verifier.begin(delivery::signatures(headers))?;
+        let proof = self.proof(headers)?;
         media_type(headers)?;
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|announced| announced > self.limit) {
             return Err(Refusal::TooLarge { limit: self.limit });
         }
-        Ok((verification, announced))
+        Ok((proof, announced))
+    }
+
+    /// A signature; or, where there is a store, the token of a body that it kept.
+    fn proof(&self, headers: &HeaderMap) -> Result<Proof, Refusal> {
+        if let Some(keeper) = &self.kept {
+            let mut tokens = headers.get_all(Redrive::HEADER);
+            let token = tokens.next().and_then(|token| token.to_str().ok());
+            if let (Some(token), None) = (token, tokens.next()) {
+                return Ok(Proof::Token(token.to_owned(), Arc::clone(keeper)));
+            }
+        }
+        Ok(Proof::Signature(self.verifier.begin(delivery::signatures(headers))?))
     }
 
     /// The answer to a request that goes no further. What was not read of it is held until the answer is sent.
@@ -282,7 +365,7 @@ impl VerifySignature {
     }
 
     fn body(&self, reply: &ErrorReply) -> String {
-        self.error_body.as_ref().map_or_else(|| reply.json(), |body| body(reply)).to_string()
+        reply.body(self.error_body.as_ref())
     }
 }
 

@@ -1,9 +1,14 @@
 //! The mountable webhook: one path, one handler an action.
 
-use std::{collections::HashMap, panic::Location, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::Location,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use actix_web::{
-    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route,
+    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Resource, Responder, Route,
     body::{BodySize, EitherBody, MessageBody as _},
     dev::{AppService, HttpServiceFactory},
     http::{
@@ -12,15 +17,17 @@ use actix_web::{
     },
     web,
 };
-use atp_core::Verifier;
-use futures_util::future::{FutureExt as _, Map};
+use atp_core::{Scheme, Verifier};
+use futures_util::future::{BoxFuture, FutureExt as _, Map};
 use serde_json::Value;
 
 use crate::{
+    decide::{Answered, Decide, Rules},
     delivery::Delivery,
     error::{ErrorReply, Refusal},
-    guard::Action,
-    verify::VerifySignature,
+    guard::{Action, Late},
+    store::{Kept, Store, StoreError},
+    verify::{Keeper, VerifySignature},
 };
 
 /// A webhook that an ATP server posts answers to: verified, then routed by action.
@@ -66,19 +73,154 @@ use crate::{
 pub struct Webhook {
     path: String,
     verify: VerifySignature,
-    actions: HashMap<String, (&'static Location<'static>, Route)>,
-    otherwise: Option<(&'static Location<'static>, Route)>,
+    actions: HashMap<String, Placed>,
+    otherwise: Option<Placed>,
+    late: Option<Placed>,
+    rules: Rules,
+    mount: Option<Mount>,
 }
+
+/// A handler's route, and where it was given.
+type Placed = (&'static Location<'static>, Route);
+
+/// Puts the middleware of a store around the routes, and mounts them.
+type Mount = Box<dyn FnOnce(Resource, VerifySignature, Rules, &mut AppService)>;
 
 impl Webhook {
     /// A webhook at a path, which may hold parameters, without handlers yet.
     pub fn new(path: impl Into<String>, verifier: Verifier) -> Self {
         Self {
             path: path.into(),
+            rules: Rules::new(verifier.clone()),
             verify: VerifySignature::new(verifier),
             actions: HashMap::new(),
             otherwise: None,
+            late: None,
+            mount: None,
         }
+    }
+
+    /// Remembers in this store: every decision takes effect once.
+    ///
+    /// Each question must be recorded before it is sent ([`Store::record`]); an answer to any other is refused. From then on
+    /// a delivery that comes twice runs its handler once, and gets the same answer again.
+    ///
+    /// ```
+    /// use actix_web::{App, test};
+    /// use atp_actix::{
+    ///     AtpResponse, Correlation, Error, Secret, Simple, Verifier, Webhook,
+    ///     atp_core::{Action, Notification},
+    ///     store::{MemoryStore, Question, Store},
+    ///     test::Sender,
+    /// };
+    ///
+    /// async fn approve(_: AtpResponse<Simple>, origin: Correlation) -> Result<String, Error> {
+    ///     Ok(format!("approved for {}", origin.user_id.as_deref().unwrap_or("nobody")))
+    /// }
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.").id("n-1");
+    /// let notification = notification.action(Action::simple("approve", "Approve"));
+    /// store.record(&Question::new(notification).user_id("user_9")).await?;
+    ///
+    /// let secret = "whsec_0123456789abcdef0123456789abcdef";
+    /// let webhook = Webhook::new("/atp", Verifier::new(Secret::new(secret)?)).store(store).on("approve", approve);
+    /// let app = test::init_service(App::new().service(webhook)).await;
+    /// let answer = Sender::new(secret).answer("n-1", "approve", ());
+    /// for _ in 0..2 {
+    ///     let body = test::call_and_read_body(&app, answer.post_to("/atp").to_request()).await;
+    ///     assert_eq!(body, "approved for user_9");
+    /// }
+    /// let other = Sender::new(secret).answer("n-2", "approve", ());
+    /// assert_eq!(test::call_service(&app, other.post_to("/atp").to_request()).await.status(), 503);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.mount = Some(Box::new(move |resource, verify, rules, config| {
+            let keeper = Keeping { store: store.clone(), service: rules.service.clone() };
+            let verify = verify.remembering(&rules.service, Arc::new(keeper));
+            let decide = Decide { store, rules: Arc::new(rules) };
+            resource.wrap(decide).wrap(verify).register(config);
+        }));
+        self
+    }
+
+    /// Names the service whose questions are answered here; [`DEFAULT_SERVICE`](crate::store::DEFAULT_SERVICE) unless set.
+    pub fn service(mut self, name: impl Into<String>) -> Self {
+        self.rules.service = name.into();
+        self
+    }
+
+    /// Accepts this action from humans only: an agent's answer, or one that does not say who answered, is 403. It is of use
+    /// with a store alone.
+    ///
+    /// # Panics
+    /// When it is mounted, if no handler was given for the action with [`Webhook::on`].
+    pub fn humans_only(mut self, action_id: impl Into<String>) -> Self {
+        self.rules.humans_only.insert(action_id.into());
+        self
+    }
+
+    /// Handles the answers that came after the deadline, or after the question was taken back: through the same claim and
+    /// completion as others. Unless set they are answered 409. It is of use with a store alone.
+    ///
+    /// # Panics
+    /// If it is set already; the message names both places.
+    #[track_caller]
+    pub fn late<F, Args>(mut self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let here = Location::caller();
+        if let Some((earlier, _)) = &self.late {
+            twice("`late`", earlier, here);
+        }
+        self.late = Some((here, web::route().guard(Late).to(Concluding(handler))));
+        self
+    }
+
+    /// Is told of an answer that differs from the one that stands, which is answered 409 and kept.
+    pub fn on_conflict(mut self, hook: impl Fn(&Delivery) + Send + Sync + 'static) -> Self {
+        self.rules.on_conflict = Some(Arc::new(hook));
+        self
+    }
+
+    /// Stores no response data with decisions. What is refused is kept all the same, until it is erased or purged.
+    pub fn without_data(mut self) -> Self {
+        self.rules.with_data = false;
+        self
+    }
+
+    /// Sets how long ago an answer may have been signed, with a store;
+    /// [`DEFAULT_REDELIVERY_WINDOW`](crate::store::DEFAULT_REDELIVERY_WINDOW) unless set. Older ones are refused and kept.
+    pub fn redelivery_window(mut self, window: Duration) -> Self {
+        self.rules.redelivery_window = window;
+        self
+    }
+
+    /// Sets how long an answer to a question that is not recorded is asked to come again, since it may be faster than our own
+    /// `record`; 10 minutes from its first delivery unless set. Then it is answered 404.
+    pub fn unknown_grace(mut self, time: Duration) -> Self {
+        self.rules.unknown_grace = time;
+        self
+    }
+
+    /// Sets how long a delivery waits for its handler; 4 s unless set, since a server waits 5 s. Then it is answered 503,
+    /// the handler goes on, and the next delivery finds what it said.
+    pub fn respond_within(mut self, time: Duration) -> Self {
+        self.rules.respond_within = time;
+        self
+    }
+
+    /// Sets how long a handler may take; 60 s unless set. Shortly before that it is dropped, and another delivery may try.
+    pub fn lease(mut self, time: Duration) -> Self {
+        self.rules.lease = time;
+        self
     }
 
     /// Handles the answers that chose this action.
@@ -143,20 +285,69 @@ impl Webhook {
 
 impl HttpServiceFactory for Webhook {
     fn register(self, config: &mut AppService) {
-        let Self { path, verify, actions, otherwise } = self;
+        let Self { path, verify, actions, otherwise, late, mut rules, mount } = self;
         // A canonical text may be longer than the body: at most six times, since a byte can become `\u00xx`.
         let limit = verify.get_limit().saturating_mul(6);
+        rules.actions = actions.keys().cloned().collect();
+        rules.otherwise = otherwise.is_some();
+        rules.late = late.is_some();
+        rules.error_body = verify.get_error_body();
+        if let Some(action) = rules.humans_only.difference(&rules.actions).next() {
+            no_such_action(action);
+        }
         let otherwise = otherwise.map_or_else(|| web::route().to(no_handler), |(_, route)| route);
         let resource = Resource::new(path)
             .app_data(web::PayloadConfig::new(limit))
             .app_data(web::JsonConfig::default().limit(limit));
-        actions
-            .into_values()
-            .fold(resource, |resource, (_, route)| resource.route(route))
-            .route(otherwise)
-            .wrap(verify)
-            .register(config);
+        // Late answers first: their action may have a handler of its own.
+        let routes = late.into_iter().chain(actions.into_values()).map(|(_, route)| route);
+        let resource = routes.fold(resource, Resource::route).route(otherwise);
+        if let Some(mount) = mount {
+            return mount(resource, verify, rules, config);
+        }
+        say_that_nothing_is_remembered();
+        resource.wrap(verify).register(config);
     }
+}
+
+/// Once, and not once a worker.
+fn say_that_nothing_is_remembered() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            target: "atp_actix",
+            "a webhook without a store remembers nothing: a delivery that comes twice runs its handler twice"
+        );
+    });
+}
+
+/// What a store does for verification.
+struct Keeping<S> {
+    store: S,
+    service: String,
+}
+
+impl<S: Store> Keeper for Keeping<S> {
+    fn keep(&self, kept: Kept) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.store.keep(&kept).await {
+                tracing::error!(target: "atp_actix", %error, "not kept");
+            }
+        })
+    }
+
+    fn redeem<'a>(
+        &'a self,
+        token: &'a str,
+        body: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<Scheme>, StoreError>> {
+        Box::pin(self.store.redeem(&self.service, token, body))
+    }
+}
+
+#[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
+fn no_such_action(action: &str) {
+    panic!("`humans_only({action:?})` without `.on({action:?}, ..)`");
 }
 
 async fn no_handler(delivery: Delivery) -> Result<HttpResponse, Refusal> {
@@ -188,6 +379,7 @@ impl<R: Responder> Responder for Concluded<R> {
     type Body = EitherBody<R::Body, &'static str>;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse<Self::Body> {
+        request.extensions_mut().insert(Answered);
         let mut response = self.0.respond_to(request);
         let empty = matches!(response.body().size(), BodySize::None | BodySize::Sized(0));
         if !response.status().is_success() || !empty {

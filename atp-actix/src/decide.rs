@@ -1,0 +1,557 @@
+//! From verified to took effect, once: the path of a delivery with a store.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    future::{Future, Ready, ready},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    HttpMessage as _, HttpRequest, HttpResponse,
+    body::{self, BodySize, BoxBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+    rt,
+};
+use atp_core::{Action, Fingerprint, Verifier};
+use chrono::{DateTime, Utc};
+use futures_util::{
+    FutureExt as _,
+    future::{Either, LocalBoxFuture, select},
+};
+
+use crate::{
+    delivery::Delivery,
+    error::{ErrorBody, ErrorReply, Refusal},
+    slot::Slot,
+    store::{
+        Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note,
+        Outcome, Recorded, Store, StoreError, Token, Verdict,
+    },
+};
+
+/// Told of an answer that differs from the one that stands.
+pub(crate) type OnConflict = Arc<dyn Fn(&Delivery) + Send + Sync>;
+
+/// What a webhook's decisions go by.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    pub(crate) service: String,
+    pub(crate) redelivery_window: Duration,
+    pub(crate) unknown_grace: Duration,
+    pub(crate) respond_within: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) with_data: bool,
+    pub(crate) humans_only: HashSet<String>,
+    pub(crate) on_conflict: Option<OnConflict>,
+    /// The actions that have a handler.
+    pub(crate) actions: HashSet<String>,
+    /// Whether all others have one.
+    pub(crate) otherwise: bool,
+    /// Whether late answers have one.
+    pub(crate) late: bool,
+    pub(crate) error_body: Option<ErrorBody>,
+    /// For its clock.
+    pub(crate) verifier: Verifier,
+}
+
+impl Rules {
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self {
+            service: DEFAULT_SERVICE.to_owned(),
+            redelivery_window: DEFAULT_REDELIVERY_WINDOW,
+            unknown_grace: Duration::from_mins(10),
+            respond_within: Duration::from_secs(4),
+            lease: Duration::from_mins(1),
+            with_data: true,
+            humans_only: HashSet::new(),
+            on_conflict: None,
+            actions: HashSet::new(),
+            otherwise: false,
+            late: false,
+            error_body: None,
+            verifier,
+        }
+    }
+}
+
+/// In a request's extensions: the handler itself answered, and no extractor before it.
+pub(crate) struct Answered;
+
+/// In a request's extensions: the answer came too late, and is for the handler of those.
+pub(crate) struct Late;
+
+/// In a request's extensions: the state that the task will have.
+pub(crate) type NewState = Rc<RefCell<Option<String>>>;
+
+/// The middleware between verification and the routes.
+pub(crate) struct Decide<S> {
+    pub(crate) store: S,
+    pub(crate) rules: Arc<Rules>,
+}
+
+impl<S, N, B> Transform<N, ServiceRequest> for Decide<S>
+where
+    S: Store,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = actix_web::Error;
+    type Transform = Deciding<S, N>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, next: N) -> Self::Future {
+        let (store, rules) = (self.store.clone(), Arc::clone(&self.rules));
+        ready(Ok(Deciding(Rc::new(Inner { store, rules, next }))))
+    }
+}
+
+pub(crate) struct Deciding<S, N>(Rc<Inner<S, N>>);
+
+struct Inner<S, N> {
+    store: S,
+    rules: Arc<Rules>,
+    next: N,
+}
+
+impl<S, N, B> Service<ServiceRequest> for Deciding<S, N>
+where
+    S: Store,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.next.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
+            let http = request.request().clone();
+            let delivery = Delivery::of(&http, "Webhook")?;
+            let response = inner.answer(request, delivery).await;
+            Ok(ServiceResponse::new(http, response))
+        })
+    }
+}
+
+/// A delivery that goes no further, and what it gets.
+struct Stop {
+    verdict: Verdict,
+    answer: Answer,
+}
+
+enum Answer {
+    Refused(Refusal),
+    /// It was handled before.
+    Again(Outcome),
+}
+
+impl Stop {
+    fn refused(verdict: Verdict, refusal: Refusal) -> Self {
+        Self { verdict, answer: Answer::Refused(refusal) }
+    }
+
+    fn failed(error: StoreError) -> Self {
+        Self::refused(Verdict::Failed, Refusal::Store(error))
+    }
+}
+
+/// A delivery that goes on.
+struct Go {
+    question: Recorded,
+    is_late: bool,
+}
+
+impl<S, N, B> Inner<S, N>
+where
+    S: Store,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    async fn answer(self: Rc<Self>, request: ServiceRequest, delivery: Delivery) -> HttpResponse {
+        let started = Instant::now();
+        let fingerprint = delivery.fingerprint();
+        let go = match self.judge(&delivery, fingerprint).await {
+            Ok(go) => go,
+            Err(stop) => return self.stop(stop, &delivery, started).await,
+        };
+        // From here on the work does not depend on who waits for it.
+        let within = self.rules.respond_within;
+        let this = Rc::clone(&self);
+        let work = rt::spawn(async move { this.work(request, delivery, go, started).await });
+        match rt::time::timeout(within, work).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => HttpResponse::from_error(Refusal::HandlerFault("the work panicked")),
+            Err(_) => HttpResponse::from_error(Refusal::StillRunning),
+        }
+    }
+
+    /// All that is judged before the claim.
+    async fn judge(&self, delivery: &Delivery, fingerprint: Fingerprint) -> Result<Go, Stop> {
+        let (answer, now) = (delivery.answer(), self.rules.verifier.now());
+        if let Some(signed_at) = delivery.signed_at() {
+            self.check_age(signed_at, now)?;
+        }
+        let found = self.store.find(&self.rules.service, &answer.notification_id).await;
+        let Found { question, decision, first_seen } = found.map_err(Stop::failed)?;
+        if let Some(decision) = decision {
+            return Err(self.decided(decision, fingerprint, delivery));
+        }
+        let first_seen = first_seen.unwrap_or(now);
+        let Some(question) = question else { return Err(self.unknown(first_seen, now)) };
+        if delivery.signed_at().is_none() {
+            self.check_age(question.recorded_at, now)?;
+        }
+        let Some(action) = question.notification.find_action(&answer.action_id) else {
+            return Err(Stop::refused(Verdict::Unfit, Refusal::UnknownAction));
+        };
+        answer
+            .fits(action)
+            .map_err(|violations| Stop::refused(Verdict::Unfit, Refusal::Unfit(violations)))?;
+        self.check_who(delivery, action)?;
+        let is_late = self.check_time(&question, delivery, first_seen)?;
+        let has_handler = self.rules.otherwise || self.rules.actions.contains(&action.id);
+        if !is_late && !has_handler {
+            let action = answer.action_id.clone();
+            return Err(Stop::refused(Verdict::Failed, Refusal::NoHandler { action }));
+        }
+        Ok(Go { question, is_late })
+    }
+
+    fn check_age(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Stop> {
+        let window = self.rules.redelivery_window;
+        match (now - since).to_std() {
+            Ok(age) if age > window => Err(Stop::refused(Verdict::Stale, Refusal::Stale { age, window })),
+            _ => Ok(()),
+        }
+    }
+
+    /// The decision is completed: by this answer, or by another.
+    fn decided(&self, decision: Completed, fingerprint: Fingerprint, delivery: &Delivery) -> Stop {
+        if decision.fingerprint == fingerprint {
+            return Stop { verdict: Verdict::Replayed, answer: Answer::Again(decision.outcome) };
+        }
+        if let Some(hook) = &self.rules.on_conflict {
+            hook(delivery);
+        }
+        Stop::refused(Verdict::Conflict, Refusal::Conflict)
+    }
+
+    /// An answer may be faster than our own `record`.
+    fn unknown(&self, first_seen: DateTime<Utc>, now: DateTime<Utc>) -> Stop {
+        let within = (now - first_seen).to_std().is_ok_and(|waited| waited < self.rules.unknown_grace);
+        let refusal = if within { Refusal::NotYetRecorded } else { Refusal::NotRecorded };
+        Stop::refused(Verdict::Unknown, refusal)
+    }
+
+    fn check_who(&self, delivery: &Delivery, action: &Action) -> Result<(), Stop> {
+        let human = delivery.answer().responder.as_ref().is_some_and(atp_core::Responder::is_human);
+        if human || !self.rules.humans_only.contains(&action.id) {
+            return Ok(());
+        }
+        Err(Stop::refused(Verdict::Forbidden, Refusal::Forbidden))
+    }
+
+    /// Whether it is late, and there is a handler for that. Judged by when the human answered, not by when that came through.
+    fn check_time(
+        &self,
+        question: &Recorded,
+        delivery: &Delivery,
+        first_seen: DateTime<Utc>,
+    ) -> Result<bool, Stop> {
+        let answer = delivery.answer();
+        let signed = answer.responded_at.as_ref().or(answer.timestamp.as_ref());
+        let answered = signed.and_then(atp_core::Timestamp::time).unwrap_or(first_seen);
+        let expired = question.notification.deadline.is_some_and(|deadline| answered > deadline);
+        if !expired && question.invalidated.is_none() {
+            return Ok(false);
+        }
+        if self.rules.late {
+            return Ok(true);
+        }
+        let refusal = if question.invalidated.is_some() { Refusal::Invalidated } else { Refusal::Expired };
+        Err(Stop::refused(Verdict::Late, refusal))
+    }
+
+    /// Answers a delivery that goes no further. What is authentic is kept and counted.
+    async fn stop(&self, stop: Stop, delivery: &Delivery, started: Instant) -> HttpResponse {
+        let Stop { verdict, answer } = stop;
+        let response = match answer {
+            Answer::Refused(refusal) => HttpResponse::from_error(refusal),
+            Answer::Again(outcome) => again(outcome),
+        };
+        if !matches!(verdict, Verdict::Replayed | Verdict::Running) {
+            self.keep(delivery, verdict).await;
+        }
+        self.note(delivery, verdict, response.status(), started).await;
+        response
+    }
+
+    async fn keep(&self, delivery: &Delivery, verdict: Verdict) {
+        let kept = Kept {
+            service: self.rules.service.clone(),
+            notification_id: Some(delivery.answer().notification_id.clone()),
+            verdict,
+            scheme: delivery.scheme(),
+            body: delivery.body().clone(),
+        };
+        if let Err(error) = self.store.keep(&kept).await {
+            tracing::error!(target: "atp_actix", request_id = delivery.request_id(), %error, "not kept");
+        }
+    }
+
+    /// Counts the delivery. What succeeded is counted after it was answered.
+    async fn note(&self, delivery: &Delivery, verdict: Verdict, status: StatusCode, started: Instant) {
+        let answer = delivery.answer();
+        let note = Note {
+            service: self.rules.service.clone(),
+            notification_id: answer.notification_id.clone(),
+            fingerprint: delivery.fingerprint(),
+            verdict,
+            request_id: delivery.request_id().map(str::to_owned),
+            scheme: delivery.scheme(),
+            secret: delivery.secret(),
+            responder: answer.responder.as_ref().map(|responder| responder.id.clone()),
+            status: status.as_u16(),
+            duration: started.elapsed(),
+        };
+        let store = self.store.clone();
+        let write = async move {
+            if let Err(error) = store.note(&note).await {
+                tracing::error!(target: "atp_actix", request_id = note.request_id, %error, "not counted");
+            }
+        };
+        if matches!(verdict, Verdict::Handled | Verdict::Replayed) {
+            // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
+            tokio::spawn(write);
+        } else {
+            write.await;
+        }
+    }
+
+    /// Claim, handler, completion.
+    async fn work(
+        self: Rc<Self>,
+        request: ServiceRequest,
+        delivery: Delivery,
+        go: Go,
+        started: Instant,
+    ) -> HttpResponse {
+        let token = Token::random();
+        let (answer, fingerprint) = (delivery.answer(), delivery.fingerprint());
+        let data = answer.response_data.as_ref().filter(|_| self.rules.with_data);
+        let claim = Claim {
+            service: self.rules.service.clone(),
+            notification_id: answer.notification_id.clone(),
+            fingerprint,
+            action_id: answer.action_id.clone(),
+            data: data.map(|data| data.as_str().to_owned()),
+            token,
+            lease: self.rules.lease,
+        };
+        let stop = match self.store.claim(&claim).await {
+            Ok(Claimed::Started) => None,
+            Ok(Claimed::Running) => Some(Stop::refused(Verdict::Running, Refusal::StillRunning)),
+            Ok(Claimed::Completed(decision)) => Some(self.decided(decision, fingerprint, &delivery)),
+            Err(error) => Some(Stop::failed(error)),
+        };
+        if let Some(stop) = stop {
+            return self.stop(stop, &delivery, started).await;
+        }
+        match self.handle(request, &delivery, go, token).await {
+            Ok(response) => {
+                self.note(&delivery, Verdict::Handled, response.status(), started).await;
+                response
+            }
+            Err(failure) => {
+                let Failure { response, is_held } = *failure;
+                let this = Rc::clone(&self);
+                let status = response.status();
+                let after = async move { this.give_up(&delivery, token, status, started).await };
+                // Who kept the transaction may hold up all who write.
+                if is_held {
+                    rt::spawn(after);
+                } else {
+                    after.await;
+                }
+                response
+            }
+        }
+    }
+
+    /// Gives the claim back, and keeps the answer.
+    async fn give_up(&self, delivery: &Delivery, token: Token, status: StatusCode, started: Instant) {
+        // If this fails the lease ends by itself.
+        if let Err(error) = self.store.release(token).await {
+            tracing::error!(target: "atp_actix", %error, "a claim was not released");
+        }
+        self.keep(delivery, Verdict::Failed).await;
+        self.note(delivery, Verdict::Failed, status, started).await;
+    }
+
+    /// Runs the handler and completes the claim.
+    async fn handle(
+        &self,
+        request: ServiceRequest,
+        delivery: &Delivery,
+        go: Go,
+        token: Token,
+    ) -> Result<HttpResponse, Box<Failure>> {
+        let slot = self.slot(token);
+        let state: NewState = Rc::new(RefCell::new(Some(delivery.answer().action_id.clone())));
+        prepare(request.request(), go, &slot, &state);
+        let response = self.run(request, &slot).await;
+        // Whatever happened, the slot is empty from here on: what is dropped is rolled back.
+        let left = slot.left();
+        let is_held = left.is_err();
+        let fail = |response| Err(Box::new(Failure { response, is_held }));
+        let refuse = |refusal: Refusal| fail(HttpResponse::from_error(refusal));
+        let (http, response) = match response {
+            Ok(response) => response.into_parts(),
+            Err(refusal) => return refuse(refusal),
+        };
+        let (status, answered) = (response.status(), http.extensions_mut().remove::<Answered>().is_some());
+        if status == StatusCode::SERVICE_UNAVAILABLE || (answered && status.is_server_error()) {
+            return fail(response.map_into_boxed_body());
+        }
+        if !answered {
+            let reason = response.error().map_or_else(|| "no reason".to_owned(), ToString::to_string);
+            return refuse(Refusal::NotHandled { reason });
+        }
+        if !status.is_success() && !status.is_client_error() {
+            return refuse(Refusal::HandlerFault("a handler answered neither a success nor an error"));
+        }
+        let transaction = match left {
+            // What a handler refuses has no effect.
+            Ok(left) => left.filter(|_| status.is_success()),
+            Err(error) => return refuse(error.into()),
+        };
+        let (response, outcome) = match self.outcome(response, delivery).await {
+            Ok(both) => both,
+            Err(refusal) => return refuse(refusal),
+        };
+        let state = state.take().filter(|_| status.is_success());
+        match self.store.complete(token, &Completion { outcome, state }, transaction).await {
+            Ok(()) => Ok(response),
+            Err(error) => refuse(error.into()),
+        }
+    }
+
+    fn slot(&self, token: Token) -> Rc<Slot<S::Transaction>> {
+        let store = self.store.clone();
+        Slot::new(Box::new(move || {
+            let store = store.clone();
+            Box::pin(async move { store.begin(token).await })
+        }))
+    }
+
+    /// The handler's response, unless it panics or takes too long.
+    async fn run(
+        &self,
+        request: ServiceRequest,
+        slot: &Slot<S::Transaction>,
+    ) -> Result<ServiceResponse<B>, Refusal> {
+        let call = AssertUnwindSafe(self.next.call(request)).catch_unwind();
+        // Dropped while the claim is surely still ours.
+        let lease = self.rules.lease.mul_f32(0.9);
+        let limit = self.store.transaction_limit();
+        let too_long = async {
+            let held = async {
+                slot.opened.notified().await;
+                match limit {
+                    Some(limit) => rt::time::sleep(limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            match select(pin!(held), pin!(rt::time::sleep(lease))).await {
+                Either::Left(_) => Refusal::HandlerTooSlow("its transaction was open too long"),
+                Either::Right(_) => Refusal::HandlerTooSlow("its lease ended"),
+            }
+        };
+        match first(call, too_long).await {
+            Either::Left(Ok(Ok(response))) => Ok(response),
+            Either::Left(Ok(Err(error))) => Err(Refusal::NotHandled { reason: error.to_string() }),
+            Either::Left(Err(_)) => Err(Refusal::HandlerFault("a handler panicked")),
+            Either::Right(refusal) => Err(refusal),
+        }
+    }
+
+    /// What is recorded of a response, and the response with the body that was read for it.
+    async fn outcome<M: MessageBody>(
+        &self,
+        response: HttpResponse<M>,
+        delivery: &Delivery,
+    ) -> Result<(HttpResponse, Outcome), Refusal> {
+        let told = response.error().and_then(|error| ErrorReply::of(error, delivery.request_id()));
+        let (response, body) = response.into_parts();
+        if matches!(body.size(), BodySize::Stream) {
+            return Err(Refusal::HandlerFault("a handler answered with a stream, which cannot be recorded"));
+        }
+        let read = body::to_bytes(body).await;
+        let body = read.map_err(|_| Refusal::HandlerFault("the body of a handler's answer failed"))?;
+        let recorded =
+            told.map_or_else(|| body.clone(), |reply| reply.body(self.rules.error_body.as_ref()).into());
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let outcome = if recorded.len() > Outcome::MAX_BODY {
+            Outcome { status: response.status().as_u16(), ..Outcome::success() }
+        } else {
+            Outcome { status: response.status().as_u16(), content_type, body: recorded }
+        };
+        Ok((response.set_body(BoxBody::new(body)), outcome))
+    }
+}
+
+/// A claim that was not completed.
+struct Failure {
+    response: HttpResponse,
+    /// Somebody may still hold its transaction.
+    is_held: bool,
+}
+
+/// The first of two to end.
+async fn first<A: Future, B: Future>(one: A, other: B) -> Either<A::Output, B::Output> {
+    match select(pin!(one), pin!(other)).await {
+        Either::Left((output, _)) => Either::Left(output),
+        Either::Right((output, _)) => Either::Right(output),
+    }
+}
+
+/// What the extractors of this crate find in the request.
+fn prepare<T: 'static>(request: &HttpRequest, go: Go, slot: &Rc<Slot<T>>, state: &NewState) {
+    let mut extensions = request.extensions_mut();
+    extensions.insert(Rc::new(go.question));
+    extensions.insert(Rc::clone(slot));
+    extensions.insert(Rc::clone(state));
+    if go.is_late {
+        extensions.insert(Late);
+    }
+}
+
+/// A recorded outcome, as a response.
+fn again(outcome: Outcome) -> HttpResponse {
+    let Outcome { status, content_type, body } = outcome;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+    let content_type = content_type.and_then(|text| HeaderValue::try_from(text).ok());
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+    response
+}

@@ -1,0 +1,432 @@
+//! What every store must do, as a test.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "for tests, where a panic is the message"
+)]
+
+use std::time::Duration;
+
+use atp_core::{Action, Fingerprint, Notification, RawJson, Scheme};
+use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::{
+    Claim, Claimed, Completed, Completion, Kept, Note, Outcome, Question, Redrive, Store, StoreError, Token,
+    Verdict,
+};
+
+/// Tests a store: one of this crate's, or your own. It panics where the store breaks the contract of [`Store`].
+///
+/// Give it an empty store whose redelivery window is zero, as it purges what it has made. What only a second process, a
+/// killed one or a power cut can show is not in it.
+///
+/// ```
+/// use std::time::Duration;
+/// use atp_actix::store::{MemoryStore, contract};
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// contract(MemoryStore::new().redelivery_window(Duration::ZERO)).await;
+/// # }
+/// ```
+pub async fn contract(store: impl Store) {
+    a_question_is_recorded_once(&store).await;
+    a_question_is_bound_to_the_servers_id(&store).await;
+    what_is_decided_cannot_be_taken_back(&store).await;
+    services_do_not_see_each_other(&store).await;
+    of_many_claims_one_starts(&store).await;
+    a_claim_is_fenced_once_another_took_it(&store).await;
+    a_released_claim_was_never_made(&store).await;
+    a_decision_is_completed_with_its_transaction_or_not_at_all(&store).await;
+    deliveries_are_counted(&store).await;
+    what_is_refused_is_kept_once_and_redriven_once(&store).await;
+    only_a_recorded_refusal_is_reopened(&store).await;
+    every_text_comes_back(&store).await;
+    what_a_human_said_can_be_erased(&store).await;
+    purge_forgets_what_is_over_and_nothing_else(&store).await;
+}
+
+fn question(service: &str, id: &str) -> Question {
+    let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.").id(id);
+    Question::new(notification.action(Action::simple("approve", "Approve"))).service(service)
+}
+
+fn fingerprint(answer: &str) -> Fingerprint {
+    Fingerprint::new(answer, None)
+}
+
+fn claim(service: &str, id: &str, answer: &str) -> Claim {
+    Claim {
+        service: service.to_owned(),
+        notification_id: id.to_owned(),
+        fingerprint: fingerprint(answer),
+        action_id: answer.to_owned(),
+        data: Some(r#"{"reason":"\u0000"}"#.to_owned()),
+        token: Token::random(),
+        lease: Duration::from_mins(1),
+    }
+}
+
+fn outcome(status: u16, text: &'static str) -> Outcome {
+    Outcome { status, content_type: Some("text/plain".to_owned()), body: Bytes::from_static(text.as_bytes()) }
+}
+
+fn completion(text: &'static str) -> Completion {
+    Completion { outcome: outcome(200, text), state: Some("approved".to_owned()) }
+}
+
+/// Claims and completes.
+async fn decide(store: &impl Store, service: &str, id: &str, answer: &str, completion: &Completion) {
+    let claim = claim(service, id, answer);
+    assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started, "{service} {id}");
+    store.complete(claim.token, completion, None).await.expect("a completion");
+}
+
+async fn a_question_is_recorded_once(store: &impl Store) {
+    const OURS: &str = "recorded once";
+    let asked = question(OURS, "n").user_id("user_9").request_id("req_1").context(json!({"a": [1]}));
+    let asked = asked.expect("a context");
+    store.record(&asked).await.expect("a question");
+    store.record(&asked).await.expect("the same question again");
+    let other = question(OURS, "n").user_id("somebody else");
+    assert!(matches!(store.record(&other).await, Err(StoreError::AlreadyRecorded(_))));
+    let found = store.find(OURS, "n").await.expect("an answer").question.expect("the question");
+    assert_eq!(found.notification, asked.notification);
+    assert_eq!(found.user_id.as_deref(), Some("user_9"));
+    assert_eq!(found.request_id.as_deref(), Some("req_1"));
+    assert_eq!(found.context, json!({"a": [1]}));
+    assert_eq!((found.invalidated, found.state), (None, None));
+    assert!((Utc::now() - found.recorded_at).abs() < TimeDelta::minutes(5), "{}", found.recorded_at);
+    let unanswerable = Question::new(Notification::new("Deploy?", "").id("m")).service(OURS);
+    assert!(matches!(store.record(&unanswerable).await, Err(StoreError::Question(_))));
+    let unnamed = Notification::new("Deploy?", "").action(Action::simple("approve", "Approve"));
+    assert!(matches!(store.record(&Question::new(unnamed)).await, Err(StoreError::NoKey)));
+    let nothing = store.find(OURS, "unknown").await.expect("an answer");
+    assert!(nothing.question.is_none() && nothing.decision.is_none() && nothing.first_seen.is_none());
+}
+
+async fn a_question_is_bound_to_the_servers_id(store: &impl Store) {
+    const OURS: &str = "bound";
+    let notification = Notification::new("Deploy?", "").action(Action::simple("approve", "Approve"));
+    let keyed = |key: &str| Question::new(notification.clone()).service(OURS).key(key);
+    for key in ["ours", "other"] {
+        store.record(&keyed(key)).await.expect("a question");
+    }
+    assert!(store.find(OURS, "ours").await.expect("an answer").question.is_none(), "a key is no id");
+    store.bind(OURS, "ours", "theirs").await.expect("a binding");
+    store.bind(OURS, "ours", "theirs").await.expect("the same again");
+    store.record(&keyed("ours")).await.expect("the same question again");
+    let found = store.find(OURS, "theirs").await.expect("an answer").question.expect("the question");
+    assert_eq!(found.notification.id.as_deref(), Some("theirs"));
+    assert!(matches!(store.bind(OURS, "ours", "else").await, Err(StoreError::AlreadyRecorded(_))));
+    assert!(matches!(store.bind(OURS, "other", "theirs").await, Err(StoreError::AlreadyRecorded(_))));
+    assert!(matches!(store.bind(OURS, "none", "x").await, Err(StoreError::NotRecorded(_))));
+}
+
+async fn what_is_decided_cannot_be_taken_back(store: &impl Store) {
+    const OURS: &str = "taken back";
+    for id in ["open", "decided"] {
+        store.record(&question(OURS, id)).await.expect("a question");
+    }
+    store.invalidate(OURS, "open", "superseded").await.expect("an open question");
+    store.invalidate(OURS, "open", "twice").await.expect("once more");
+    let found = store.find(OURS, "open").await.expect("an answer").question.expect("the question");
+    assert_eq!(found.invalidated.as_deref(), Some("superseded"), "the first reason stays");
+    decide(store, OURS, "decided", "approve", &completion("done")).await;
+    assert!(matches!(store.invalidate(OURS, "decided", "late").await, Err(StoreError::Decided(_))));
+    assert!(matches!(store.invalidate(OURS, "none", "x").await, Err(StoreError::NotRecorded(_))));
+}
+
+async fn services_do_not_see_each_other(store: &impl Store) {
+    store.record(&question("one", "shared")).await.expect("a question");
+    store
+        .record(&question("other", "shared").user_id("user_2"))
+        .await
+        .expect("another's question of the same id");
+    decide(store, "one", "shared", "approve", &completion("done")).await;
+    let other = store.find("other", "shared").await.expect("an answer");
+    assert!(other.decision.is_none());
+    assert_eq!(other.question.expect("the question").user_id.as_deref(), Some("user_2"));
+    assert!(store.find("third", "shared").await.expect("an answer").question.is_none());
+}
+
+async fn of_many_claims_one_starts(store: &impl Store) {
+    const OURS: &str = "one starts";
+    store.record(&question(OURS, "n")).await.expect("a question");
+    let claims = (0..16).map(|nth| claim(OURS, "n", if nth % 2 == 0 { "approve" } else { "reject" }));
+    let claims: Vec<Claim> = claims.collect();
+    let claimed = join_all(claims.iter().map(|claim| store.claim(claim))).await;
+    let claimed: Vec<Claimed> = claimed.into_iter().map(|claimed| claimed.expect("a claim")).collect();
+    let winners: Vec<usize> = (0..16).filter(|nth| claimed[*nth] == Claimed::Started).collect();
+    assert_eq!(winners.len(), 1, "{claimed:?}");
+    assert_eq!(claimed.iter().filter(|claimed| **claimed == Claimed::Running).count(), 15);
+    let winner = &claims[winners[0]];
+    store.complete(winner.token, &completion("done"), None).await.expect("a completion");
+    let expected = Completed { fingerprint: winner.fingerprint, outcome: outcome(200, "done") };
+    let again = store.claim(&claim(OURS, "n", "approve")).await.expect("a claim");
+    assert_eq!(again, Claimed::Completed(expected.clone()));
+    let found = store.find(OURS, "n").await.expect("an answer");
+    assert_eq!(found.decision, Some(expected));
+    assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
+}
+
+async fn a_claim_is_fenced_once_another_took_it(store: &impl Store) {
+    const OURS: &str = "fenced";
+    store.record(&question(OURS, "n")).await.expect("a question");
+    let short = Claim { lease: Duration::ZERO, ..claim(OURS, "n", "approve") };
+    assert_eq!(store.claim(&short).await.expect("a claim"), Claimed::Started);
+    // A lease that ended, and that nobody took, is not lost: `begin` still works.
+    drop(store.begin(short.token).await.expect("still ours"));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let next = claim(OURS, "n", "reject");
+    assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started);
+    assert!(matches!(store.begin(short.token).await, Err(StoreError::Fenced)));
+    let late = store.complete(short.token, &completion("late"), None).await;
+    assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
+    store.release(short.token).await.expect("no harm");
+    store.complete(next.token, &completion("done"), None).await.expect("a completion");
+    let twice = store.complete(next.token, &completion("twice"), None).await;
+    assert!(matches!(twice, Err(StoreError::Fenced)), "{twice:?}");
+    store.release(next.token).await.expect("no harm");
+    let decision = store.find(OURS, "n").await.expect("an answer").decision.expect("a decision");
+    assert_eq!(decision.outcome, outcome(200, "done"));
+}
+
+async fn a_released_claim_was_never_made(store: &impl Store) {
+    const OURS: &str = "released";
+    store.record(&question(OURS, "n")).await.expect("a question");
+    let first = claim(OURS, "n", "approve");
+    assert_eq!(store.claim(&first).await.expect("a claim"), Claimed::Started);
+    store.release(first.token).await.expect("a release");
+    let next = claim(OURS, "n", "reject");
+    assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started);
+    assert!(matches!(store.complete(first.token, &completion("x"), None).await, Err(StoreError::Fenced)));
+    store.release(next.token).await.expect("a release");
+}
+
+async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl Store) {
+    const OURS: &str = "transaction";
+    for id in ["dropped", "committed"] {
+        store.record(&question(OURS, id)).await.expect("a question");
+    }
+    let dropped = claim(OURS, "dropped", "approve");
+    assert_eq!(store.claim(&dropped).await.expect("a claim"), Claimed::Started);
+    drop(store.begin(dropped.token).await.expect("a transaction"));
+    assert!(store.find(OURS, "dropped").await.expect("an answer").decision.is_none());
+    store.release(dropped.token).await.expect("a release");
+    let committed = claim(OURS, "committed", "approve");
+    assert_eq!(store.claim(&committed).await.expect("a claim"), Claimed::Started);
+    let transaction = store.begin(committed.token).await.expect("a transaction");
+    store.complete(committed.token, &completion("in it"), Some(transaction)).await.expect("a completion");
+    let found = store.find(OURS, "committed").await.expect("an answer");
+    assert_eq!(found.decision.expect("a decision").outcome, outcome(200, "in it"));
+    assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
+}
+
+fn note(service: &str, id: &str, answer: &str, verdict: Verdict) -> Note {
+    Note {
+        service: service.to_owned(),
+        notification_id: id.to_owned(),
+        fingerprint: fingerprint(answer),
+        verdict,
+        request_id: Some("req_1".to_owned()),
+        scheme: Scheme::Timestamped,
+        secret: 1,
+        responder: Some("user_9".to_owned()),
+        status: 200,
+        duration: Duration::from_micros(1234),
+    }
+}
+
+async fn deliveries_are_counted(store: &impl Store) {
+    const OURS: &str = "counted";
+    for (answer, verdict) in [
+        ("approve", Verdict::Handled),
+        ("approve", Verdict::Replayed),
+        ("approve", Verdict::Replayed),
+        ("reject", Verdict::Conflict),
+        ("reject", Verdict::Conflict),
+        ("reject", Verdict::Conflict),
+    ] {
+        store.note(&note(OURS, "n", answer, verdict)).await.expect("a note");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    store.note(&note(OURS, "other", "approve", Verdict::Handled)).await.expect("a note");
+    let noted = store.deliveries(OURS, "n").await.expect("an answer");
+    let counts: Vec<_> = noted.iter().map(|noted| (noted.verdict, noted.count)).collect();
+    assert_eq!(counts, [(Verdict::Handled, 1), (Verdict::Replayed, 2), (Verdict::Conflict, 3)]);
+    assert!(noted[2].last_seen > noted[2].first_seen);
+    assert_eq!((noted[0].fingerprint, noted[2].fingerprint), (fingerprint("approve"), fingerprint("reject")));
+    let last = &noted[2];
+    assert_eq!((last.request_id.as_deref(), last.responder.as_deref()), (Some("req_1"), Some("user_9")));
+    assert_eq!((last.scheme, last.secret, last.status), (Scheme::Timestamped, 1, 200));
+    assert_eq!(last.duration, Duration::from_micros(1234));
+    let found = store.find(OURS, "n").await.expect("an answer");
+    assert_eq!(found.first_seen, Some(noted[0].first_seen));
+}
+
+fn kept(service: &str, id: Option<&str>, body: &'static str, verdict: Verdict) -> Kept {
+    Kept {
+        service: service.to_owned(),
+        notification_id: id.map(str::to_owned),
+        verdict,
+        scheme: Scheme::PythonCanonical,
+        body: Bytes::from_static(body.as_bytes()),
+    }
+}
+
+async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
+    const OURS: &str = "kept";
+    for kept in [
+        kept(OURS, Some("n"), "one", Verdict::Late),
+        kept(OURS, Some("n"), "one", Verdict::Conflict),
+        kept(OURS, None, "two", Verdict::Malformed),
+        kept("another", Some("n"), "one", Verdict::Late),
+    ] {
+        store.keep(&kept).await.expect("kept");
+    }
+    let refused = store.refused(OURS, 0, 10).await.expect("an answer");
+    let bodies: Vec<_> = refused.iter().map(|refused| (&refused.body[..], refused.verdict)).collect();
+    assert_eq!(bodies, [(&b"one"[..], Verdict::Conflict), (&b"two"[..], Verdict::Malformed)]);
+    assert_eq!(
+        (refused[0].notification_id.as_deref(), refused[1].notification_id.as_deref()),
+        (Some("n"), None)
+    );
+    assert_eq!(refused[0].scheme, Scheme::PythonCanonical);
+    assert_eq!(store.refused(OURS, 0, 1).await.expect("an answer"), refused[..1]);
+    assert_eq!(store.refused(OURS, refused[0].id, 10).await.expect("an answer"), refused[1..]);
+
+    let id = refused[0].id;
+    let token = |redrive: &Redrive| redrive.headers[1].1.clone();
+    let stale = token(&store.redrive(OURS, id).await.expect("a redrive"));
+    let redrive = store.redrive(OURS, id).await.expect("another redrive");
+    let good = token(&redrive);
+    assert_eq!(&redrive.body[..], b"one");
+    for (service, token, body) in [
+        (OURS, &*stale, "one"),
+        (OURS, &good, "two"),
+        (OURS, &good, "one "),
+        ("another", &good, "one"),
+        (OURS, "", "one"),
+        (OURS, "00000000000000000000000000000000", "one"),
+        (OURS, "' OR 1=1 --                     ", "one"),
+    ] {
+        let redeemed = store.redeem(service, token, body.as_bytes()).await.expect("an answer");
+        assert_eq!(redeemed, None, "{service} {token} {body}");
+    }
+    let redeemed = store.redeem(OURS, &good, b"one").await.expect("an answer");
+    assert_eq!(redeemed, Some(Scheme::PythonCanonical));
+    assert_eq!(store.redeem(OURS, &good, b"one").await.expect("an answer"), None, "a token is good once");
+    assert!(matches!(store.redrive("another", id).await, Err(StoreError::NotKept(_))));
+    assert!(matches!(store.redrive(OURS, i64::MAX).await, Err(StoreError::NotKept(_))));
+}
+
+async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
+    const OURS: &str = "reopened";
+    for id in ["refused", "done", "running"] {
+        store.record(&question(OURS, id)).await.expect("a question");
+    }
+    let refusal = Completion { outcome: outcome(409, "too late"), state: None };
+    decide(store, OURS, "refused", "approve", &refusal).await;
+    let state = store.find(OURS, "refused").await.expect("an answer").question.expect("the question").state;
+    assert_eq!(state, None, "a refusal leaves the state");
+    decide(store, OURS, "done", "approve", &completion("done")).await;
+    let running = claim(OURS, "running", "approve");
+    assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started);
+    for id in ["done", "running", "none"] {
+        assert!(matches!(store.reopen(OURS, id).await, Err(StoreError::NotRefused(_))), "{id}");
+    }
+    store.release(running.token).await.expect("a release");
+    store.reopen(OURS, "refused").await.expect("a recorded refusal");
+    decide(store, OURS, "refused", "reject", &completion("done")).await;
+}
+
+async fn every_text_comes_back(store: &impl Store) {
+    let astral = "\u{1f600}".repeat(10_000);
+    let texts =
+        ["a\0b", "'; DROP TABLE atp_questions; --", "\"\\0\\\\", "\u{202e}\u{5d0}", &astral, "\u{fffd}"];
+    for text in texts {
+        let asked = question(text, text).user_id(text).request_id(text).context(json!({ text: text }));
+        let asked = asked.expect("a context");
+        store.record(&asked).await.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        let data = RawJson::new(r#"{"\u0000":"\ud83d"}"#).expect("JSON").as_str().to_owned();
+        let claim = Claim { data: Some(data), ..claim(text, text, text) };
+        assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started, "{text:?}");
+        let completion = Completion { outcome: outcome(200, "done"), state: Some(text.to_owned()) };
+        store.complete(claim.token, &completion, None).await.expect("a completion");
+        let note = Note {
+            request_id: Some(text.to_owned()),
+            responder: Some(text.to_owned()),
+            ..note(text, text, text, Verdict::Handled)
+        };
+        store.note(&note).await.expect("a note");
+        let found = store.find(text, text).await.expect("an answer");
+        assert_eq!(found.decision.expect("a decision").fingerprint, fingerprint(text), "{text:?}");
+        let question = found.question.expect("the question");
+        assert_eq!(question.notification.id.as_deref(), Some(text));
+        for found in [question.user_id, question.request_id, question.state] {
+            assert_eq!(found.as_deref(), Some(text));
+        }
+        assert_eq!(question.context, json!({ text: text }));
+        let noted = store.deliveries(text, text).await.expect("an answer");
+        let of_it = (noted[0].request_id.as_deref(), noted[0].responder.as_deref());
+        assert_eq!(of_it, (Some(text), Some(text)));
+    }
+}
+
+async fn what_a_human_said_can_be_erased(store: &impl Store) {
+    const OURS: &str = "erased";
+    store.record(&question(OURS, "n")).await.expect("a question");
+    decide(store, OURS, "n", "approve", &completion("done")).await;
+    store.note(&note(OURS, "n", "approve", Verdict::Handled)).await.expect("a note");
+    store.keep(&kept(OURS, Some("n"), "said", Verdict::Conflict)).await.expect("kept");
+    store.keep(&kept(OURS, Some("other"), "said otherwise", Verdict::Conflict)).await.expect("kept");
+    store.erase(OURS, "n").await.expect("erased");
+    let found = store.find(OURS, "n").await.expect("an answer");
+    assert_eq!(found.decision.expect("the decision stands").outcome, outcome(200, "done"));
+    let noted = store.deliveries(OURS, "n").await.expect("an answer");
+    assert_eq!((noted[0].count, noted[0].responder.as_deref()), (1, None));
+    let refused = store.refused(OURS, 0, 10).await.expect("an answer");
+    assert_eq!(refused.iter().map(|refused| &refused.body[..]).collect::<Vec<_>>(), [b"said otherwise"]);
+}
+
+async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
+    const OURS: &str = "purged";
+    let past = Utc::now() - TimeDelta::hours(1);
+    let expired = Notification::new("Deploy?", "").id("expired").deadline(past);
+    let expired = Question::new(expired.action(Action::simple("approve", "Approve"))).service(OURS);
+    store.record(&expired).await.expect("a question");
+    for id in ["done", "running", "waiting", "taken back"] {
+        store.record(&question(OURS, id)).await.expect("a question");
+    }
+    decide(store, OURS, "done", "approve", &completion("done")).await;
+    store.note(&note(OURS, "done", "approve", Verdict::Handled)).await.expect("a note");
+    store.note(&note(OURS, "unknown", "approve", Verdict::Unknown)).await.expect("a note");
+    store.keep(&kept(OURS, Some("done"), "of the decided", Verdict::Conflict)).await.expect("kept");
+    store.keep(&kept(OURS, None, "of nobody", Verdict::Malformed)).await.expect("kept");
+    store.invalidate(OURS, "taken back", "superseded").await.expect("an invalidation");
+    assert_eq!(store.claim(&claim(OURS, "running", "approve")).await.expect("a claim"), Claimed::Started);
+    // What the other tests have left was recorded before this, and so was all of ours.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let before = Utc::now();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let future = store.purge(Utc::now() + TimeDelta::hours(1)).await;
+    assert!(matches!(future, Err(StoreError::TooRecent { .. })), "{future:?}");
+    assert!(store.purge(before).await.expect("a purge") >= 3);
+    for (id, stays) in
+        [("done", false), ("expired", false), ("taken back", false), ("running", true), ("waiting", true)]
+    {
+        let found = store.find(OURS, id).await.expect("an answer");
+        assert_eq!(found.question.is_some(), stays, "{id}");
+        assert!(found.decision.is_none(), "{id}");
+    }
+    for id in ["done", "unknown"] {
+        assert_eq!(store.deliveries(OURS, id).await.expect("an answer"), [], "{id}");
+    }
+    assert_eq!(store.refused(OURS, 0, 10).await.expect("an answer"), []);
+    assert_eq!(store.purge(before).await.expect("a purge"), 0);
+}

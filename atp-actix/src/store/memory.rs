@@ -1,0 +1,402 @@
+//! A store in this process's memory, for tests.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use atp_core::{Fingerprint, Scheme};
+use chrono::{DateTime, Utc};
+
+use super::{
+    Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Outcome,
+    Question, Recorded, Redrive, Refused, Store, StoreError, Token, Verdict, hashed, redrive_token,
+};
+
+/// Remembers until the process ends: for tests. It gives handlers no [`Transaction`](crate::Transaction).
+#[derive(Clone)]
+pub struct MemoryStore {
+    tables: Arc<Mutex<Tables>>,
+    clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
+    redelivery_window: Duration,
+}
+
+type Key = (String, String);
+
+#[derive(Default)]
+struct Tables {
+    /// By service and key.
+    questions: HashMap<Key, Stored>,
+    /// The key, by service and notification.
+    bound: HashMap<Key, String>,
+    decisions: HashMap<Key, Decision>,
+    deliveries: BTreeMap<(String, String, [u8; 32], Verdict), Noted>,
+    refused: BTreeMap<i64, Body>,
+}
+
+/// A kept body: its service, its digest, and the digest of a redrive's token.
+type Body = (String, [u8; 32], Refused, Option<[u8; 32]>);
+
+struct Stored {
+    question: Question,
+    recorded: Recorded,
+    invalidated_at: Option<DateTime<Utc>>,
+}
+
+struct Decision {
+    fingerprint: Fingerprint,
+    data: Option<String>,
+    token: Token,
+    leased: DateTime<Utc>,
+    lease: Duration,
+    completed: Option<(DateTime<Utc>, Outcome)>,
+}
+
+impl MemoryStore {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tables: Arc::default(),
+            clock: Arc::new(Utc::now),
+            redelivery_window: DEFAULT_REDELIVERY_WINDOW,
+        }
+    }
+
+    /// Asks this clock for the time; the system's unless set.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets how long [`Store::purge`] leaves what is completed; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
+    #[must_use]
+    pub fn redelivery_window(mut self, window: Duration) -> Self {
+        self.redelivery_window = window;
+        self
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Every change is made whole, so a panic elsewhere leaves nothing half done.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+impl Store for MemoryStore {
+    type Transaction = ();
+
+    async fn record(&self, question: &Question) -> Result<(), StoreError> {
+        let key = question.checked_key()?.to_owned();
+        let (service, notification) = (question.service.clone(), &question.notification);
+        let mut tables = self.tables();
+        if let Some(stored) = tables.questions.get(&(service.clone(), key.clone())) {
+            let earlier = &stored.question;
+            let same = question.is_about(&earlier.notification)
+                && question.user_id == earlier.user_id
+                && question.request_id == earlier.request_id
+                && question.context == earlier.context;
+            return if same { Ok(()) } else { Err(StoreError::AlreadyRecorded(key)) };
+        }
+        if let Some(id) = &notification.id {
+            match tables.bound.entry((service.clone(), id.clone())) {
+                Entry::Occupied(_) => return Err(StoreError::AlreadyRecorded(id.clone())),
+                Entry::Vacant(vacant) => vacant.insert(key.clone()),
+            };
+        }
+        let recorded = Recorded {
+            notification: notification.clone(),
+            user_id: question.user_id.clone(),
+            request_id: question.request_id.clone(),
+            context: question.context.clone(),
+            recorded_at: (self.clock)(),
+            invalidated: None,
+            state: None,
+        };
+        let stored = Stored { question: question.clone(), recorded, invalidated_at: None };
+        tables.questions.insert((service, key), stored);
+        Ok(())
+    }
+
+    async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let stored = tables.questions.get(&pair(service, key));
+        let bound =
+            stored.ok_or_else(|| StoreError::NotRecorded(key.to_owned()))?.recorded.notification.id.clone();
+        match (bound, tables.bound.get(&pair(service, notification_id))) {
+            (None, None) => {}
+            (Some(bound), Some(same)) if bound == notification_id && same == key => return Ok(()),
+            _ => return Err(StoreError::AlreadyRecorded(notification_id.to_owned())),
+        }
+        tables.bound.insert(pair(service, notification_id), key.to_owned());
+        if let Some(stored) = tables.questions.get_mut(&pair(service, key)) {
+            stored.recorded.notification.id = Some(notification_id.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let id = pair(service, notification_id);
+        if tables.decisions.get(&id).is_some_and(|decision| decision.completed.is_some()) {
+            return Err(StoreError::Decided(notification_id.to_owned()));
+        }
+        let now = (self.clock)();
+        let stored =
+            tables.question(&id).ok_or_else(|| StoreError::NotRecorded(notification_id.to_owned()))?;
+        stored.recorded.invalidated.get_or_insert_with(|| reason.to_owned());
+        stored.invalidated_at.get_or_insert(now);
+        Ok(())
+    }
+
+    async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
+        let mut tables = self.tables();
+        let id = pair(service, notification_id);
+        let rows = tables.deliveries.iter();
+        let of_it = rows.filter(|((service, notification, ..), _)| (service, notification) == (&id.0, &id.1));
+        let first_seen = of_it.map(|(_, noted)| noted.first_seen).min();
+        let question = tables.question(&id).map(|stored| stored.recorded.clone());
+        let decision = tables.decisions.get(&id).and_then(Decision::completed);
+        Ok(Found { question, decision, first_seen })
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        let id = (claim.service.clone(), claim.notification_id.clone());
+        let standing = tables.decisions.get(&id);
+        if let Some(completed) = standing.and_then(Decision::completed) {
+            return Ok(Claimed::Completed(completed));
+        }
+        if standing.is_some_and(|decision| decision.is_leased(now)) {
+            return Ok(Claimed::Running);
+        }
+        let decision = Decision {
+            fingerprint: claim.fingerprint,
+            data: claim.data.clone(),
+            token: claim.token,
+            leased: now,
+            lease: claim.lease,
+            completed: None,
+        };
+        tables.decisions.insert(id, decision);
+        Ok(Claimed::Started)
+    }
+
+    async fn begin(&self, token: Token) -> Result<(), StoreError> {
+        self.tables().running(token).map(drop)
+    }
+
+    async fn complete(&self, token: Token, completion: &Completion, _: Option<()>) -> Result<(), StoreError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        let (id, decision) = tables.running(token)?;
+        decision.completed = Some((now, completion.outcome.clone()));
+        if let (Some(stored), Some(state)) = (tables.question(&id), &completion.state) {
+            stored.recorded.state = Some(state.clone());
+        }
+        Ok(())
+    }
+
+    async fn release(&self, token: Token) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        if let Ok((id, _)) = tables.running(token) {
+            tables.decisions.remove(&id);
+        }
+        Ok(())
+    }
+
+    async fn note(&self, note: &Note) -> Result<(), StoreError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        let id =
+            (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
+        let earlier = tables.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
+        let (first_seen, count) = earlier.unwrap_or((now, 0));
+        let noted = Noted {
+            fingerprint: note.fingerprint,
+            verdict: note.verdict,
+            first_seen,
+            last_seen: now,
+            count: count + 1,
+            request_id: note.request_id.clone(),
+            scheme: note.scheme,
+            secret: note.secret,
+            responder: note.responder.clone(),
+            status: note.status,
+            duration: note.duration,
+        };
+        tables.deliveries.insert(id, noted);
+        Ok(())
+    }
+
+    async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        let digest = hashed(&kept.body);
+        let mut rows = tables.refused.values_mut();
+        if let Some((_, _, refused, _)) =
+            rows.find(|(service, body, ..)| *service == kept.service && *body == digest)
+        {
+            refused.verdict = kept.verdict;
+            return Ok(());
+        }
+        let id = tables.refused.keys().next_back().copied().unwrap_or_default() + 1;
+        let refused = Refused {
+            id,
+            notification_id: kept.notification_id.clone(),
+            verdict: kept.verdict,
+            scheme: kept.scheme,
+            refused_at: now,
+            body: kept.body.clone(),
+        };
+        tables.refused.insert(id, (kept.service.clone(), digest, refused, None));
+        Ok(())
+    }
+
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+        let tables = self.tables();
+        let rows = tables.refused.range(after.saturating_add(1)..);
+        let of_it = rows.filter(|(_, (owner, ..))| owner == service).map(|(_, (_, _, refused, _))| refused);
+        Ok(of_it.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
+    }
+
+    async fn redrive(&self, service: &str, id: i64) -> Result<Redrive, StoreError> {
+        let mut tables = self.tables();
+        let row = tables.refused.get_mut(&id).filter(|(owner, ..)| owner == service);
+        let (_, _, refused, token) = row.ok_or(StoreError::NotKept(id))?;
+        let new = Token::random();
+        *token = Some(hashed(new.as_bytes()));
+        Ok(Redrive::new(new, refused.body.clone()))
+    }
+
+    async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
+        let Some(token) = redrive_token(token) else { return Ok(None) };
+        let (token, digest) = (Some(hashed(&token)), hashed(body));
+        let mut tables = self.tables();
+        let mut rows = tables.refused.values_mut();
+        let row =
+            rows.find(|(owner, kept, _, expected)| owner == service && *kept == digest && *expected == token);
+        Ok(row.map(|(_, _, refused, expected)| {
+            *expected = None;
+            refused.scheme
+        }))
+    }
+
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+        let tables = self.tables();
+        let rows = tables.deliveries.iter();
+        let of_it = rows.filter(|((owner, id, ..), _)| (&**owner, &**id) == (service, notification_id));
+        let mut noted: Vec<Noted> = of_it.map(|(_, noted)| noted.clone()).collect();
+        noted.sort_by_key(|noted| noted.first_seen);
+        Ok(noted)
+    }
+
+    async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        match tables.decisions.entry(pair(service, notification_id)) {
+            Entry::Occupied(entry) if entry.get().is_refusal() => {
+                entry.remove();
+                Ok(())
+            }
+            _ => Err(StoreError::NotRefused(notification_id.to_owned())),
+        }
+    }
+
+    async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        super::check_purge(before, (self.clock)(), self.redelivery_window)?;
+        let mut tables = self.tables();
+        let mut gone = Vec::new();
+        for ((service, key), stored) in &tables.questions {
+            let id = stored.recorded.notification.id.clone();
+            let decision = id.and_then(|id| tables.decisions.get(&(service.clone(), id)));
+            let over = match decision {
+                Some(decision) => decision.completed.as_ref().map(|(at, _)| *at),
+                None => stored.invalidated_at.or(stored.recorded.notification.deadline),
+            };
+            if over.is_some_and(|over| over < before) && stored.recorded.recorded_at < before {
+                gone.push((service.clone(), key.clone()));
+            }
+        }
+        for place in &gone {
+            let stored = tables.questions.remove(place);
+            let Some(id) = stored.and_then(|stored| stored.recorded.notification.id) else { continue };
+            let id = (place.0.clone(), id);
+            tables.bound.remove(&id);
+            tables.decisions.remove(&id);
+            tables
+                .deliveries
+                .retain(|(service, notification, ..), _| (service, notification) != (&id.0, &id.1));
+            tables.refused.retain(|_, (service, _, refused, _)| {
+                *service != id.0 || refused.notification_id.as_ref() != Some(&id.1)
+            });
+        }
+        let Tables { bound, deliveries, refused, .. } = &mut *tables;
+        let known = |service: &str, id: &str| bound.contains_key(&pair(service, id));
+        deliveries.retain(|(service, id, ..), noted| known(service, id) || noted.last_seen >= before);
+        refused.retain(|_, (service, _, refused, _)| {
+            let known = refused.notification_id.as_ref().is_some_and(|id| known(service, id));
+            known || refused.refused_at >= before
+        });
+        Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        if let Some(decision) = tables.decisions.get_mut(&pair(service, notification_id)) {
+            decision.data = None;
+        }
+        for ((owner, id, ..), noted) in &mut tables.deliveries {
+            if (&**owner, &**id) == (service, notification_id) {
+                noted.responder = None;
+            }
+        }
+        tables.refused.retain(|_, (owner, _, refused, _)| {
+            owner != service || refused.notification_id.as_deref() != Some(notification_id)
+        });
+        Ok(())
+    }
+}
+
+fn pair(service: &str, id: &str) -> Key {
+    (service.to_owned(), id.to_owned())
+}
+
+impl Tables {
+    fn question(&mut self, id: &Key) -> Option<&mut Stored> {
+        let key = self.bound.get(id)?.clone();
+        self.questions.get_mut(&(id.0.clone(), key))
+    }
+
+    /// The claim of this token, if it is still one.
+    fn running(&mut self, token: Token) -> Result<(Key, &mut Decision), StoreError> {
+        let mut decisions = self.decisions.iter_mut();
+        let held = decisions.find(|(_, decision)| decision.token == token && decision.completed.is_none());
+        held.map(|(id, decision)| (id.clone(), decision)).ok_or(StoreError::Fenced)
+    }
+}
+
+impl Decision {
+    fn completed(&self) -> Option<Completed> {
+        let (_, outcome) = self.completed.as_ref()?;
+        Some(Completed { fingerprint: self.fingerprint, outcome: outcome.clone() })
+    }
+
+    fn is_leased(&self, now: DateTime<Utc>) -> bool {
+        self.leased <= now && (now - self.leased).to_std().is_ok_and(|held| held < self.lease)
+    }
+
+    fn is_refusal(&self) -> bool {
+        self.completed.as_ref().is_some_and(|(_, outcome)| (400..500).contains(&outcome.status))
+    }
+}

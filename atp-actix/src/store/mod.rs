@@ -1,0 +1,622 @@
+//! What is remembered: the questions that were asked, the one decision of each, and every verified delivery.
+//!
+//! A [`Store`] turns *verified* into *took effect, once*. Give one to [`Webhook::store`](crate::Webhook::store), and record
+//! each question before it is sent:
+//!
+//! ```
+//! use atp_actix::{
+//!     atp_core::{Action, Notification},
+//!     store::{MemoryStore, Question, Store},
+//! };
+//!
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new();
+//! let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.").id("n-1");
+//! let question = Question::new(notification.action(Action::simple("approve", "Approve"))).user_id("user_9");
+//! store.record(&question).await?;
+//! assert!(store.find("default", "n-1").await?.question.is_some());
+//! # Ok(())
+//! # }
+//! ```
+
+mod contract;
+mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod row;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::{fmt, future::Future, time::Duration};
+
+use atp_core::{Fingerprint, Notification, QuestionError, Scheme};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+pub use contract::contract;
+pub use memory::MemoryStore;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use open::Open;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+
+/// The service that a question belongs to unless it is named.
+pub const DEFAULT_SERVICE: &str = "default";
+
+/// Remembers questions, decisions and deliveries. A clone shares them.
+///
+/// Each verb is atomic. *Durable* ones have reached the disk when they return `Ok`; the others may be forgotten by a power
+/// cut, which costs a second run of a handler whose first was rolled back, and nothing else.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Where a handler's own work is done, so that it is committed with the decision or not at all.
+    type Transaction: Send + 'static;
+
+    /// Remembers a question that is about to be sent. Durable. The same question again changes nothing, also one that was made
+    /// at another time.
+    fn record(&self, question: &Question) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Says which identifier the ATP server gave to a question that was recorded under a key of our own. Durable.
+    fn bind(
+        &self,
+        service: &str,
+        key: &str,
+        notification_id: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Takes a question back: later answers are refused. Durable. One that is completed cannot be taken back.
+    fn invalidate(
+        &self,
+        service: &str,
+        notification_id: &str,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What is known of a notification.
+    fn find(
+        &self,
+        service: &str,
+        notification_id: &str,
+    ) -> impl Future<Output = Result<Found, StoreError>> + Send;
+
+    /// Takes the right to decide, if nobody has it. Not durable.
+    ///
+    /// Of any number of claims at once one gets [`Claimed::Started`]. A lease that has ended, or that starts in the future
+    /// because a clock was set back, may be taken over; a completed decision never.
+    fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
+
+    /// Opens the transaction that will complete a claim. [`StoreError::Fenced`] if the claim is no longer ours.
+    fn begin(&self, token: Token) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
+
+    /// Ends a claim with its outcome, in one transaction with the task's state and the handler's own work. Durable.
+    ///
+    /// [`StoreError::Fenced`] if another has taken the claim over; then nothing was written. Any other error leaves open
+    /// whether it was; the next delivery finds out. A transaction that was dropped instead is rolled back.
+    fn complete(
+        &self,
+        token: Token,
+        completion: &Completion,
+        transaction: Option<Self::Transaction>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Gives a claim back, as if it had never been made. Not durable.
+    fn release(&self, token: Token) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Counts a verified delivery. Not durable, and never a reason to answer otherwise.
+    fn note(&self, note: &Note) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Keeps the body of an authentic delivery that was refused, once however often it comes. Durable.
+    fn keep(&self, kept: &Kept) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The kept bodies with an id above `after`, in the order of their ids, at most `limit`.
+    fn refused(
+        &self,
+        service: &str,
+        after: i64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Refused>, StoreError>> + Send;
+
+    /// Makes a request out of a kept body, good for one delivery to one's own webhook. Durable.
+    fn redrive(&self, service: &str, id: i64) -> impl Future<Output = Result<Redrive, StoreError>> + Send;
+
+    /// Uses a redrive's token up: the scheme that its body was signed in, if the token is of exactly this body. Durable.
+    fn redeem(
+        &self,
+        service: &str,
+        token: &str,
+        body: &[u8],
+    ) -> impl Future<Output = Result<Option<Scheme>, StoreError>> + Send;
+
+    /// The verified deliveries of a notification, in the order of their first arrival.
+    fn deliveries(
+        &self,
+        service: &str,
+        notification_id: &str,
+    ) -> impl Future<Output = Result<Vec<Noted>, StoreError>> + Send;
+
+    /// Voids a recorded 4xx, so that the question can be answered again. Durable.
+    fn reopen(
+        &self,
+        service: &str,
+        notification_id: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Forgets questions with all that belongs to them, whose decision was completed, or whose deadline or invalidation
+    /// passed without one, before this time; and deliveries of unknown notifications that came last before it. Says how many
+    /// questions. Durable, in batches.
+    ///
+    /// Not atomic as a whole: each batch is. Keep `before` longer ago than the webhook's redelivery window, or a late
+    /// redelivery of a forgotten decision is an unknown notification; stores refuse less than
+    /// [`DEFAULT_REDELIVERY_WINDOW`] unless told otherwise.
+    fn purge(&self, before: DateTime<Utc>) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Blanks what a human said about a notification: data, kept bodies and responders. The decision stands. Durable.
+    fn erase(
+        &self,
+        service: &str,
+        notification_id: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How long a handler may hold a [`Store::Transaction`]; for ever unless said.
+    fn transaction_limit(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// How long an ATP server may go on delivering an answer, unless set: three days.
+pub const DEFAULT_REDELIVERY_WINDOW: Duration = Duration::from_hours(72);
+
+/// A question that is about to be sent, and what its answer will be correlated with.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Question {
+    pub(crate) service: String,
+    pub(crate) key: Option<String>,
+    pub(crate) notification: Notification,
+    pub(crate) user_id: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) context: Value,
+}
+
+impl Question {
+    /// A question of the default service, recorded under its own id.
+    pub fn new(notification: Notification) -> Self {
+        Self {
+            service: DEFAULT_SERVICE.to_owned(),
+            key: None,
+            notification,
+            user_id: None,
+            request_id: None,
+            context: Value::Null,
+        }
+    }
+
+    /// Names the service that asks; [`DEFAULT_SERVICE`] unless set. A webhook sees the questions of its own service only.
+    pub fn service(mut self, service: impl Into<String>) -> Self {
+        self.service = service.into();
+        self
+    }
+
+    /// Records it under a key of our own; under the notification's id unless set. It is needed where the ATP server names
+    /// the notification: [`Store::bind`] says later which id that is.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Says for whom it is asked.
+    pub fn user_id(mut self, user_id: impl Into<String>) -> Self {
+        self.user_id = Some(user_id.into());
+        self
+    }
+
+    /// Says for which request it is asked.
+    pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
+        self.request_id = Some(request_id.into());
+        self
+    }
+
+    /// Says whatever else the handler of the answer will need.
+    pub fn context(mut self, context: impl Serialize) -> serde_json::Result<Self> {
+        self.context = serde_json::to_value(context)?;
+        Ok(self)
+    }
+
+    /// Whether this asks what that asked: a program that starts again makes its questions at another time.
+    pub(crate) fn is_about(&self, notification: &Notification) -> bool {
+        let mut ours = self.notification.clone();
+        ours.timestamp = notification.timestamp;
+        ours == *notification
+    }
+
+    /// The key, if the question can be recorded.
+    pub(crate) fn checked_key(&self) -> Result<&str, StoreError> {
+        self.notification.check()?;
+        let key = self.key.as_ref().or(self.notification.id.as_ref());
+        key.map(String::as_str).filter(|key| !key.is_empty()).ok_or(StoreError::NoKey)
+    }
+}
+
+/// What is known of a notification.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The question, if it was recorded.
+    pub question: Option<Recorded>,
+    /// The decision, if it is completed.
+    pub decision: Option<Completed>,
+    /// When the first verified delivery of it came.
+    pub first_seen: Option<DateTime<Utc>>,
+}
+
+/// A question that was recorded.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// As it was sent.
+    pub notification: Notification,
+    /// For whom it was asked.
+    pub user_id: Option<String>,
+    /// For which request it was asked.
+    pub request_id: Option<String>,
+    /// Whatever else was recorded with it.
+    pub context: Value,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// Why it was taken back, if it was.
+    pub invalidated: Option<String>,
+    /// What became of the task; none while it waits.
+    pub state: Option<String>,
+}
+
+/// A decision that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completed {
+    /// Which answer it was.
+    pub fingerprint: Fingerprint,
+    /// What its handler said.
+    pub outcome: Outcome,
+}
+
+/// What a handler said to a decision: what the same delivery gets again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The status: a success, or a 4xx.
+    pub status: u16,
+    /// The content type, if there is one.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Outcome {
+    /// The longest body that is recorded, in bytes; a longer one is recorded as `{"status":"success"}`.
+    pub const MAX_BODY: usize = 16 << 10;
+
+    /// 200 `{"status":"success"}`.
+    #[must_use]
+    pub fn success() -> Self {
+        Self {
+            status: 200,
+            content_type: Some("application/json".to_owned()),
+            body: Bytes::from_static(br#"{"status":"success"}"#),
+        }
+    }
+}
+
+/// Who wants to decide what.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The service.
+    pub service: String,
+    /// The question.
+    pub notification_id: String,
+    /// The answer.
+    pub fingerprint: Fingerprint,
+    /// The action that was chosen.
+    pub action_id: String,
+    /// The data as JSON text, if it is to be stored.
+    pub data: Option<String>,
+    /// Proof of the claim, if it is granted.
+    pub token: Token,
+    /// For how long.
+    pub lease: Duration,
+}
+
+/// What came of a [`Claim`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is ours.
+    Started,
+    /// Somebody is at it.
+    Running,
+    /// It is over.
+    Completed(Completed),
+}
+
+/// Proof of a claim: 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token([u8; 16]);
+
+impl Token {
+    /// A new one, from the operating system's generator.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().into_bytes())
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// How a claim ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// What the handler said.
+    pub outcome: Outcome,
+    /// The task's new state; it keeps its own if there is none.
+    pub state: Option<String>,
+}
+
+/// What became of a verified delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Its handler ran, and what it said was recorded.
+    Handled,
+    /// It was handled before.
+    Replayed,
+    /// Another delivery was at it.
+    Running,
+    /// Its handler failed, or the store did.
+    Failed,
+    /// Another answer stands.
+    Conflict,
+    /// The deadline had passed, or the question was taken back.
+    Late,
+    /// It was signed longer ago than servers deliver again.
+    Stale,
+    /// Its action is not of the question, or its data does not fit.
+    Unfit,
+    /// The notification was not recorded.
+    Unknown,
+    /// Its responder may not decide.
+    Forbidden,
+    /// It is no answer.
+    Malformed,
+}
+
+impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Handled,
+        Self::Replayed,
+        Self::Running,
+        Self::Failed,
+        Self::Conflict,
+        Self::Late,
+        Self::Stale,
+        Self::Unfit,
+        Self::Unknown,
+        Self::Forbidden,
+        Self::Malformed,
+    ];
+
+    /// The name in the database and in logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Handled => "handled",
+            Self::Replayed => "replayed",
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::Conflict => "conflict",
+            Self::Late => "late",
+            Self::Stale => "stale",
+            Self::Unfit => "unfit",
+            Self::Unknown => "unknown",
+            Self::Forbidden => "forbidden",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// A verified delivery, as it is counted: one row for each notification, fingerprint and verdict.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The service.
+    pub service: String,
+    /// The question.
+    pub notification_id: String,
+    /// The answer.
+    pub fingerprint: Fingerprint,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The request id, which is not signed.
+    pub request_id: Option<String>,
+    /// Which scheme it was signed in.
+    pub scheme: Scheme,
+    /// Which secret it was signed with.
+    pub secret: usize,
+    /// Who answered.
+    pub responder: Option<String>,
+    /// What it was answered.
+    pub status: u16,
+    /// How long that took.
+    pub duration: Duration,
+}
+
+/// A row of counted deliveries. The first and the last of them may have come otherwise; what is told is of the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The answer.
+    pub fingerprint: Fingerprint,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// When the first came.
+    pub first_seen: DateTime<Utc>,
+    /// When the last came.
+    pub last_seen: DateTime<Utc>,
+    /// How many came.
+    pub count: u64,
+    /// The request id, which is not signed.
+    pub request_id: Option<String>,
+    /// Which scheme it was signed in.
+    pub scheme: Scheme,
+    /// Which secret it was signed with.
+    pub secret: usize,
+    /// Who answered.
+    pub responder: Option<String>,
+    /// What it was answered.
+    pub status: u16,
+    /// How long that took.
+    pub duration: Duration,
+}
+
+/// An authentic delivery that was refused.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The service.
+    pub service: String,
+    /// The question, if it is an answer at all.
+    pub notification_id: Option<String>,
+    /// Why it was refused.
+    pub verdict: Verdict,
+    /// Which scheme it was signed in.
+    pub scheme: Scheme,
+    /// As it came.
+    pub body: Bytes,
+}
+
+/// A [`Kept`] body in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// For [`Store::redrive`].
+    pub id: i64,
+    /// The question, if it is an answer at all.
+    pub notification_id: Option<String>,
+    /// Why it was refused last.
+    pub verdict: Verdict,
+    /// Which scheme it was signed in.
+    pub scheme: Scheme,
+    /// When it was refused first.
+    pub refused_at: DateTime<Utc>,
+    /// As it came.
+    pub body: Bytes,
+}
+
+/// A request for one's own webhook: `POST` the body with these headers. It is good once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redrive {
+    /// Names and values.
+    pub headers: [(&'static str, String); 2],
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Redrive {
+    /// The header that carries the token, in place of a signature.
+    pub const HEADER: &'static str = "x-atp-redrive";
+
+    pub(crate) fn new(token: Token, body: Bytes) -> Self {
+        let token = uuid::Uuid::from_bytes(token.0).simple().to_string();
+        Self { headers: [("content-type", "application/json".to_owned()), (Self::HEADER, token)], body }
+    }
+}
+
+/// Shows no token.
+impl fmt::Debug for Redrive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redrive({} bytes)", self.body.len())
+    }
+}
+
+/// Refuses to forget what may be delivered again.
+pub(crate) fn check_purge(
+    before: DateTime<Utc>,
+    now: DateTime<Utc>,
+    window: Duration,
+) -> Result<(), StoreError> {
+    match (now - before).to_std() {
+        Ok(age) if age >= window => Ok(()),
+        _ => Err(StoreError::TooRecent { window }),
+    }
+}
+
+/// What a store keeps of a redrive's token, so that who reads the store cannot use it.
+pub(crate) fn hashed(token: &[u8]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(token).into()
+}
+
+/// The bytes of a redrive's token, if it is one.
+pub(crate) fn redrive_token(text: &str) -> Option<[u8; 16]> {
+    (text.len() == 32).then(|| uuid::Uuid::try_parse(text).ok())?.map(uuid::Uuid::into_bytes)
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The question could not be answered.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
+    /// The question has neither an id nor a key.
+    #[error("the question has no id: set `Notification::id`, or `Question::key` and later `Store::bind`")]
+    NoKey,
+    /// Another question has that key or id.
+    #[error("another question is recorded under {0:?}")]
+    AlreadyRecorded(String),
+    /// There is no such question.
+    #[error("no question {0:?} is recorded for this service")]
+    NotRecorded(String),
+    /// The decision is completed.
+    #[error("the question {0:?} is decided: it cannot be taken back")]
+    Decided(String),
+    /// There is no recorded 4xx.
+    #[error("the question {0:?} has no recorded refusal that could be voided")]
+    NotRefused(String),
+    /// There is no such kept body.
+    #[error("no refused delivery has the id {0}")]
+    NotKept(i64),
+    /// Another delivery took the claim over.
+    #[error("the claim is lost: its lease ended, and another delivery took it over")]
+    Fenced,
+    /// A handler's transaction did not end as it began.
+    #[error("the handler's transaction cannot be committed: {0}")]
+    Unclean(&'static str),
+    /// `purge` would forget decisions that may still be delivered again.
+    #[error("`before` is less than the redelivery window of {} s ago", window.as_secs())]
+    TooRecent {
+        /// The window.
+        window: Duration,
+    },
+    /// The database was made by a newer version of this crate.
+    #[error("the schema is of version {found}, and this program knows {known}: update the program")]
+    NewerSchema {
+        /// In the database.
+        found: i64,
+        /// In this program.
+        known: i64,
+    },
+    /// The database would forget what it has acknowledged.
+    #[error("not durable: {0}")]
+    NotDurable(String),
+    /// The database failed.
+    #[error("the store failed: {0}")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,588 @@
+//! A store in PostgreSQL, for many machines, beside the service's own tables if it likes.
+
+use std::{fmt, time::Duration};
+
+use atp_core::Scheme;
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr, postgres::PgPoolOptions};
+
+use super::{
+    Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Outcome, Question,
+    Redrive, Refused, Store, StoreError, Token,
+    row::{self, escape},
+};
+
+/// Remembers in PostgreSQL: any number of processes on any number of machines share it. A clone shares the connections.
+///
+/// ```no_run
+/// use atp_actix::{
+///     atp_core::{Action, Notification},
+///     store::{PostgresStore, Question, Store},
+/// };
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::connect("postgres://service:password@db.example.com/service").await?;
+/// let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.").id("n-1");
+/// store.record(&Question::new(notification.action(Action::simple("approve", "Approve")))).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It needs no session of its own, so it works behind a pooler of transactions. Whatever must survive a power cut is
+/// committed with `synchronous_commit = on`; claims and counters without, since losing one costs nothing. The clock is the
+/// database's.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    transaction_limit: Duration,
+    redelivery_window: Duration,
+}
+
+impl PostgresStore {
+    /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up who wants the same rows.
+    pub const DEFAULT_TRANSACTION_LIMIT: Duration = Duration::from_secs(2);
+
+    /// What this program knows of the schema.
+    const MIGRATIONS: [&str; 1] = [include_str!("schema/postgres.1.sql")];
+
+    /// How long to wait for a connection or for a lock. A sender waits five seconds for the whole answer.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// Connects, with at most ten connections.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Self::PATIENCE);
+        Self::from_pool(pool.connect(url).await?).await
+    }
+
+    /// Lives in the service's own database.
+    pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
+        let fsync: String = sqlx::query_scalar("SELECT current_setting('fsync')").fetch_one(&pool).await?;
+        if fsync != "on" {
+            return Err(StoreError::NotDurable(format!("the server has `fsync = {fsync}`: set it to on")));
+        }
+        let store = Self {
+            pool,
+            transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
+            redelivery_window: DEFAULT_REDELIVERY_WINDOW,
+        };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Sets how long a handler may hold its transaction; [`PostgresStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that
+    /// it is rolled back, and the delivery is answered 503.
+    #[must_use]
+    pub fn with_transaction_limit(mut self, limit: Duration) -> Self {
+        self.transaction_limit = limit;
+        self
+    }
+
+    /// Sets how long [`Store::purge`] leaves what is completed; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
+    #[must_use]
+    pub fn redelivery_window(mut self, window: Duration) -> Self {
+        self.redelivery_window = window;
+        self
+    }
+
+    /// [`Store::record`] in a transaction of the service's own, so that the question is recorded with the row that it is
+    /// about, or not at all. It is as durable as that transaction.
+    pub async fn record_in(
+        &self,
+        connection: &mut PgConnection,
+        question: &Question,
+    ) -> Result<(), StoreError> {
+        let key = question.checked_key()?;
+        let notification = &question.notification;
+        let text = row::to_json(notification)?;
+        let context = row::to_json(&question.context)?;
+        let inserted = sqlx::query(
+            "INSERT INTO atp_questions
+                 (service, key, notification_id, question, user_id, request_id, context, recorded_at, deadline)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, atp_now(), $8) ON CONFLICT DO NOTHING",
+        )
+        .bind(escape(&question.service))
+        .bind(escape(key))
+        .bind(notification.id.as_deref().map(escape))
+        .bind(&text)
+        .bind(question.user_id.as_deref().map(escape))
+        .bind(question.request_id.as_deref().map(escape))
+        .bind(&context)
+        .bind(notification.deadline.map(|deadline| deadline.timestamp_micros()))
+        .execute(&mut *connection)
+        .await?;
+        if inserted.rows_affected() == 1 {
+            return Ok(());
+        }
+        let row: Option<row::Asked> = sqlx::query_as(
+            "SELECT question, user_id, request_id, context FROM atp_questions WHERE service = $1 AND key = $2",
+        )
+        .bind(escape(&question.service))
+        .bind(escape(key))
+        .fetch_optional(&mut *connection)
+        .await?;
+        let same = row.map(|row| row::is_same(row, question)).transpose()?;
+        if same == Some(true) { Ok(()) } else { Err(StoreError::AlreadyRecorded(key.to_owned())) }
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let connection = open.connection_mut();
+        // Of any number of processes that start at once one migrates.
+        sqlx::raw_sql("SELECT pg_advisory_xact_lock(4706431052178216241)").execute(&mut *connection).await?;
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS atp_schema (version BIGINT NOT NULL)")
+            .execute(&mut *connection)
+            .await?;
+        let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM atp_schema")
+            .fetch_one(&mut *connection)
+            .await?;
+        for (version, migration) in row::migrations(&Self::MIGRATIONS, found)? {
+            sqlx::raw_sql(migration).execute(&mut *connection).await?;
+            sqlx::query("INSERT INTO atp_schema VALUES ($1)").bind(version).execute(&mut *connection).await?;
+        }
+        open.commit().await
+    }
+
+    /// A durable transaction. All its limits are its own: behind a pooler a session belongs to nobody.
+    async fn write(&self) -> Result<Open<Postgres>, StoreError> {
+        let connection = self.pool.acquire().await?;
+        Ok(Open::begin(connection, self.begin_statement(), None).await?)
+    }
+
+    /// One message: what begins, and what limits it.
+    fn begin_statement(&self) -> SqlStr {
+        let (patience, limit) = (Self::PATIENCE.as_millis(), self.transaction_limit.as_millis());
+        AssertSqlSafe(format!(
+            "BEGIN; SET LOCAL lock_timeout = {patience}; SET LOCAL statement_timeout = {};
+             SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL synchronous_commit = on",
+            patience + limit,
+            limit + 1000,
+        ))
+        .into_sql_str()
+    }
+
+    /// One batch of a purge: how many questions, and how many rows of unknown notifications.
+    async fn purge_some(connection: &mut PgConnection, before: i64) -> Result<(u64, u64), StoreError> {
+        let decided: Vec<row::Purged> = sqlx::query_as(
+            "SELECT q.service, q.key, q.notification_id FROM atp_decisions AS d
+             JOIN atp_questions AS q ON q.service = d.service AND q.notification_id = d.notification_id
+             WHERE d.completed_at < $1 AND q.recorded_at < $1 LIMIT $2",
+        )
+        .bind(before)
+        .bind(row::BATCH)
+        .fetch_all(&mut *connection)
+        .await?;
+        let over: Vec<row::Purged> = sqlx::query_as(
+            "SELECT q.service, q.key, q.notification_id FROM atp_questions AS q
+             WHERE coalesce(q.invalidated_at, q.deadline) < $1 AND q.recorded_at < $1 AND NOT EXISTS (
+                 SELECT 1 FROM atp_decisions AS d
+                 WHERE d.service = q.service AND d.notification_id = q.notification_id)
+             LIMIT $2",
+        )
+        .bind(before)
+        .bind(row::BATCH)
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut questions = 0;
+        for (service, key, notification_id) in decided.into_iter().chain(over) {
+            for statement in [
+                "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2",
+                "DELETE FROM atp_deliveries WHERE service = $1 AND notification_id = $2",
+                "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
+            ] {
+                let query = sqlx::query(statement).bind(&service).bind(&notification_id);
+                query.execute(&mut *connection).await?;
+            }
+            let query = sqlx::query("DELETE FROM atp_questions WHERE service = $1 AND key = $2");
+            questions += query.bind(&service).bind(&key).execute(&mut *connection).await?.rows_affected();
+        }
+        let mut rows = 0;
+        for statement in [
+            "DELETE FROM atp_deliveries WHERE ctid IN (
+                 SELECT a.ctid FROM atp_deliveries AS a WHERE a.last_seen < $1 AND NOT EXISTS (
+                     SELECT 1 FROM atp_questions AS q
+                     WHERE q.service = a.service AND q.notification_id = a.notification_id)
+                 LIMIT $2)",
+            "DELETE FROM atp_refused WHERE id IN (
+                 SELECT r.id FROM atp_refused AS r WHERE r.refused_at < $1 AND NOT EXISTS (
+                     SELECT 1 FROM atp_questions AS q
+                     WHERE q.service = r.service AND q.notification_id = r.notification_id)
+                 LIMIT $2)",
+        ] {
+            let query = sqlx::query(statement).bind(before).bind(row::BATCH);
+            rows += query.execute(&mut *connection).await?.rows_affected();
+        }
+        Ok((questions, rows))
+    }
+
+    /// The statement that ends a claim.
+    async fn end(connection: &mut PgConnection, token: Token, outcome: &Outcome) -> Result<(), StoreError> {
+        let ended = sqlx::query(
+            "UPDATE atp_decisions SET completed_at = atp_now(), status = $2, content_type = $3, body = $4
+             WHERE token = $1 AND completed_at IS NULL",
+        )
+        .bind(&token.as_bytes()[..])
+        .bind(i64::from(outcome.status))
+        .bind(&outcome.content_type)
+        .bind(&outcome.body[..])
+        .execute(connection)
+        .await?;
+        if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+    }
+}
+
+impl PostgresStore {
+    /// Says what came of a claim that was ended first of all in a handler's transaction. It is not there if the handler has
+    /// ended that transaction.
+    async fn restate(
+        connection: &mut PgConnection,
+        token: Token,
+        outcome: &Outcome,
+    ) -> Result<(), StoreError> {
+        let ended = sqlx::query("SELECT 1 FROM atp_decisions WHERE token = $1 AND completed_at IS NOT NULL")
+            .bind(&token.as_bytes()[..])
+            .fetch_optional(&mut *connection)
+            .await?;
+        if ended.is_none() {
+            return Err(StoreError::Unclean("the handler ended it: leave that to the webhook"));
+        }
+        if *outcome == Outcome::success() {
+            return Ok(());
+        }
+        sqlx::query("UPDATE atp_decisions SET status = $2, content_type = $3, body = $4 WHERE token = $1")
+            .bind(&token.as_bytes()[..])
+            .bind(i64::from(outcome.status))
+            .bind(&outcome.content_type)
+            .bind(&outcome.body[..])
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("transaction_limit", &self.transaction_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for PostgresStore {
+    type Transaction = Open<Postgres>;
+
+    async fn record(&self, question: &Question) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        self.record_in(open.connection_mut(), question).await?;
+        open.commit().await
+    }
+
+    async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let bound = sqlx::query(
+            "UPDATE atp_questions SET notification_id = $3
+             WHERE service = $1 AND key = $2 AND (notification_id IS NULL OR notification_id = $3)",
+        )
+        .bind(escape(service))
+        .bind(escape(key))
+        .bind(escape(notification_id))
+        .execute(open.connection_mut())
+        .await;
+        let bound = match bound {
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                return Err(StoreError::AlreadyRecorded(notification_id.to_owned()));
+            }
+            bound => bound?,
+        };
+        if bound.rows_affected() == 1 {
+            return open.commit().await;
+        }
+        let known = sqlx::query("SELECT 1 FROM atp_questions WHERE service = $1 AND key = $2")
+            .bind(escape(service))
+            .bind(escape(key))
+            .fetch_optional(open.connection_mut())
+            .await?;
+        Err(match known {
+            Some(_) => StoreError::AlreadyRecorded(notification_id.to_owned()),
+            None => StoreError::NotRecorded(key.to_owned()),
+        })
+    }
+
+    async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let decided = sqlx::query(
+            "SELECT 1 FROM atp_decisions
+             WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .fetch_optional(open.connection_mut())
+        .await?;
+        if decided.is_some() {
+            return Err(StoreError::Decided(notification_id.to_owned()));
+        }
+        let invalidated = sqlx::query(
+            "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
+                 invalidated_at = coalesce(invalidated_at, atp_now())
+             WHERE service = $1 AND notification_id = $2",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .bind(escape(reason))
+        .execute(open.connection_mut())
+        .await?;
+        if invalidated.rows_affected() == 0 {
+            return Err(StoreError::NotRecorded(notification_id.to_owned()));
+        }
+        open.commit().await
+    }
+
+    async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
+        let row: row::Find = sqlx::query_as(
+            "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, q.state,
+                 d.fingerprint, d.status, d.content_type, d.body,
+                 (SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen
+             FROM (SELECT 1) AS one
+             LEFT JOIN atp_questions AS q ON q.service = $1 AND q.notification_id = $2
+             LEFT JOIN atp_decisions AS d
+                 ON d.service = $1 AND d.notification_id = $2 AND d.completed_at IS NOT NULL",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .fetch_one(&self.pool)
+        .await?;
+        row::found(row, notification_id)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        // Who is at it may hold the row's lock: that is seen without waiting for it.
+        let started = sqlx::query(
+            "INSERT INTO atp_decisions
+                 (service, notification_id, fingerprint, action_id, data, token, leased_at, lease_until)
+             SELECT $1, $2, $3, $4, $5, $6, n.now, n.now + $7 FROM (SELECT atp_now() AS now) AS n
+             WHERE atp_quick() AND NOT EXISTS (
+                 SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2
+                 AND (completed_at IS NOT NULL OR lease_until > n.now AND leased_at <= n.now))
+             ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
+                 action_id = excluded.action_id, data = excluded.data, token = excluded.token,
+                 leased_at = excluded.leased_at, lease_until = excluded.lease_until
+             WHERE atp_decisions.completed_at IS NULL AND (atp_decisions.lease_until <= excluded.leased_at
+                 OR atp_decisions.leased_at > excluded.leased_at)",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.fingerprint.as_bytes()[..])
+        .bind(escape(&claim.action_id))
+        .bind(&claim.data)
+        .bind(&claim.token.as_bytes()[..])
+        .bind(row::micros(claim.lease))
+        .execute(&mut *connection)
+        .await?;
+        if started.rows_affected() == 1 {
+            return Ok(Claimed::Started);
+        }
+        let row: Option<row::Decision> = sqlx::query_as(
+            "SELECT fingerprint, status, content_type, body FROM atp_decisions
+             WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .fetch_optional(&mut *connection)
+        .await?;
+        Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
+    }
+
+    async fn begin(&self, token: Token) -> Result<Open<Postgres>, StoreError> {
+        let mut open = self.write().await?;
+        // First of all: whatever the handler commits, it commits this with it.
+        Self::end(open.connection_mut(), token, &Outcome::success()).await?;
+        Ok(open)
+    }
+
+    async fn complete(
+        &self,
+        token: Token,
+        completion: &Completion,
+        transaction: Option<Open<Postgres>>,
+    ) -> Result<(), StoreError> {
+        let outcome = &completion.outcome;
+        let mut open = if let Some(mut open) = transaction {
+            Self::restate(open.connection_mut(), token, outcome).await?;
+            open
+        } else {
+            let mut open = self.write().await?;
+            Self::end(open.connection_mut(), token, outcome).await?;
+            open
+        };
+        if let Some(state) = &completion.state {
+            sqlx::query(
+                "UPDATE atp_questions SET state = $2 FROM atp_decisions AS d WHERE d.token = $1
+                 AND atp_questions.service = d.service AND atp_questions.notification_id = d.notification_id",
+            )
+            .bind(&token.as_bytes()[..])
+            .bind(escape(state))
+            .execute(open.connection_mut())
+            .await?;
+        }
+        open.commit().await
+    }
+
+    async fn release(&self, token: Token) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM atp_decisions WHERE token = $1 AND completed_at IS NULL AND atp_quick()")
+            .bind(&token.as_bytes()[..])
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn note(&self, note: &Note) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
+                 request_id, scheme, secret, responder, status, duration_us)
+             SELECT $1, $2, $3, $4, n.now, n.now, 1, $5, $6, $7, $8, $9, $10 FROM (SELECT atp_now() AS now) AS n
+             WHERE atp_quick()
+             ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
+                 last_seen = excluded.last_seen, count = atp_deliveries.count + 1, request_id = excluded.request_id,
+                 scheme = excluded.scheme, secret = excluded.secret, responder = excluded.responder,
+                 status = excluded.status, duration_us = excluded.duration_us",
+        )
+        .bind(escape(&note.service))
+        .bind(escape(&note.notification_id))
+        .bind(&note.fingerprint.as_bytes()[..])
+        .bind(note.verdict.name())
+        .bind(note.request_id.as_deref().map(escape))
+        .bind(note.scheme.name())
+        .bind(i64::try_from(note.secret).unwrap_or(i64::MAX))
+        .bind(note.responder.as_deref().map(escape))
+        .bind(i64::from(note.status))
+        .bind(row::micros(note.duration))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        sqlx::query(
+            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
+             VALUES ($1, $2, $3, $4, $5, atp_now(), $6)
+             ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
+        )
+        .bind(escape(&kept.service))
+        .bind(&super::hashed(&kept.body)[..])
+        .bind(kept.notification_id.as_deref().map(escape))
+        .bind(kept.verdict.name())
+        .bind(kept.scheme.name())
+        .bind(&kept.body[..])
+        .execute(open.connection_mut())
+        .await?;
+        open.commit().await
+    }
+
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+        let rows: Vec<row::Kept> = sqlx::query_as(
+            "SELECT id, notification_id, verdict, scheme, refused_at, body FROM atp_refused
+             WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(escape(service))
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(row::refused).collect()
+    }
+
+    async fn redrive(&self, service: &str, id: i64) -> Result<Redrive, StoreError> {
+        let mut open = self.write().await?;
+        let token = Token::random();
+        let body: Option<Vec<u8>> = sqlx::query_scalar(
+            "UPDATE atp_refused SET token = $3 WHERE service = $1 AND id = $2 RETURNING body",
+        )
+        .bind(escape(service))
+        .bind(id)
+        .bind(&super::hashed(token.as_bytes())[..])
+        .fetch_optional(open.connection_mut())
+        .await?;
+        let body = body.ok_or(StoreError::NotKept(id))?;
+        open.commit().await?;
+        Ok(Redrive::new(token, body.into()))
+    }
+
+    async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
+        let Some(token) = super::redrive_token(token) else { return Ok(None) };
+        let mut open = self.write().await?;
+        let scheme: Option<String> = sqlx::query_scalar(
+            "UPDATE atp_refused SET token = NULL WHERE service = $1 AND digest = $2 AND token = $3 RETURNING scheme",
+        )
+        .bind(escape(service))
+        .bind(&super::hashed(body)[..])
+        .bind(&super::hashed(&token)[..])
+        .fetch_optional(open.connection_mut())
+        .await?;
+        open.commit().await?;
+        scheme.map(|scheme| row::scheme(&scheme)).transpose()
+    }
+
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+        let rows: Vec<row::Delivery> = sqlx::query_as(
+            "SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
+                 duration_us
+             FROM atp_deliveries WHERE service = $1 AND notification_id = $2 ORDER BY first_seen, verdict",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(row::noted).collect()
+    }
+
+    async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let reopened = sqlx::query(
+            "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL
+             AND status BETWEEN 400 AND 499",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .execute(open.connection_mut())
+        .await?;
+        if reopened.rows_affected() == 0 {
+            return Err(StoreError::NotRefused(notification_id.to_owned()));
+        }
+        open.commit().await
+    }
+
+    async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        let now: i64 = sqlx::query_scalar("SELECT atp_now()").fetch_one(&self.pool).await?;
+        super::check_purge(before, row::time(now), self.redelivery_window)?;
+        let before = before.timestamp_micros();
+        let mut purged = 0;
+        loop {
+            let mut open = self.write().await?;
+            let (questions, rows) = Self::purge_some(open.connection_mut(), before).await?;
+            open.commit().await?;
+            purged += questions;
+            if questions + rows == 0 {
+                return Ok(purged);
+            }
+        }
+    }
+
+    async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        for statement in [
+            "UPDATE atp_decisions SET data = NULL WHERE service = $1 AND notification_id = $2",
+            "UPDATE atp_deliveries SET responder = NULL WHERE service = $1 AND notification_id = $2",
+            "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
+        ] {
+            let query = sqlx::query(statement).bind(escape(service)).bind(escape(notification_id));
+            query.execute(open.connection_mut()).await?;
+        }
+        open.commit().await
+    }
+
+    fn transaction_limit(&self) -> Option<Duration> {
+        Some(self.transaction_limit)
+    }
+}

@@ -1,0 +1,79 @@
+-- Times are microseconds since 1970. In texts that a stranger may choose NUL is written `\0` and a backslash `\\`.
+
+-- The time by the database's clock.
+CREATE FUNCTION atp_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
+    'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT';
+
+-- True; and the transaction that asks does not wait for the disk when it commits, nor long for a lock.
+CREATE FUNCTION atp_quick() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
+    'SELECT set_config(''synchronous_commit'', ''off'', true) = ''off''
+        AND set_config(''lock_timeout'', ''2000'', true) IS NOT NULL';
+
+CREATE TABLE atp_questions (
+    service TEXT NOT NULL,
+    key TEXT NOT NULL,                      -- our own; the notification's id unless we named it
+    notification_id TEXT,                   -- the ATP server's; none until it is bound
+    question TEXT NOT NULL,                 -- the notification as it was sent, JSON
+    user_id TEXT,
+    request_id TEXT,
+    context TEXT NOT NULL,                  -- JSON
+    recorded_at BIGINT NOT NULL,
+    deadline BIGINT,
+    invalidated_at BIGINT,
+    invalidated_why TEXT,
+    state TEXT,                             -- of the task; none while it waits
+    PRIMARY KEY (service, key)
+);
+CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
+CREATE INDEX atp_questions_by_end ON atp_questions (coalesce(invalidated_at, deadline));
+
+CREATE TABLE atp_decisions (
+    service TEXT NOT NULL,
+    notification_id TEXT NOT NULL,
+    fingerprint BYTEA NOT NULL,
+    action_id TEXT NOT NULL,
+    data TEXT,                              -- what the human said, JSON
+    token BYTEA NOT NULL,                    -- of the claim
+    leased_at BIGINT NOT NULL,
+    lease_until BIGINT NOT NULL,
+    completed_at BIGINT,                   -- none while it runs
+    status BIGINT,
+    content_type TEXT,
+    body BYTEA,
+    PRIMARY KEY (service, notification_id)
+);
+CREATE INDEX atp_decisions_by_token ON atp_decisions (token);
+CREATE INDEX atp_decisions_by_end ON atp_decisions (completed_at);
+
+CREATE TABLE atp_deliveries (
+    service TEXT NOT NULL,
+    notification_id TEXT NOT NULL,
+    fingerprint BYTEA NOT NULL,
+    verdict TEXT NOT NULL,
+    first_seen BIGINT NOT NULL,
+    last_seen BIGINT NOT NULL,
+    count BIGINT NOT NULL,
+    request_id TEXT,                        -- this and what follows: of the last
+    scheme TEXT NOT NULL,
+    secret BIGINT NOT NULL,
+    responder TEXT,
+    status BIGINT NOT NULL,
+    duration_us BIGINT NOT NULL,
+    PRIMARY KEY (service, notification_id, fingerprint, verdict)
+);
+CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen);
+
+CREATE TABLE atp_refused (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    service TEXT NOT NULL,
+    digest BYTEA NOT NULL,                   -- of the body
+    notification_id TEXT,                   -- none if it is no answer
+    verdict TEXT NOT NULL,
+    scheme TEXT NOT NULL,
+    refused_at BIGINT NOT NULL,
+    body BYTEA NOT NULL,
+    token BYTEA,                             -- hashed, of a redrive that was not used yet
+    UNIQUE (service, digest)
+);
+CREATE INDEX atp_refused_by_id ON atp_refused (service, notification_id);
+CREATE INDEX atp_refused_by_end ON atp_refused (refused_at);

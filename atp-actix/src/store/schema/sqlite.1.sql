@@ -1,0 +1,70 @@
+-- Times are microseconds since 1970. In texts that a stranger may choose NUL is written `\0` and a backslash `\\`.
+
+CREATE TABLE atp_questions (
+    service TEXT NOT NULL,
+    key TEXT NOT NULL,                      -- our own; the notification's id unless we named it
+    notification_id TEXT,                   -- the ATP server's; none until it is bound
+    question TEXT NOT NULL,                 -- the notification as it was sent, JSON
+    user_id TEXT,
+    request_id TEXT,
+    context TEXT NOT NULL,                  -- JSON
+    recorded_at INTEGER NOT NULL,
+    deadline INTEGER,
+    invalidated_at INTEGER,
+    invalidated_why TEXT,
+    state TEXT,                             -- of the task; none while it waits
+    PRIMARY KEY (service, key)
+) STRICT;
+CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
+CREATE INDEX atp_questions_by_end ON atp_questions (coalesce(invalidated_at, deadline));
+
+CREATE TABLE atp_decisions (
+    service TEXT NOT NULL,
+    notification_id TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    action_id TEXT NOT NULL,
+    data TEXT,                              -- what the human said, JSON
+    token BLOB NOT NULL,                    -- of the claim
+    leased_at INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    completed_at INTEGER,                   -- none while it runs
+    status INTEGER,
+    content_type TEXT,
+    body BLOB,
+    PRIMARY KEY (service, notification_id)
+) STRICT;
+CREATE INDEX atp_decisions_by_token ON atp_decisions (token);
+CREATE INDEX atp_decisions_by_end ON atp_decisions (completed_at);
+
+CREATE TABLE atp_deliveries (
+    service TEXT NOT NULL,
+    notification_id TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    verdict TEXT NOT NULL,
+    first_seen INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    request_id TEXT,                        -- this and what follows: of the last
+    scheme TEXT NOT NULL,
+    secret INTEGER NOT NULL,
+    responder TEXT,
+    status INTEGER NOT NULL,
+    duration_us INTEGER NOT NULL,
+    PRIMARY KEY (service, notification_id, fingerprint, verdict)
+) STRICT;
+CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen);
+
+CREATE TABLE atp_refused (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    service TEXT NOT NULL,
+    digest BLOB NOT NULL,                   -- of the body
+    notification_id TEXT,                   -- none if it is no answer
+    verdict TEXT NOT NULL,
+    scheme TEXT NOT NULL,
+    refused_at INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    token BLOB,                             -- hashed, of a redrive that was not used yet
+    UNIQUE (service, digest)
+) STRICT;
+CREATE INDEX atp_refused_by_id ON atp_refused (service, notification_id);
+CREATE INDEX atp_refused_by_end ON atp_refused (refused_at);

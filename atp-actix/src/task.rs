@@ -1,0 +1,37 @@
+//! The state of the task that waits for a decision.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+
+use crate::{decide::NewState, error::Refusal};
+
+/// Sets what becomes of the task: the guide's `update_task_state`, in the transaction that completes the decision. It is the
+/// action's id unless set; a handler that refuses leaves the state as it was.
+///
+/// ```
+/// use atp_actix::{AtpResponse, Error, Simple, Task};
+///
+/// async fn approve(_: AtpResponse<Simple>, task: Task) -> Result<(), Error> {
+///     task.set("approved");
+///     Ok(())
+/// }
+/// ```
+pub struct Task(NewState);
+
+impl Task {
+    /// Sets the state; the last call counts.
+    pub fn set(&self, state: impl Into<String>) {
+        self.0.replace(Some(state.into()));
+    }
+}
+
+impl FromRequest for Task {
+    type Error = Refusal;
+    type Future = Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let state = request.extensions().get::<NewState>().cloned();
+        ready(state.map(Self).ok_or(Refusal::NoStore { extractor: "Task" }))
+    }
+}

@@ -1,0 +1,84 @@
+//! The transaction that a decision completes in, for the handler.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    rc::Rc,
+};
+
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+use futures_util::future::LocalBoxFuture;
+use sqlx::Database;
+
+use crate::{error::Refusal, slot::Slot, store::Open};
+
+/// A transaction of the store's own database: what is written in it takes effect with the decision, exactly once, or not at
+/// all.
+///
+/// It derefs to sqlx's connection. Do not commit: that happens after the handler has returned a success. A handler that
+/// returns an error, panics, or takes longer than the store's transaction limit leaves no trace.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use atp_actix::{AtpResponse, Error, Simple, Transaction};
+/// use sqlx::Sqlite;
+///
+/// async fn approve(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+///     sqlx::query("UPDATE orders SET state = 'approved' WHERE notification_id = ?")
+///         .bind(&answer.notification_id)
+///         .execute(&mut *tx)
+///         .await?;
+///     Ok(())
+/// }
+/// # }
+/// ```
+///
+/// It must be dropped when the handler returns, and can be taken once: two in one handler would wait for each other.
+pub struct Transaction<Db: Database> {
+    open: Option<Open<Db>>,
+    slot: Rc<Slot<Open<Db>>>,
+}
+
+impl<Db: Database> fmt::Debug for Transaction<Db> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transaction<{}>", Db::NAME)
+    }
+}
+
+impl<Db: Database> Deref for Transaction<Db> {
+    type Target = Db::Connection;
+
+    fn deref(&self) -> &Db::Connection {
+        self.open.as_ref().map_or_else(|| unreachable!("it is there until it is dropped"), Open::connection)
+    }
+}
+
+impl<Db: Database> DerefMut for Transaction<Db> {
+    fn deref_mut(&mut self) -> &mut Db::Connection {
+        self.open
+            .as_mut()
+            .map_or_else(|| unreachable!("it is there until it is dropped"), Open::connection_mut)
+    }
+}
+
+impl<Db: Database> Drop for Transaction<Db> {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.slot.give_back(open);
+        }
+    }
+}
+
+impl<Db: Database> FromRequest for Transaction<Db> {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let slot = request.extensions().get::<Rc<Slot<Open<Db>>>>().cloned();
+        Box::pin(async move {
+            let slot = slot.ok_or(Refusal::NoStore { extractor: "Transaction" })?;
+            let open = Some(slot.take().await?);
+            Ok(Self { open, slot })
+        })
+    }
+}
