@@ -1,1 +1,9 @@
+//! What the test programs share.
 
+pub mod killing;
+
+/// The webhook secret of every server in the tests.
+pub const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
+
+/// Where webhooks are mounted.
+pub const PATH: &str = "/atp/webhook";

@@ -4,17 +4,25 @@
 
 mod canonical;
 mod cases;
+mod databases;
+mod decisions;
 mod differential;
+mod durable;
 mod external;
+mod faults;
 mod hmac;
 mod hostile;
 mod http_signatures;
+mod kills;
 mod layout;
 mod logged;
+mod races;
 mod responses;
 mod senders;
 mod server;
 mod signatures;
 mod silence;
+mod stores;
 mod timestamps;
+mod transactions;
 mod webhook;

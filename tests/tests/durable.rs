@@ -1,0 +1,122 @@
+//! A decision is on the disk before its 200 is sent: the flush itself is seen, by `strace`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use atp_actix::{store::Store, test::Sender};
+use atp_tests::SECRET;
+use tokio::time::sleep;
+
+use crate::{
+    databases::{Database, PostgresDatabase, SqliteDatabase, SqliteFile},
+    external,
+    kills::{Victim, question},
+};
+
+#[actix_web::test]
+async fn a_decision_is_flushed_before_its_200_on_sqlite() {
+    if external::program("strace").is_some() {
+        let database = SqliteDatabase::new().await;
+        let victim = Victim::start(&database.url(), None);
+        watch(&database, &victim, &[victim.id()]).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_decision_is_flushed_before_its_200_on_postgres() {
+    if external::program("strace").is_none() {
+        return;
+    }
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let victim = Victim::start(&database.url(), None);
+    // Warm: its connections are open.
+    let warm = Sender::new(SECRET).answer("warm", "approve", ());
+    database.store().record(&question("warm")).await.expect("a question");
+    assert_eq!(victim.deliver(&warm).await, Some(200));
+    let backends = database.backends().await;
+    if backends.iter().any(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        eprintln!("SKIPPED: the PostgreSQL server runs elsewhere, so its flushes cannot be seen");
+        return;
+    }
+    watch(&database, &victim, &backends).await;
+}
+
+/// The flushes of some processes.
+struct Flushes {
+    strace: Child,
+    folder: SqliteFile,
+}
+
+impl Flushes {
+    async fn of(processes: &[u32]) -> Self {
+        let folder = SqliteFile::new();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-ttt", "-e", "trace=fsync,fdatasync,openat", "-o"]).arg(Self::file(&folder));
+        for process in processes {
+            command.args(["-p", &process.to_string()]);
+        }
+        let strace = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("strace");
+        sleep(Duration::from_millis(500)).await;
+        Self { strace, folder }
+    }
+
+    fn file(folder: &SqliteFile) -> PathBuf {
+        folder.beside("trace")
+    }
+
+    /// How many flushes began in this time.
+    fn between(&self, from: f64, to: f64) -> usize {
+        let trace = fs::read_to_string(Self::file(&self.folder)).unwrap_or_default();
+        let flush = |line: &&str| line.contains("sync(") && !line.contains("resumed");
+        let at = |line: &str| line.split_whitespace().nth(1).and_then(|time| time.parse::<f64>().ok());
+        trace.lines().filter(flush).filter_map(at).filter(|time| (from..to).contains(time)).count()
+    }
+}
+
+impl Drop for Flushes {
+    fn drop(&mut self) {
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64()
+}
+
+async fn watch(database: &impl Database, victim: &Victim, processes: &[u32]) {
+    let flushes = Flushes::of(processes).await;
+    let sender = Sender::new(SECRET);
+    let (mut of_decisions, mut of_replays) = (Vec::new(), Vec::new());
+    for (nth, action) in ["approve", "reject", "approve", "reject"].into_iter().enumerate() {
+        let id = format!("flushed-{nth}");
+        database.store().record(&question(&id)).await.expect("a question");
+        let answer = if action == "approve" {
+            sender.answer(&id, action, ())
+        } else {
+            sender.answer(&id, action, "no")
+        };
+        sleep(Duration::from_millis(100)).await;
+        let before = now();
+        assert_eq!(victim.deliver(&answer).await, Some(200));
+        let answered = now();
+        // The tracer writes a little later than it sees.
+        sleep(Duration::from_millis(300)).await;
+        of_decisions.push(flushes.between(before, answered));
+        let before = now();
+        assert_eq!(victim.deliver(&answer).await, Some(200));
+        let answered = now();
+        sleep(Duration::from_millis(300)).await;
+        of_replays.push(flushes.between(before, answered));
+    }
+    println!(
+        "{}: flushes before the 200: {of_decisions:?} of decisions, {of_replays:?} of replays",
+        database.name()
+    );
+    assert!(of_decisions.iter().all(|flushes| *flushes >= 1), "{of_decisions:?}");
+    assert!(of_replays.iter().all(|flushes| *flushes == 0), "{of_replays:?}");
+}

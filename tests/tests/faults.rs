@@ -1,0 +1,447 @@
+//! What may go wrong beside and below: each fault is answered 503 while it lasts, without a restart of this process, and
+//! afterwards nothing is lost and nothing is doubled.
+
+use std::{
+    env,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix_web::{rt, web};
+use atp_actix::{
+    AtpResponse, Error, Simple, Transaction, Webhook,
+    atp_core::Fingerprint,
+    store::{
+        Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, SqliteStore, Store, StoreError,
+        Token,
+    },
+};
+use atp_tests::PATH;
+use chrono::TimeDelta;
+use sqlx::{
+    Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection,
+    postgres::PgPoolOptions,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+use crate::{
+    databases::{Database as _, PostgresDatabase, SqliteDatabase},
+    decisions::{Clock, Mounted, approve, count, record, runs, webhook},
+    server::{self, Server},
+};
+
+const SUCCESS: &str = r#"{"status":"success"}"#;
+const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
+
+async fn on_sqlite(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+    let query = sqlx::query("INSERT INTO effects VALUES (?, 'x')").bind(&answer.notification_id);
+    query.execute(&mut *tx).await?;
+    Ok(())
+}
+
+async fn on_postgres(answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>) -> Result<(), Error> {
+    let query = sqlx::query("INSERT INTO effects VALUES ($1, 'x')").bind(&answer.notification_id);
+    query.execute(&mut *tx).await?;
+    Ok(())
+}
+
+/// Delivers until it is handled, as a server would.
+async fn until_handled(app: &Mounted, id: &str) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (status, body) = app.send(&approve(id)).await;
+        match status {
+            200 => return,
+            503 => assert!(Instant::now() < patience, "{id} is lost"),
+            _ => panic!("{id}: {status} {body}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_file_that_another_program_locks_is_waited_for_and_then_503() {
+    let database = SqliteDatabase::new().await;
+    let app = Mounted::new(webhook(database.store()).on("approve", on_sqlite)).await;
+    record(database.store(), "n-1").await;
+    let options = SqliteConnectOptions::new().filename(database.file.path());
+    let mut other = SqliteConnection::connect_with(&options).await.expect("another program");
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("a lock");
+    app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("no lock");
+    until_handled(&app, "n-1").await;
+    app.expect(&approve("n-1"), 200, SUCCESS).await;
+    assert_eq!(database.effects().await, ["n-1"]);
+}
+
+#[actix_web::test]
+async fn a_full_disk_loses_nothing() {
+    let database = SqliteDatabase::new().await;
+    let full = 150;
+    let options = SqliteConnectOptions::new()
+        .filename(database.file.path())
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("max_page_count", full.to_string());
+    let pool = SqlitePoolOptions::new().connect_with(options).await.expect("a pool");
+    let store = SqliteStore::from_pool(pool).await.expect("a store");
+    let app = Mounted::new(webhook(&store).on("approve", on_sqlite)).await;
+    record(database.store(), "n-1").await;
+    // Somebody else takes the rest of the disk.
+    sqlx::raw_sql("CREATE TABLE filler (bytes BLOB)").execute(&database.pool).await.expect("a table");
+    loop {
+        let pages: i64 =
+            sqlx::query_scalar("PRAGMA page_count").fetch_one(&database.pool).await.expect("a count");
+        if pages >= full {
+            break;
+        }
+        let fill = sqlx::query("INSERT INTO filler VALUES (zeroblob(4000))");
+        fill.execute(&database.pool).await.expect("room for others");
+    }
+    let mut seen = Vec::new();
+    for nth in 0..200 {
+        let id = format!("more-{nth}");
+        record(database.store(), &id).await;
+        let (status, _) = app.send(&approve(&id)).await;
+        seen.push(status);
+        if status == 503 {
+            break;
+        }
+        assert_eq!(status, 200, "{id}");
+    }
+    assert_eq!(seen.last(), Some(&503), "the disk was never full: {seen:?}");
+    sqlx::raw_sql("DELETE FROM filler").execute(&database.pool).await.expect("room");
+    for nth in 0..seen.len() {
+        until_handled(&app, &format!("more-{nth}")).await;
+    }
+    until_handled(&app, "n-1").await;
+    let mut effects = database.effects().await;
+    assert_eq!(effects.len(), seen.len() + 1);
+    effects.sort();
+    effects.dedup();
+    assert_eq!(effects.len(), seen.len() + 1, "none is doubled");
+}
+
+#[actix_web::test]
+async fn a_file_that_cannot_be_written_is_told_at_start() {
+    let database = SqliteDatabase::new().await;
+    let options = SqliteConnectOptions::new().filename(database.file.path()).read_only(true);
+    let options = options.synchronous(SqliteSynchronous::Full);
+    let pool = SqlitePoolOptions::new().connect_with(options).await.expect("a pool");
+    let error = SqliteStore::from_pool(pool).await.expect_err("nothing can be written").to_string();
+    assert!(error.contains("readonly"), "{error}");
+    let folder = database.file.beside("none").join("atp.sqlite");
+    let error = SqliteStore::open(folder).await.expect_err("no such folder").to_string();
+    assert!(error.contains("unable to open"), "{error}");
+}
+
+#[actix_web::test]
+async fn one_handler_that_waits_in_its_transaction_does_not_stall_the_others() {
+    let database = SqliteDatabase::new().await;
+    let store = database.store().clone().with_transaction_limit(Duration::from_millis(300));
+    async fn waits(answer: AtpResponse<Simple>, tx: Transaction<Sqlite>) -> Result<(), Error> {
+        if answer.notification_id == "slow" {
+            sleep(Duration::from_secs(30)).await;
+        }
+        on_sqlite(answer, tx).await
+    }
+    let app = Mounted::new(webhook(&store).on("approve", waits)).await;
+    for id in ["slow", "n-1", "n-2"] {
+        record(&store, id).await;
+    }
+    let slow = rt::spawn({
+        let app = app.clone();
+        async move { app.send(&approve("slow")).await }
+    });
+    sleep(Duration::from_millis(50)).await;
+    for id in ["n-1", "n-2"] {
+        until_handled(&app, id).await;
+    }
+    assert_eq!(slow.await.expect("an answer").0, 503);
+    assert_eq!(database.effects().await, ["n-1", "n-2"]);
+}
+
+#[actix_web::test]
+async fn a_client_that_goes_away_does_not_stop_the_work() {
+    let database = SqliteDatabase::new().await;
+    record(database.store(), "n-1").await;
+    let (store, runs) = (database.store().clone(), runs());
+    let counted = Arc::clone(&runs);
+    let slow = move |answer: AtpResponse<Simple>, tx: Transaction<Sqlite>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            sleep(Duration::from_millis(300)).await;
+            on_sqlite(answer, tx).await
+        }
+    };
+    let server = Server::start(1, move |config: &mut web::ServiceConfig| {
+        config.service(webhook(&store).on("approve", slow.clone()));
+    });
+    let mut client = server.connect().await;
+    client.send(&server::post(PATH, &approve("n-1"))).await.expect("sent");
+    sleep(Duration::from_millis(100)).await;
+    // With a reset, not with an end.
+    client.stream.set_zero_linger().expect("a setting");
+    drop(client);
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(database.effects().await, ["n-1"]);
+    let answer = server.exchange(&server::post(PATH, &approve("n-1"))).await.expect("an answer");
+    assert_eq!((answer.status, count(&runs)), (200, 1));
+}
+
+#[actix_web::test]
+async fn a_clock_that_is_set_forward_or_back_decides_nothing() {
+    for step in [TimeDelta::hours(1), TimeDelta::hours(-1)] {
+        let (clock, times) = (Clock::new(), Clock::new());
+        let memory = MemoryStore::new().clock({
+            let times = times.clone();
+            move || times.now()
+        });
+        stepped(memory, &clock, &times, step).await;
+        let database = SqliteDatabase::new().await;
+        let store = database.store().clone().clock({
+            let times = times.clone();
+            move || times.now()
+        });
+        times.ahead(TimeDelta::zero());
+        stepped(store, &clock, &times, step).await;
+    }
+}
+
+/// Somebody claimed and went away; then the clock is set.
+async fn stepped(store: impl Store, clock: &Clock, times: &Clock, step: TimeDelta) {
+    let claim = |answer: &str| Claim {
+        service: "default".to_owned(),
+        notification_id: "n-1".to_owned(),
+        fingerprint: Fingerprint::new(answer, None),
+        action_id: answer.to_owned(),
+        data: None,
+        token: Token::random(),
+        lease: Duration::from_mins(1),
+    };
+    record(&store, "n-1").await;
+    let gone = claim("reject");
+    assert_eq!(store.claim(&gone).await.expect("a claim"), Claimed::Started);
+    let app =
+        Mounted::new(Webhook::new(PATH, clock.verifier()).store(store.clone()).otherwise(|| async { "" }))
+            .await;
+    app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
+    times.ahead(step);
+    app.expect(&approve("n-1"), 200, SUCCESS).await;
+    let completion = Completion { outcome: Outcome::success(), state: None };
+    let late = store.complete(gone.token, &completion, None).await;
+    assert!(matches!(late, Err(StoreError::Fenced)), "{step}: {late:?}");
+    times.ahead(-step);
+    app.expect(&approve("n-1"), 200, SUCCESS).await;
+}
+
+#[actix_web::test]
+async fn a_pool_without_a_free_connection_is_503() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(1));
+    let pool = pool.connect(&database.url()).await.expect("a pool");
+    let store = PostgresStore::from_pool(pool.clone()).await.expect("a store");
+    let app = Mounted::new(webhook(&store).on("approve", on_postgres)).await;
+    record(&store, "n-1").await;
+    let held = (pool.acquire().await.expect("one"), pool.acquire().await.expect("the other"));
+    app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
+    drop(held);
+    until_handled(&app, "n-1").await;
+    assert_eq!(database.effects().await, ["n-1"]);
+}
+
+/// Between the store and its server: passes on, and may cut where the client says COMMIT.
+struct Proxy {
+    port: u16,
+    /// 0 passes on, 1 cuts before the server hears it, 2 cuts after.
+    cut: Arc<AtomicU8>,
+    cuts: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    async fn new(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (cut, cuts) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicUsize::new(0)));
+        let proxy = Self { port, cut: Arc::clone(&cut), cuts: Arc::clone(&cuts) };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let upstream = TcpStream::connect(&server).await.expect("the server");
+                tokio::spawn(pass(client, upstream, Arc::clone(&cut), Arc::clone(&cuts)));
+            }
+        });
+        proxy
+    }
+}
+
+async fn pass(mut client: TcpStream, mut server: TcpStream, cut: Arc<AtomicU8>, cuts: Arc<AtomicUsize>) {
+    let (mut from_client, mut from_server) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => {
+                let Ok(len @ 1..) = read else { return };
+                let bytes = &from_client[..len];
+                let commits = bytes.windows(6).any(|window| window == b"COMMIT");
+                let how = if commits { cut.swap(0, Ordering::SeqCst) } else { 0 };
+                if how == 1 {
+                    cuts.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+                if server.write_all(bytes).await.is_err() {
+                    return;
+                }
+                if how == 2 {
+                    // The server commits, and nobody hears of it.
+                    sleep(Duration::from_millis(100)).await;
+                    cuts.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+            }
+            read = server.read(&mut from_server) => {
+                let Ok(len @ 1..) = read else { return };
+                if client.write_all(&from_server[..len]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_connection_cut_in_the_middle_of_a_commit_is_503_and_the_retry_finds_the_truth() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let url = database.url();
+    let (start, rest) = url.split_once('@').expect("a user");
+    let (server, name) = rest.split_once('/').expect("a database");
+    let proxy = Proxy::new(server.to_owned()).await;
+    let store =
+        PostgresStore::connect(&format!("{start}@127.0.0.1:{}/{name}", proxy.port)).await.expect("a store");
+    let app = Mounted::new(webhook(&store).on("approve", on_postgres)).await;
+    for (id, how) in [("before", 1), ("after", 2)] {
+        record(&store, id).await;
+        proxy.cut.store(how, Ordering::SeqCst);
+        app.expect(&approve(id), 503, UNAVAILABLE).await;
+        let committed = database.store().find("default", id).await.expect("an answer").decision.is_some();
+        assert_eq!(committed, how == 2, "{id}");
+        until_handled(&app, id).await;
+    }
+    assert_eq!(proxy.cuts.load(Ordering::SeqCst), 2);
+    assert_eq!(database.effects().await, ["before", "after"]);
+}
+
+/// A server of one's own, to be stopped. A machine where none can be made skips, and says so; continuous integration must
+/// not.
+struct Cluster {
+    folder: PathBuf,
+    programs: PathBuf,
+    port: u16,
+}
+
+impl Cluster {
+    async fn new() -> Option<Self> {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let programs =
+            versions.map(|version| version.path().join("bin")).find(|path| path.join("initdb").exists());
+        let Some(programs) = programs else {
+            assert!(
+                env::var_os("CI").is_none(),
+                "no PostgreSQL server programs, and CI must not skip what they prove"
+            );
+            eprintln!(
+                "SKIPPED: no PostgreSQL server programs in /usr/lib/postgresql, so no server was stopped"
+            );
+            return None;
+        };
+        let port =
+            TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").port();
+        let folder = env::temp_dir().join(format!("atp-cluster-{}", std::process::id()));
+        let cluster = Self { folder, programs, port };
+        cluster.run(&format!("mkdir -p {}", cluster.folder.display()));
+        let (programs, data) = (cluster.programs.display(), cluster.data());
+        cluster.run(&format!("{programs}/initdb -D {data} -A trust -U postgres > /dev/null"));
+        cluster.start();
+        Some(cluster)
+    }
+
+    fn data(&self) -> String {
+        self.folder.join("data").display().to_string()
+    }
+
+    /// The server refuses to run as root.
+    fn run(&self, command: &str) {
+        let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+        let mut shell = if is_root { Command::new("su") } else { Command::new("sh") };
+        if is_root {
+            shell.args(["postgres", "-s", "/bin/sh"]);
+        }
+        let status = shell.args(["-c", command]).current_dir("/").status().expect("a shell");
+        assert!(status.success(), "{command}");
+    }
+
+    fn start(&self) {
+        let (programs, data, folder) = (self.programs.display(), self.data(), self.folder.display());
+        let options = format!("-p {} -k {folder} -c listen_addresses=127.0.0.1", self.port);
+        self.run(&format!("{programs}/pg_ctl -D {data} -w -l {folder}/log -o '{options}' start > /dev/null"));
+    }
+
+    /// As a crash would.
+    fn stop(&self) {
+        self.run(&format!(
+            "{}/pg_ctl -D {} -m immediate stop > /dev/null",
+            self.programs.display(),
+            self.data()
+        ));
+    }
+
+    fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.run(&format!(
+            "{}/pg_ctl -D {} -m immediate stop > /dev/null 2>&1; rm -rf {}",
+            self.programs.display(),
+            self.data(),
+            self.folder.display()
+        ));
+    }
+}
+
+#[actix_web::test]
+async fn a_database_server_that_stops_and_starts_is_503_and_then_all_is_handled() {
+    let Some(cluster) = Cluster::new().await else { return };
+    let store = PostgresStore::connect(&cluster.url()).await.expect("a store");
+    let mut connection = PgConnection::connect(&cluster.url()).await.expect("a connection");
+    let table = "CREATE TABLE effects (notification_id TEXT NOT NULL, decision_id TEXT NOT NULL)";
+    sqlx::raw_sql(table).execute(&mut connection).await.expect("a table");
+    let app = Mounted::new(webhook(&store).on("approve", on_postgres)).await;
+    for id in ["n-1", "n-2", "n-3"] {
+        record(&store, id).await;
+    }
+    app.expect(&approve("n-1"), 200, SUCCESS).await;
+    cluster.stop();
+    for id in ["n-1", "n-2", "n-3"] {
+        app.expect(&approve(id), 503, UNAVAILABLE).await;
+    }
+    cluster.start();
+    for id in ["n-1", "n-2", "n-3"] {
+        until_handled(&app, id).await;
+    }
+    let pool = PgPool::connect(&cluster.url()).await.expect("a pool");
+    let effects: Vec<String> = sqlx::query_scalar("SELECT notification_id FROM effects ORDER BY 1")
+        .fetch_all(&pool)
+        .await
+        .expect("effects");
+    assert_eq!(effects, ["n-1", "n-2", "n-3"]);
+}

@@ -1,0 +1,207 @@
+//! A process may be killed anywhere: no answer is lost and none takes effect twice.
+//!
+//! One kill at each point unless `ATP_KILLS` says how many in all; `ATP_SEED` repeats a run.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use atp_actix::{
+    atp_core::{Action, Notification, TextRules},
+    store::{Question, Store},
+    test::{Sender, SignedAnswer},
+};
+use atp_tests::{PATH, SECRET, killing::Point};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    databases::{Database, PostgresDatabase, SqliteDatabase},
+    differential::{Random, random_seed},
+    server::Address,
+};
+
+/// A server in a process of its own.
+pub(crate) struct Victim {
+    process: Child,
+    address: Address,
+}
+
+impl Victim {
+    pub(crate) fn start(database: &str, kill: Option<&str>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
+        command.arg(database).stdout(Stdio::piped()).stderr(Stdio::null());
+        if let Some(point) = kill {
+            command.args(["--kill", point]);
+        }
+        Self::spawn(command)
+    }
+
+    /// Writes each run of a handler into this file.
+    pub(crate) fn counting(database: &str, runs: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
+        command.arg(database).env("VICTIM_RUNS", runs).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut process = command.spawn().expect("the program");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line.trim().parse().unwrap_or_else(|_| panic!("no address but {line:?}"));
+        Self { process, address: Address(address) }
+    }
+
+    /// The status, if it lived to answer.
+    pub(crate) async fn deliver(&self, sent: &SignedAnswer) -> Option<u16> {
+        let (headers, body) = sent.to_parts();
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let length = body.len();
+        let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {length}\r\n\r\n");
+        let mut client = timeout(Duration::from_secs(5), self.address.try_connect()).await.ok()??;
+        client.send(&[head.as_bytes(), &body].concat()).await.ok()?;
+        Some(client.answer().await?.status)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub(crate) fn question(id: &str) -> Question {
+    let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.")
+        .id(id)
+        .action(Action::simple("approve", "Approve"))
+        .action(Action::text("reject", "Reject", TextRules::new()));
+    Question::new(notification)
+}
+
+#[actix_web::test]
+async fn a_kill_anywhere_loses_no_answer_and_doubles_none_on_sqlite() {
+    kill_everywhere(SqliteDatabase::new().await).await;
+}
+
+#[actix_web::test]
+async fn a_kill_anywhere_loses_no_answer_and_doubles_none_on_postgres() {
+    if let Some(database) = PostgresDatabase::new().await {
+        kill_everywhere(database).await;
+    }
+}
+
+/// What a run has seen.
+#[derive(Default)]
+struct Tally {
+    kills: BTreeMap<&'static str, u32>,
+    /// What was found after a kill.
+    found: BTreeMap<&'static str, u32>,
+    deliveries: u32,
+    survived: u32,
+}
+
+async fn kill_everywhere(database: impl Database) {
+    let kills =
+        env::var("ATP_KILLS").map_or(Point::ALL.len(), |text| text.parse().expect("a number of kills"));
+    let seed = env::var("ATP_SEED").map_or_else(|_| random_seed(), |text| text.parse().expect("a seed"));
+    let (mut random, mut tally, started) = (Random(seed), Tally::default(), Instant::now());
+    for nth in 0..kills {
+        let point = Point::ALL[nth % Point::ALL.len()];
+        kill_once(&database, point, &format!("n-{nth}"), &mut random, &mut tally).await;
+    }
+    let (kills, effects) = (tally.kills.values().sum::<u32>(), database.effects().await.len());
+    println!(
+        "{}: {kills} kills in {} s, ATP_SEED={seed}; by point {:?}; not reached {}; found after them {:?}; {} deliveries, \
+         {effects} effects, 0 lost, 0 doubled",
+        database.name(),
+        started.elapsed().as_secs(),
+        tally.kills,
+        tally.survived,
+        tally.found,
+        tally.deliveries,
+    );
+}
+
+async fn kill_once(
+    database: &impl Database,
+    point: &'static str,
+    id: &str,
+    random: &mut Random,
+    tally: &mut Tally,
+) {
+    database.store().record(&question(id)).await.expect("a question");
+    let sender = Sender::new(SECRET);
+    let plain = point == "plain handler";
+    let refused = point.ends_with("keep");
+    let answer = if plain { sender.answer(id, "reject", "no") } else { sender.answer(id, "approve", ()) };
+    let mut victim = Victim::start(&database.url(), Some(point));
+    if point == "at random" {
+        let killed_at = Duration::from_micros(random.next() % 12_000);
+        let delivery = victim.deliver(&answer);
+        // Dropped while it waits: the sender is gone, and then so is the server.
+        let _ = timeout(killed_at, delivery).await;
+        victim.kill();
+        *tally.kills.entry(point).or_default() += 1;
+    } else {
+        // What is refused is kept: an answer that does not fit.
+        let unfit = sender.answer(id, "approve", "words");
+        let status = victim.deliver(if refused { &unfit } else { &answer }).await;
+        // Claims of the plain handler do not begin a transaction.
+        let late = point.ends_with("note");
+        if late {
+            // It is counted after the answer was sent.
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!(late || status.is_none(), "{point}: answered {status:?}");
+        let ended = victim.process.try_wait().expect("a state").is_some() || {
+            sleep(Duration::from_millis(200)).await;
+            victim.process.try_wait().expect("a state").is_some()
+        };
+        assert!(ended, "{point}: still alive");
+        *tally.kills.entry(point).or_default() += 1;
+    }
+    tally.deliveries += 1;
+    drop(victim);
+    let found = database.store().find("default", id).await.expect("an answer");
+    *tally.found.entry(if found.decision.is_some() { "completed" } else { "open" }).or_default() += 1;
+
+    // The ATP server delivers again until it hears a 200.
+    let victim = Victim::start(&database.url(), None);
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        tally.deliveries += 1;
+        match victim.deliver(&answer).await {
+            Some(200) => break,
+            Some(503) | None => sleep(Duration::from_millis(40)).await,
+            other => panic!("{point}: {other:?}"),
+        }
+        assert!(Instant::now() < patience, "{point}: lost");
+    }
+    // And once more, as it would if it had not heard that.
+    tally.deliveries += 1;
+    assert_eq!(victim.deliver(&answer).await, Some(200), "{point}");
+    let effects = database.effects().await.into_iter().filter(|effect| effect == id).count();
+    assert_eq!(effects, usize::from(!plain), "{point}: effects of {id}");
+    let state = database.store().find("default", id).await.expect("an answer").question.expect("it").state;
+    assert_eq!(state.as_deref(), Some(if plain { "reject" } else { "approved" }), "{point}");
+    if refused {
+        let kept = database.store().refused("default", 0, 10_000).await.expect("an answer");
+        let is_kept = kept.iter().any(|kept| kept.notification_id.as_deref() == Some(id));
+        // Killed before it, nobody was told that it was refused: the ATP server delivers it again.
+        assert!(is_kept || point == "before keep", "{point}: not kept");
+    }
+}
