@@ -32,6 +32,7 @@ use futures_util::{
 use crate::{
     delivery::Delivery,
     error::{ErrorBody, ErrorReply, Refusal},
+    log,
     slot::Slot,
     store::{
         Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note,
@@ -192,7 +193,7 @@ where
             Err(stop) => return self.stop(stop, &delivery, started).await,
         };
         // From here on the work does not depend on who waits for it.
-        let within = self.rules.respond_within;
+        let within = self.rules.respond_within.saturating_sub(started.elapsed());
         let this = Rc::clone(&self);
         let work = rt::spawn(async move { this.work(request, delivery, go, started).await });
         match rt::time::timeout(within, work).await {
@@ -293,6 +294,8 @@ where
     async fn stop(&self, stop: Stop, delivery: &Delivery, started: Instant) -> HttpResponse {
         let Stop { verdict, answer } = stop;
         let response = match answer {
+            // Where the store is away there is nowhere to keep it; the server delivers it again.
+            Answer::Refused(refusal @ Refusal::Store(_)) => return HttpResponse::from_error(refusal),
             Answer::Refused(refusal) => HttpResponse::from_error(refusal),
             Answer::Again(outcome) => again(outcome),
         };
@@ -380,12 +383,11 @@ where
                 response
             }
             Err(failure) => {
-                let Failure { response, is_held } = *failure;
+                let Failure { response, at_leisure } = *failure;
                 let this = Rc::clone(&self);
                 let status = response.status();
                 let after = async move { this.give_up(&delivery, token, status, started).await };
-                // Who kept the transaction may hold up all who write.
-                if is_held {
+                if at_leisure {
                     rt::spawn(after);
                 } else {
                     after.await;
@@ -419,8 +421,8 @@ where
         let response = self.run(request, &slot).await;
         // Whatever happened, the slot is empty from here on: what is dropped is rolled back.
         let left = slot.left();
-        let is_held = left.is_err();
-        let fail = |response| Err(Box::new(Failure { response, is_held }));
+        let at_leisure = left.is_err();
+        let fail = |response| Err(Box::new(Failure { response, at_leisure }));
         let refuse = |refusal: Refusal| fail(HttpResponse::from_error(refusal));
         let (http, response) = match response {
             Ok(response) => response.into_parts(),
@@ -431,7 +433,7 @@ where
             return fail(response.map_into_boxed_body());
         }
         if !answered {
-            let reason = response.error().map_or_else(|| "no reason".to_owned(), ToString::to_string);
+            let reason = response.error().map_or_else(|| "no reason".to_owned(), log::reason);
             return refuse(Refusal::NotHandled { reason });
         }
         if !status.is_success() && !status.is_client_error() {
@@ -449,7 +451,10 @@ where
         let state = state.take().filter(|_| status.is_success());
         match self.store.complete(token, &Completion { outcome, state }, transaction).await {
             Ok(()) => Ok(response),
-            Err(error) => refuse(error.into()),
+            Err(error) => {
+                let response = HttpResponse::from_error(Refusal::Store(error));
+                Err(Box::new(Failure { response, at_leisure: true }))
+            }
         }
     }
 
@@ -486,7 +491,7 @@ where
         };
         match first(call, too_long).await {
             Either::Left(Ok(Ok(response))) => Ok(response),
-            Either::Left(Ok(Err(error))) => Err(Refusal::NotHandled { reason: error.to_string() }),
+            Either::Left(Ok(Err(error))) => Err(Refusal::NotHandled { reason: log::reason(&error) }),
             Either::Left(Err(_)) => Err(Refusal::HandlerFault("a handler panicked")),
             Either::Right(refusal) => Err(refusal),
         }
@@ -521,8 +526,8 @@ where
 /// A claim that was not completed.
 struct Failure {
     response: HttpResponse,
-    /// Somebody may still hold its transaction.
-    is_held: bool,
+    /// Whether giving it up may take long: the store failed, or somebody still holds the transaction.
+    at_leisure: bool,
 }
 
 /// The first of two to end.

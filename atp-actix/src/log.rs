@@ -27,7 +27,7 @@ pub(crate) fn passed(
 }
 
 /// The texts of other errors may quote the answer, as those of `web::Json` do.
-fn reason(error: &actix_web::Error) -> String {
+pub(crate) fn reason(error: &actix_web::Error) -> String {
     let refusal = error.as_error::<Refusal>().map(ToString::to_string);
     let reply = || error.as_error::<ErrorReply>().map(ToString::to_string);
     let own = || error.as_error::<Error>().map(ToString::to_string);

@@ -138,9 +138,12 @@ impl VerifySignature {
     }
 
     /// For a webhook with a store.
-    pub(crate) fn remembering(self, service: &str, keeper: Arc<dyn Keeper>) -> Self {
-        let verifier = self.verifier.any_age();
-        Self { verifier, service: service.into(), kept: Some(keeper), ..self }
+    pub(crate) fn remembering(self, keeper: Arc<dyn Keeper>) -> Self {
+        Self { verifier: self.verifier.any_age(), kept: Some(keeper), ..self }
+    }
+
+    pub(crate) fn service(self, name: &str) -> Self {
+        Self { service: name.into(), ..self }
     }
 
     pub(crate) fn get_error_body(&self) -> Option<ErrorBody> {

@@ -141,7 +141,7 @@ impl Webhook {
     pub fn store(mut self, store: impl Store) -> Self {
         self.mount = Some(Box::new(move |resource, verify, rules, config| {
             let keeper = Keeping { store: store.clone(), service: rules.service.clone() };
-            let verify = verify.remembering(&rules.service, Arc::new(keeper));
+            let verify = verify.remembering(Arc::new(keeper));
             let decide = Decide { store, rules: Arc::new(rules) };
             resource.wrap(decide).wrap(verify).register(config);
         }));
@@ -292,6 +292,7 @@ impl HttpServiceFactory for Webhook {
         rules.otherwise = otherwise.is_some();
         rules.late = late.is_some();
         rules.error_body = verify.get_error_body();
+        let verify = verify.service(&rules.service);
         if let Some(action) = rules.humans_only.difference(&rules.actions).next() {
             no_such_action(action);
         }

@@ -249,8 +249,8 @@ fn history(count: usize, blob: &str) -> [String; 3] {
         format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})");
     [
         format!(
-            "{numbers} INSERT INTO atp_questions (service, key, notification_id, question, context, recorded_at, state)
-             SELECT 'default', 'old-' || i, 'old-' || i, '{{}}', 'null', i, 'approve' FROM n"
+            "{numbers} INSERT INTO atp_questions (service, key, notification_id, question, context, recorded_at)
+             SELECT 'default', 'old-' || i, 'old-' || i, '{{}}', 'null', i FROM n"
         ),
         format!(
             "{numbers} INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at,

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use actix_web::{App, test, web};
 use atp_actix::{
     AtpResponse, Choice, Error, File, Form, Number, Scheme, Secret, Simple, Text, Verifier, Webhook,
+    atp_core::{Action, Notification, TextRules},
+    store::{MemoryStore, Question, Store as _},
     test::{Sender, SignedAnswer},
 };
 use chrono::Utc;
@@ -429,5 +431,34 @@ async fn a_long_forgery_is_not_explained_at_the_price_of_its_length() {
         let told = log.entries().into_iter().find(|entry| entry.target == "atp_actix::explain");
         let text = told.expect("one at DEBUG").fields["message"].clone();
         assert_eq!(text.contains("too long"), !explained, "{text}");
+    }
+}
+
+/// With a store the reason of an extractor that refused is told where it is ours, and not where it may quote the answer.
+#[actix_web::test]
+async fn no_data_is_logged_on_the_path_with_a_store() {
+    let run = |sent: SignedAnswer| async move {
+        let store = MemoryStore::new();
+        let question =
+            Notification::new("Which?", "").id("n-77").action(Action::text("text", "Text", TextRules::new()));
+        store.record(&Question::new(question)).await.expect("a question");
+        let webhook = Webhook::new(PATH, verifier()).store(store).on("text", |_: web::Json<u8>| async { "" });
+        let app = test::init_service(App::new().service(webhook)).await;
+        let status = test::call_service(&app, sent.post_to(PATH).to_request()).await.status().as_u16();
+        let mut redriven =
+            test::TestRequest::post().uri(PATH).insert_header(("x-atp-redrive", "0".repeat(32)));
+        redriven =
+            redriven.insert_header(("content-type", "application/json")).set_payload(sent.to_parts().1);
+        (status, test::call_service(&app, redriven.to_request()).await.status().as_u16())
+    };
+    for (sent, status) in [
+        (answer("text", json!(WORDS)), 500),
+        (answer("text", json!(NUMBER)), 400),
+        (answer("else", json!(WORDS)), 400),
+        (answer("text", json!(WORDS)).body(format!(r#"{{"notification_id":"{WORDS}"}}"#)), 400),
+    ] {
+        let (seen, log) = logged::during(run(sent.clone())).await;
+        assert_eq!(seen, (status, 401), "{sent:?}: {}", log.text());
+        assert_silent("with a store", &sent, &log);
     }
 }

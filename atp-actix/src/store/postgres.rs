@@ -216,15 +216,20 @@ impl PostgresStore {
     }
 
     /// The statement that ends a claim.
-    async fn end(connection: &mut PgConnection, token: Token, outcome: &Outcome) -> Result<(), StoreError> {
+    async fn end(
+        connection: &mut PgConnection,
+        token: Token,
+        Completion { outcome, state }: &Completion,
+    ) -> Result<(), StoreError> {
         let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = atp_now(), status = $2, content_type = $3, body = $4
+            "UPDATE atp_decisions SET completed_at = atp_now(), status = $2, content_type = $3, body = $4, state = $5
              WHERE token = $1 AND completed_at IS NULL",
         )
         .bind(&token.as_bytes()[..])
         .bind(i64::from(outcome.status))
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
+        .bind(state.as_deref().map(escape))
         .execute(connection)
         .await?;
         if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
@@ -237,26 +242,23 @@ impl PostgresStore {
     async fn restate(
         connection: &mut PgConnection,
         token: Token,
-        outcome: &Outcome,
+        Completion { outcome, state }: &Completion,
     ) -> Result<(), StoreError> {
-        let ended = sqlx::query("SELECT 1 FROM atp_decisions WHERE token = $1 AND completed_at IS NOT NULL")
-            .bind(&token.as_bytes()[..])
-            .fetch_optional(&mut *connection)
-            .await?;
-        if ended.is_none() {
-            return Err(StoreError::Unclean("the handler ended it: leave that to the webhook"));
+        let restated = sqlx::query(
+            "UPDATE atp_decisions SET status = $2, content_type = $3, body = $4, state = $5
+             WHERE token = $1 AND completed_at IS NOT NULL",
+        )
+        .bind(&token.as_bytes()[..])
+        .bind(i64::from(outcome.status))
+        .bind(&outcome.content_type)
+        .bind(&outcome.body[..])
+        .bind(state.as_deref().map(escape))
+        .execute(connection)
+        .await?;
+        match restated.rows_affected() {
+            1 => Ok(()),
+            _ => Err(StoreError::Unclean("the handler ended it: leave that to the webhook")),
         }
-        if *outcome == Outcome::success() {
-            return Ok(());
-        }
-        sqlx::query("UPDATE atp_decisions SET status = $2, content_type = $3, body = $4 WHERE token = $1")
-            .bind(&token.as_bytes()[..])
-            .bind(i64::from(outcome.status))
-            .bind(&outcome.content_type)
-            .bind(&outcome.body[..])
-            .execute(connection)
-            .await?;
-        Ok(())
     }
 }
 
@@ -339,7 +341,7 @@ impl Store for PostgresStore {
 
     async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
         let row: row::Find = sqlx::query_as(
-            "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, q.state,
+            "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
                  d.fingerprint, d.status, d.content_type, d.body,
                  (SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen
              FROM (SELECT 1) AS one
@@ -396,7 +398,8 @@ impl Store for PostgresStore {
     async fn begin(&self, token: Token) -> Result<Open<Postgres>, StoreError> {
         let mut open = self.write().await?;
         // First of all: whatever the handler commits, it commits this with it.
-        Self::end(open.connection_mut(), token, &Outcome::success()).await?;
+        Self::end(open.connection_mut(), token, &Completion { outcome: Outcome::success(), state: None })
+            .await?;
         Ok(open)
     }
 
@@ -406,25 +409,14 @@ impl Store for PostgresStore {
         completion: &Completion,
         transaction: Option<Open<Postgres>>,
     ) -> Result<(), StoreError> {
-        let outcome = &completion.outcome;
-        let mut open = if let Some(mut open) = transaction {
-            Self::restate(open.connection_mut(), token, outcome).await?;
+        let open = if let Some(mut open) = transaction {
+            Self::restate(open.connection_mut(), token, completion).await?;
             open
         } else {
             let mut open = self.write().await?;
-            Self::end(open.connection_mut(), token, outcome).await?;
+            Self::end(open.connection_mut(), token, completion).await?;
             open
         };
-        if let Some(state) = &completion.state {
-            sqlx::query(
-                "UPDATE atp_questions SET state = $2 FROM atp_decisions AS d WHERE d.token = $1
-                 AND atp_questions.service = d.service AND atp_questions.notification_id = d.notification_id",
-            )
-            .bind(&token.as_bytes()[..])
-            .bind(escape(state))
-            .execute(open.connection_mut())
-            .await?;
-        }
         open.commit().await
     }
 
@@ -511,6 +503,17 @@ impl Store for PostgresStore {
 
     async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
         let Some(token) = super::redrive_token(token) else { return Ok(None) };
+        // A stranger may send any token: he gets no further than this.
+        let known =
+            sqlx::query("SELECT 1 FROM atp_refused WHERE service = $1 AND digest = $2 AND token = $3")
+                .bind(escape(service))
+                .bind(&super::hashed(body)[..])
+                .bind(&super::hashed(&token)[..])
+                .fetch_optional(&self.pool)
+                .await?;
+        if known.is_none() {
+            return Ok(None);
+        }
         let mut open = self.write().await?;
         let scheme: Option<String> = sqlx::query_scalar(
             "UPDATE atp_refused SET token = NULL WHERE service = $1 AND digest = $2 AND token = $3 RETURNING scheme",

@@ -60,6 +60,9 @@ pub struct SqliteStore {
     redelivery_window: Duration,
 }
 
+/// `SQLITE_CONSTRAINT_COMMITHOOK`.
+const COMMIT_HOOK: &str = "531";
+
 impl SqliteStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up all who write.
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = Duration::from_secs(2);
@@ -285,10 +288,10 @@ impl SqliteStore {
         connection: &mut SqliteConnection,
         token: Token,
         now: i64,
-        outcome: &Outcome,
+        Completion { outcome, state }: &Completion,
     ) -> Result<(), StoreError> {
         let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = ?2, status = ?3, content_type = ?4, body = ?5
+            "UPDATE atp_decisions SET completed_at = ?2, status = ?3, content_type = ?4, body = ?5, state = ?6
              WHERE token = ?1 AND completed_at IS NULL",
         )
         .bind(&token.as_bytes()[..])
@@ -296,6 +299,7 @@ impl SqliteStore {
         .bind(i64::from(outcome.status))
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
+        .bind(state.as_deref().map(escape))
         .execute(connection)
         .await?;
         if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
@@ -308,26 +312,28 @@ impl SqliteStore {
     async fn restate(
         connection: &mut SqliteConnection,
         token: Token,
-        outcome: &Outcome,
+        Completion { outcome, state }: &Completion,
     ) -> Result<(), StoreError> {
-        let ended = sqlx::query("SELECT 1 FROM atp_decisions WHERE token = ?1 AND completed_at IS NOT NULL")
-            .bind(&token.as_bytes()[..])
-            .fetch_optional(&mut *connection)
-            .await?;
-        if ended.is_none() {
-            return Err(StoreError::Unclean("the handler ended it: leave that to the webhook"));
+        let restated = sqlx::query(
+            "UPDATE atp_decisions SET status = ?2, content_type = ?3, body = ?4, state = ?5
+             WHERE token = ?1 AND completed_at IS NOT NULL",
+        )
+        .bind(&token.as_bytes()[..])
+        .bind(i64::from(outcome.status))
+        .bind(&outcome.content_type)
+        .bind(&outcome.body[..])
+        .bind(state.as_deref().map(escape))
+        .execute(connection)
+        .await;
+        // Outside of a transaction the commit hook refuses the statement.
+        let is_refused = |error: &sqlx::Error| {
+            error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(COMMIT_HOOK))
+        };
+        match restated {
+            Ok(restated) if restated.rows_affected() == 1 => Ok(()),
+            Err(error) if !is_refused(&error) => Err(error.into()),
+            _ => Err(StoreError::Unclean("the handler ended it: leave that to the webhook")),
         }
-        if *outcome == Outcome::success() {
-            return Ok(());
-        }
-        sqlx::query("UPDATE atp_decisions SET status = ?2, content_type = ?3, body = ?4 WHERE token = ?1")
-            .bind(&token.as_bytes()[..])
-            .bind(i64::from(outcome.status))
-            .bind(&outcome.content_type)
-            .bind(&outcome.body[..])
-            .execute(connection)
-            .await?;
-        Ok(())
     }
 }
 
@@ -405,7 +411,7 @@ impl Store for SqliteStore {
 
     async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
         let row: row::Find = sqlx::query_as(
-            "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, q.state,
+            "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
                  d.fingerprint, d.status, d.content_type, d.body,
                  (SELECT min(first_seen) FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2) AS first_seen
              FROM (SELECT 1) AS one
@@ -460,7 +466,13 @@ impl Store for SqliteStore {
         let mut open = self.write().await?;
         let now = (self.clock)().timestamp_micros();
         // First of all: whatever the handler commits, it commits this with it.
-        Self::end(open.connection_mut(), token, now, &Outcome::success()).await?;
+        Self::end(
+            open.connection_mut(),
+            token,
+            now,
+            &Completion { outcome: Outcome::success(), state: None },
+        )
+        .await?;
         let may_commit = open.may_commit();
         let mut handle = open.connection_mut().lock_handle().await?;
         handle.set_commit_hook(move || may_commit.load(Ordering::Acquire));
@@ -475,25 +487,14 @@ impl Store for SqliteStore {
         transaction: Option<Open<Sqlite>>,
     ) -> Result<(), StoreError> {
         let now = (self.clock)().timestamp_micros();
-        let outcome = &completion.outcome;
-        let mut open = if let Some(mut open) = transaction {
-            Self::restate(open.connection_mut(), token, outcome).await?;
+        let open = if let Some(mut open) = transaction {
+            Self::restate(open.connection_mut(), token, completion).await?;
             open
         } else {
             let mut open = self.write().await?;
-            Self::end(open.connection_mut(), token, now, outcome).await?;
+            Self::end(open.connection_mut(), token, now, completion).await?;
             open
         };
-        if let Some(state) = &completion.state {
-            sqlx::query(
-                "UPDATE atp_questions SET state = ?2 FROM atp_decisions AS d WHERE d.token = ?1
-                 AND atp_questions.service = d.service AND atp_questions.notification_id = d.notification_id",
-            )
-            .bind(&token.as_bytes()[..])
-            .bind(escape(state))
-            .execute(open.connection_mut())
-            .await?;
-        }
         open.commit().await
     }
 
@@ -583,6 +584,17 @@ impl Store for SqliteStore {
 
     async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
         let Some(token) = super::redrive_token(token) else { return Ok(None) };
+        // A stranger may send any token: he gets no further than this.
+        let known =
+            sqlx::query("SELECT 1 FROM atp_refused WHERE service = ?1 AND digest = ?2 AND token = ?3")
+                .bind(escape(service))
+                .bind(&super::hashed(body)[..])
+                .bind(&super::hashed(&token)[..])
+                .fetch_optional(&self.durable)
+                .await?;
+        if known.is_none() {
+            return Ok(None);
+        }
         let mut open = self.write().await?;
         let scheme: Option<String> = sqlx::query_scalar(
             "UPDATE atp_refused SET token = NULL WHERE service = ?1 AND digest = ?2 AND token = ?3 RETURNING scheme",

@@ -21,7 +21,6 @@ CREATE TABLE atp_questions (
     deadline BIGINT,
     invalidated_at BIGINT,
     invalidated_why TEXT,
-    state TEXT,                             -- of the task; none while it waits
     PRIMARY KEY (service, key)
 );
 CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
@@ -40,6 +39,7 @@ CREATE TABLE atp_decisions (
     status BIGINT,
     content_type TEXT,
     body BYTEA,
+    state TEXT,                             -- of the task, from then on
     PRIMARY KEY (service, notification_id)
 );
 CREATE INDEX atp_decisions_by_token ON atp_decisions (token);

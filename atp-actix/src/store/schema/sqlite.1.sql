@@ -12,7 +12,6 @@ CREATE TABLE atp_questions (
     deadline INTEGER,
     invalidated_at INTEGER,
     invalidated_why TEXT,
-    state TEXT,                             -- of the task; none while it waits
     PRIMARY KEY (service, key)
 ) STRICT;
 CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
@@ -31,6 +30,7 @@ CREATE TABLE atp_decisions (
     status INTEGER,
     content_type TEXT,
     body BLOB,
+    state TEXT,                             -- of the task, from then on
     PRIMARY KEY (service, notification_id)
 ) STRICT;
 CREATE INDEX atp_decisions_by_token ON atp_decisions (token);
