@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use atp_core::Scheme;
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr, postgres::PgPoolOptions};
+use sqlx::{
+    AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 use super::{
     Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Outcome, Question,
@@ -29,9 +32,9 @@ use super::{
 /// # }
 /// ```
 ///
-/// It needs no session of its own, so it works behind a pooler of transactions. Whatever must survive a power cut is
-/// committed with `synchronous_commit = on`; claims and counters without, since losing one costs nothing. The clock is the
-/// database's.
+/// Of a session it needs the prepared statements alone, so it works behind a pooler of transactions that carries those over:
+/// `PgBouncer` from 1.21 with `max_prepared_statements`. Whatever must survive a power cut is committed with
+/// `synchronous_commit = on`; claims and counters without, since losing one costs nothing. The clock is the database's.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
@@ -51,11 +54,14 @@ impl PostgresStore {
 
     /// Connects, with at most ten connections.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        // A pooler refuses settings that it does not know; nothing here is a float.
+        let options = url.parse::<PgConnectOptions>()?.extra_float_digits(None);
         let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Self::PATIENCE);
-        Self::from_pool(pool.connect(url).await?).await
+        Self::from_pool(pool.connect_with(options).await?).await
     }
 
-    /// Lives in the service's own database.
+    /// Lives in the service's own database. Behind a pooler, make the pool without
+    /// [`extra_float_digits`](PgConnectOptions::extra_float_digits).
     pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
         let fsync: String = sqlx::query_scalar("SELECT current_setting('fsync')").fetch_one(&pool).await?;
         if fsync != "on" {
@@ -128,11 +134,22 @@ impl PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         let connection = open.connection_mut();
-        // Of any number of processes that start at once one migrates.
-        sqlx::raw_sql("SELECT pg_advisory_xact_lock(4706431052178216241)").execute(&mut *connection).await?;
-        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS atp_schema (version BIGINT NOT NULL)")
-            .execute(&mut *connection)
+        // Of any number of processes that start at once one migrates. The next one sees it, whatever isolation the server
+        // has by default.
+        sqlx::raw_sql(
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(4706431052178216241)",
+        )
+        .execute(&mut *connection)
+        .await?;
+        // A role that may not create is refused also what exists.
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass('atp_schema') IS NOT NULL")
+            .fetch_one(&mut *connection)
             .await?;
+        if !exists {
+            sqlx::raw_sql("CREATE TABLE atp_schema (version BIGINT NOT NULL)")
+                .execute(&mut *connection)
+                .await?;
+        }
         let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM atp_schema")
             .fetch_one(&mut *connection)
             .await?;
@@ -140,6 +157,8 @@ impl PostgresStore {
             sqlx::raw_sql(migration).execute(&mut *connection).await?;
             sqlx::query("INSERT INTO atp_schema VALUES ($1)").bind(version).execute(&mut *connection).await?;
         }
+        // A database that cannot be written is found here, and not by the first answer.
+        sqlx::query("UPDATE atp_schema SET version = version").execute(open.connection_mut()).await?;
         open.commit().await
     }
 
@@ -151,12 +170,15 @@ impl PostgresStore {
 
     /// One message: what begins, and what limits it.
     fn begin_statement(&self) -> SqlStr {
-        let (patience, limit) = (Self::PATIENCE.as_millis(), self.transaction_limit.as_millis());
+        // The server counts milliseconds in 32 bits.
+        let millis = |limit: Duration| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+        let limit = self.transaction_limit;
         AssertSqlSafe(format!(
-            "BEGIN; SET LOCAL lock_timeout = {patience}; SET LOCAL statement_timeout = {};
+            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
              SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL synchronous_commit = on",
-            patience + limit,
-            limit + 1000,
+            millis(Self::PATIENCE),
+            millis(limit.saturating_add(Self::PATIENCE)),
+            millis(limit.saturating_add(Duration::from_secs(1))),
         ))
         .into_sql_str()
     }
@@ -185,16 +207,35 @@ impl PostgresStore {
         .await?;
         let mut questions = 0;
         for (service, key, notification_id) in decided.into_iter().chain(over) {
+            sqlx::query(
+                "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at < $3",
+            )
+            .bind(&service)
+            .bind(&notification_id)
+            .bind(before)
+            .execute(&mut *connection)
+            .await?;
+            // A claim may have been made since it was selected.
+            let forgotten = sqlx::query(
+                "DELETE FROM atp_questions AS q WHERE q.service = $1 AND q.key = $2 AND NOT EXISTS (
+                     SELECT 1 FROM atp_decisions AS d
+                     WHERE d.service = q.service AND d.notification_id = q.notification_id)",
+            )
+            .bind(&service)
+            .bind(&key)
+            .execute(&mut *connection)
+            .await?;
+            if forgotten.rows_affected() == 0 {
+                continue;
+            }
+            questions += 1;
             for statement in [
-                "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2",
                 "DELETE FROM atp_deliveries WHERE service = $1 AND notification_id = $2",
                 "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
             ] {
                 let query = sqlx::query(statement).bind(&service).bind(&notification_id);
                 query.execute(&mut *connection).await?;
             }
-            let query = sqlx::query("DELETE FROM atp_questions WHERE service = $1 AND key = $2");
-            questions += query.bind(&service).bind(&key).execute(&mut *connection).await?.rows_affected();
         }
         let mut rows = 0;
         for statement in [
@@ -312,15 +353,16 @@ impl Store for PostgresStore {
 
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        let decided = sqlx::query(
-            "SELECT 1 FROM atp_decisions
-             WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
+        // Whoever is completing it is waited for, and the row is seen as it is then.
+        let decided: Option<bool> = sqlx::query_scalar(
+            "SELECT completed_at IS NOT NULL FROM atp_decisions
+             WHERE service = $1 AND notification_id = $2 FOR SHARE",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
         .fetch_optional(open.connection_mut())
         .await?;
-        if decided.is_some() {
+        if decided == Some(true) {
             return Err(StoreError::Decided(notification_id.to_owned()));
         }
         let invalidated = sqlx::query(
@@ -358,7 +400,10 @@ impl Store for PostgresStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        // Who is at it may hold the row's lock: that is seen without waiting for it.
+        // No lease is so long that the time of its end overflows.
+        let lease = row::micros(claim.lease).min(i64::MAX / 2);
+        // Who is at it may hold the row's lock: that is seen without waiting for it. Where it is waited for, the row is judged
+        // by the time after that, or what another has leased meanwhile would start in the future.
         let started = sqlx::query(
             "INSERT INTO atp_decisions
                  (service, notification_id, fingerprint, action_id, data, token, leased_at, lease_until)
@@ -368,9 +413,9 @@ impl Store for PostgresStore {
                  AND (completed_at IS NOT NULL OR lease_until > n.now AND leased_at <= n.now))
              ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
                  action_id = excluded.action_id, data = excluded.data, token = excluded.token,
-                 leased_at = excluded.leased_at, lease_until = excluded.lease_until
-             WHERE atp_decisions.completed_at IS NULL AND (atp_decisions.lease_until <= excluded.leased_at
-                 OR atp_decisions.leased_at > excluded.leased_at)",
+                 leased_at = atp_now(), lease_until = atp_now() + $7
+             WHERE atp_decisions.completed_at IS NULL
+                 AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -378,7 +423,7 @@ impl Store for PostgresStore {
         .bind(escape(&claim.action_id))
         .bind(&claim.data)
         .bind(&claim.token.as_bytes()[..])
-        .bind(row::micros(claim.lease))
+        .bind(lease)
         .execute(&mut *connection)
         .await?;
         if started.rows_affected() == 1 {
