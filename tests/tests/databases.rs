@@ -154,14 +154,18 @@ impl PostgresDatabase {
 }
 
 impl PostgresDatabase {
-    /// The server's processes that serve this database, all but ours.
+    /// The server's processes that serve this database, and the one that makes more of them.
     pub(crate) async fn backends(&self) -> Vec<u32> {
         let ids: Vec<i32> =
             sqlx::query_scalar("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
                 .fetch_all(&self.pool)
                 .await
                 .expect("the server's processes");
-        ids.into_iter().map(|id| u32::try_from(id).expect("a process")).collect()
+        let mut ids: Vec<u32> = ids.into_iter().map(|id| u32::try_from(id).expect("a process")).collect();
+        let status = fs::read_to_string(format!("/proc/{}/status", ids[0])).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
+        ids.extend(parent);
+        ids
     }
 }
 

@@ -278,8 +278,8 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
-    /// Says what came of a claim that was ended first of all in a handler's transaction. It is not there if the handler has
-    /// ended that transaction.
+    /// Says what came of a claim that was ended first of all in a handler's transaction. This transaction has not written it if
+    /// the handler has ended that one.
     async fn restate(
         connection: &mut PgConnection,
         token: Token,
@@ -287,7 +287,7 @@ impl PostgresStore {
     ) -> Result<(), StoreError> {
         let restated = sqlx::query(
             "UPDATE atp_decisions SET status = $2, content_type = $3, body = $4, state = $5
-             WHERE token = $1 AND completed_at IS NOT NULL",
+             WHERE token = $1 AND xmin = pg_current_xact_id()::xid",
         )
         .bind(&token.as_bytes()[..])
         .bind(i64::from(outcome.status))

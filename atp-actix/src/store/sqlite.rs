@@ -73,6 +73,9 @@ impl SqliteStore {
     /// How long to wait for a connection or for a lock. A sender waits five seconds for the whole answer.
     const PATIENCE: Duration = Duration::from_secs(2);
 
+    /// How far in the future a lease may start before a clock must have been set back: longer than anybody waits for a lock.
+    const SLACK: Duration = Duration::from_secs(30);
+
     /// Opens the file, or makes it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
@@ -427,8 +430,11 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let now = (self.clock)().timestamp_micros();
         let (_turn, mut connection) = self.quick().await?;
+        // Another process may have leased while this one waits for the file's lock: such a lease starts in its future, though
+        // no clock was set back.
+        let now = (self.clock)().timestamp_micros();
+        let future = now.saturating_add(row::micros(Self::SLACK));
         let started = sqlx::query(
             "INSERT INTO atp_decisions
                  (service, notification_id, fingerprint, action_id, data, token, leased_at, lease_until)
@@ -436,7 +442,7 @@ impl Store for SqliteStore {
              ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
                  action_id = excluded.action_id, data = excluded.data, token = excluded.token,
                  leased_at = excluded.leased_at, lease_until = excluded.lease_until
-             WHERE completed_at IS NULL AND (lease_until <= ?7 OR leased_at > ?7)",
+             WHERE completed_at IS NULL AND (lease_until <= ?7 OR leased_at > ?9)",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -446,6 +452,7 @@ impl Store for SqliteStore {
         .bind(&claim.token.as_bytes()[..])
         .bind(now)
         .bind(now.saturating_add(row::micros(claim.lease)))
+        .bind(future)
         .execute(&mut *connection)
         .await?;
         if started.rows_affected() == 1 {
