@@ -14,22 +14,19 @@ use actix_web::{
     error::PayloadError,
     rt::time::sleep,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use crate::error::Refusal;
 
-/// Reads the whole body and shows each chunk as it comes. One chunk is taken without a copy; several are joined in one
-/// allocation of the announced length.
+/// Reads the whole body, at most `limit` bytes of it, and hands on each chunk as it comes.
 pub(crate) async fn read(
     payload: &mut Payload,
-    announced: Option<usize>,
     limit: usize,
     within: Duration,
-    mut each: impl FnMut(&[u8]),
-) -> Result<Bytes, Refusal> {
-    let mut timer = pin!(None);
-    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    mut each: impl FnMut(Bytes),
+) -> Result<(), Refusal> {
+    let (mut timer, mut len) = (pin!(None), 0);
     loop {
         // A body that is here already needs no timer.
         let next = poll_fn(|cx| {
@@ -42,23 +39,14 @@ pub(crate) async fn read(
             let expired = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
             if expired { Poll::Ready(Err(Refusal::TooSlow { within })) } else { Poll::Pending }
         });
-        let Some(chunk) = next.await? else { break };
+        let Some(chunk) = next.await? else { return Ok(()) };
         let chunk = chunk.map_err(|error| broken_off(&error, limit))?;
-        if first.len() + joined.len() + chunk.len() > limit {
+        len += chunk.len();
+        if len > limit {
             return Err(Refusal::TooLarge { limit });
         }
-        each(&chunk);
-        if joined.is_empty() && first.is_empty() {
-            first = chunk;
-            continue;
-        }
-        if joined.is_empty() {
-            joined.reserve(announced.unwrap_or_default().clamp(first.len() + chunk.len(), limit));
-            joined.extend_from_slice(&std::mem::take(&mut first));
-        }
-        joined.extend_from_slice(&chunk);
+        each(chunk);
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
 fn broken_off(error: &PayloadError, limit: usize) -> Refusal {

@@ -128,15 +128,21 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether the sender has the secret: then his delivery was lost to nobody's noise, and the log must say so.
-    pub(crate) fn is_authentic(&self) -> bool {
-        !matches!(
-            self,
+    ///
+    /// With the body read, a time that is refused is that of the payload, which was looked at because a digest fitted.
+    pub(crate) fn is_authentic(&self, body_was_read: bool) -> bool {
+        match self {
             Self::Method
-                | Self::MediaType(_)
-                | Self::TooLarge { .. }
-                | Self::TooSlow { .. }
-                | Self::BrokenOff(_)
-        ) && !matches!(self, Self::Signature(error) if !error.is_malformed())
+            | Self::MediaType(_)
+            | Self::TooLarge { .. }
+            | Self::TooSlow { .. }
+            | Self::BrokenOff(_) => false,
+            Self::Signature(
+                VerifyError::TooOld { .. } | VerifyError::TooNew { .. } | VerifyError::NoPayloadTime,
+            ) => body_was_read,
+            Self::Signature(error) => error.is_malformed(),
+            _ => true,
+        }
     }
 
     pub(crate) fn status(&self) -> StatusCode {

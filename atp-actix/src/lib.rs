@@ -82,8 +82,9 @@
 //!
 //! One event a delivery in the target `atp_actix`: `info` when handled, `warn` when a signed delivery is refused, `error`
 //! when it failed, with the request id, notification, action, scheme, status, duration and reason. Deliveries without a
-//! valid signature are told at `info`, ten a second at most. At `debug`, the target `atp_actix::explain` says why a
-//! signature does not fit (see [`Verifier::explain`]). Bodies, secrets, signatures and answers' data are in none of them.
+//! valid signature are told at `info`. Of those that are refused before a handler each worker of a webhook tells ten a second, and
+//! counts the others; the signed ones have ten of their own. At `debug`, the target `atp_actix::explain` says why a
+//! signature does not fit (see [`Verifier::explain`]). Secrets, signatures and the values of answers are in none of them.
 //!
 //! # Features
 //!

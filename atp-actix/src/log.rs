@@ -55,7 +55,8 @@ impl Log {
         body: Option<&Bytes>,
         started: Instant,
     ) {
-        let throttle = if refusal.is_authentic() { &self.authentic } else { &self.others };
+        let is_authentic = refusal.is_authentic(body.is_some());
+        let throttle = if is_authentic { &self.authentic } else { &self.others };
         let untold = throttle.admit();
         if untold.is_none() {
             return;
@@ -63,7 +64,7 @@ impl Log {
         let (request_id, status) = (delivery::request_id(headers), refusal.status());
         let reason = Some(refusal.to_string());
         let event = Event { request_id, delivery: None, status, reason, untold, started };
-        if refusal.is_authentic() {
+        if is_authentic {
             return event.tell();
         }
         event.tell_at_info();

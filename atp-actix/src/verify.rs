@@ -19,7 +19,7 @@ use actix_web::{
     },
 };
 use atp_core::{Scheme, Verification, Verified, Verifier, VerifyError};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 
@@ -34,7 +34,8 @@ use crate::{
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
 ///
 /// It wraps any resource, scope or app; [`Webhook`](crate::Webhook) wraps itself. Behind it `web::Bytes` and `web::Json`
-/// see the text that was signed. Everything is refused with a response, never an error, so that middleware outside of it
+/// see the text that was signed; they have limits of their own (`web::PayloadConfig`, `web::JsonConfig`), and a canonical text
+/// may be six times as long as the body, so raise those, or take [`AtpResponse`](crate::AtpResponse), which has none. Everything is refused with a response, never an error, so that middleware outside of it
 /// runs as ever.
 ///
 /// ```
@@ -110,8 +111,8 @@ impl VerifySignature {
 
     /// Sets the longest body, in bytes; [`VerifySignature::DEFAULT_LIMIT`] unless set.
     ///
-    /// In the worst case, a body of nothing but short members, a delivery holds eighteen times that in memory while it is
-    /// read, and a stranger's fifteen times.
+    /// In the worst case, a body of nothing but the shortest members, thirty times the body is held in memory while it is
+    /// read, signed or not.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
@@ -221,7 +222,23 @@ where
 #[allow(clippy::large_enum_variant, reason = "it is moved once, and the large one is the usual one")]
 enum Proof {
     Signature(Verification),
-    Token(String, Arc<dyn Keeper>),
+    Token { token: String, keeper: Arc<dyn Keeper>, body: BytesMut },
+}
+
+impl Proof {
+    fn update(&mut self, chunk: Bytes) {
+        match self {
+            Self::Signature(verification) => verification.update(chunk),
+            Self::Token { body, .. } => body.extend_from_slice(&chunk),
+        }
+    }
+
+    fn body(&mut self) -> Bytes {
+        match self {
+            Self::Signature(verification) => verification.body(),
+            Self::Token { body, .. } => std::mem::take(body).freeze(),
+        }
+    }
 }
 
 /// A request that was refused, with what is left of it.
@@ -244,15 +261,11 @@ impl VerifySignature {
             Err(refusal) => return Err(refused(request, refusal, None)),
         };
         let (request, mut payload) = request.into_parts();
-        let hash = |chunk: &[u8]| {
-            if let Proof::Signature(verification) = &mut proof {
-                verification.update(chunk);
-            }
-        };
-        let body = match body::read(&mut payload, announced, self.limit, self.body_within, hash).await {
-            Ok(body) => body,
-            Err(refusal) => return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None)),
-        };
+        let read = body::read(&mut payload, self.limit, self.body_within, |chunk| proof.update(chunk)).await;
+        if let Err(refusal) = read {
+            return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None));
+        }
+        let body = proof.body();
         let delivery = match self.verdict(proof, &body).await {
             Ok(verified) => self.read(verified, &body, delivery::request_id(request.headers())).await,
             Err(refusal) => Err(refusal),
@@ -269,8 +282,8 @@ impl VerifySignature {
 
     async fn verdict(&self, proof: Proof, body: &Bytes) -> Result<Verified, Refusal> {
         match proof {
-            Proof::Signature(verification) => Ok(verification.finish(body.clone())?),
-            Proof::Token(token, keeper) => {
+            Proof::Signature(verification) => Ok(verification.finish()?),
+            Proof::Token { token, keeper, .. } => {
                 let scheme = keeper.redeem(&token, body).await?;
                 let verified = scheme.and_then(|scheme| Verified::of_kept(body.clone(), scheme));
                 verified.ok_or(Refusal::Signature(VerifyError::NoSignature))
@@ -304,12 +317,15 @@ impl VerifySignature {
             return Err(Refusal::Method);
         }
         let headers = request.headers();
-        let proof = self.proof(headers)?;
+        let mut proof = self.proof(headers)?;
         media_type(headers)?;
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|announced| announced > self.limit) {
             return Err(Refusal::TooLarge { limit: self.limit });
+        }
+        if let (Proof::Signature(verification), Some(announced)) = (&mut proof, announced) {
+            verification.expect_len(announced);
         }
         Ok((proof, announced))
     }
@@ -320,7 +336,8 @@ impl VerifySignature {
             let mut tokens = headers.get_all(Redrive::HEADER);
             let token = tokens.next().and_then(|token| token.to_str().ok());
             if let (Some(token), None) = (token, tokens.next()) {
-                return Ok(Proof::Token(token.to_owned(), Arc::clone(keeper)));
+                let (token, keeper) = (token.to_owned(), Arc::clone(keeper));
+                return Ok(Proof::Token { token, keeper, body: BytesMut::new() });
             }
         }
         Ok(Proof::Signature(self.verifier.begin(delivery::signatures(headers))?))

@@ -432,7 +432,8 @@ impl Action {
                 Ok(())
             }
             Expects::Text(TextRules { min_length, max_length, pattern, .. }) => {
-                if max_length.is_some_and(|max| max < min_length.unwrap_or(0)) {
+                let least = min_length.unwrap_or(0);
+                if max_length.is_some_and(|max| max < least) || least > 10_000 {
                     return fail("/constraints", "ask for a longer text than is allowed".to_owned());
                 }
                 match pattern.as_ref().map(Pattern::compile) {
@@ -453,6 +454,11 @@ impl Action {
                 Ok(_) => Ok(()),
                 Err(rule) => fail("/schema", rule),
             },
+            Expects::Number(NumberRules { min: Some(min), max: Some(max), .. })
+                if min.as_f64().zip(max.as_f64()).is_some_and(|(min, max)| min > max) =>
+            {
+                fail("/constraints", "ask for a larger number than is allowed".to_owned())
+            }
             Expects::Unknown(name) => {
                 fail("/response_type", format!("is `{name}`, which is no response type"))
             }

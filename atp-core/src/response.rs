@@ -150,7 +150,7 @@ impl Serialize for RawJson {
     }
 }
 
-/// Why a signed text is no answer: where (a JSON Pointer and a byte of the signed text), and what. Values are never in
+/// Why a signed text is no answer: where (a JSON Pointer and a byte of the body), and what. Values are never in
 /// it, member names may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}, at `{}`, byte {offset}", json::printable(pointer))]
@@ -167,7 +167,7 @@ impl Malformed {
         &self.pointer
     }
 
-    /// The byte of the signed text, from 0.
+    /// The byte of the body as it came, from 0.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
@@ -245,8 +245,8 @@ impl Response {
                 b"notification_id" => notification_id = Some(identifier(index, value)?),
                 b"action_id" => action_id = Some(identifier(index, value)?),
                 b"response_data" => response_data = Some(raw()),
-                b"timestamp" => timestamp = Some(time(index, value, raw)),
-                b"responded_at" => responded_at = Some(time(index, value, raw)),
+                b"timestamp" => timestamp = time(index, value, raw),
+                b"responded_at" => responded_at = time(index, value, raw),
                 b"responder" => responder = Responder::read(index, value, raw)?,
                 _ => other.push((index.text(name).into_owned(), raw())),
             }
@@ -323,10 +323,11 @@ fn string<'a>(index: &Index<'a>, token: Token) -> Result<Cow<'a, str>, Malformed
     }
 }
 
-/// A time in whatever form.
-fn time(index: &Index<'_>, token: Token, raw: impl FnOnce() -> RawJson) -> Timestamp {
-    match string(index, token) {
-        Ok(text) => Timestamp::new(text.into_owned()),
-        Err(_) => Timestamp::unreadable(raw().as_str().to_owned()),
+/// A time in whatever form; `null` is none.
+fn time(index: &Index<'_>, token: Token, raw: impl FnOnce() -> RawJson) -> Option<Timestamp> {
+    match index.kind(token) {
+        Kind::Null => None,
+        Kind::String(_) => Some(Timestamp::new(index.text(token).into_owned())),
+        _ => Some(Timestamp::unreadable(raw().as_str().to_owned())),
     }
 }

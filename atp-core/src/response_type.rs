@@ -563,3 +563,21 @@ fn rule(message: &str) -> String {
     }
     "must fit the handler's type".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_double_is_the_nearest_one() {
+        for (source, expected) in [
+            ("31.245270191439438", 31.245_270_191_439_438_f64),
+            ("9007199254740993.0", 9_007_199_254_740_992.0),
+            ("5e-324", 5e-324),
+        ] {
+            let data = RawJson::new(source).unwrap();
+            assert_eq!(Number::<f64>::read(Some(&data)).unwrap().to_bits(), expected.to_bits(), "{source}");
+        }
+        assert!(Number::<f64>::read(Some(&RawJson::new("1e999").unwrap())).is_err());
+    }
+}

@@ -126,7 +126,8 @@ fn number(data: &Data<'_>, rules: &NumberRules) -> Result<(), Violations> {
     }
     let from = rules.min.as_ref().map_or_else(|| Decimal::parse("0"), limit);
     if let Some(step) = rules.step.as_ref().filter(|step| !number.is_multiple(&limit(step), &from)) {
-        wrong.push(data.violation(0, format!("must be a whole multiple of {step}")));
+        let from = rules.min.as_ref().map_or_else(String::new, |min| format!(", counted from {min}"));
+        wrong.push(data.violation(0, format!("must be a whole multiple of {step}{from}")));
     }
     Violations::none_in(wrong)
 }

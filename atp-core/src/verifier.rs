@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use constant_time_eq::constant_time_eq_32;
 use hmac::Mac;
@@ -189,10 +189,9 @@ impl Verifier {
         body: impl Into<Bytes>,
         now: DateTime<Utc>,
     ) -> Result<Verified, VerifyError> {
-        let body = body.into();
         let mut verification = self.begin_at(headers, now)?;
-        verification.update(&body);
-        verification.finish(body)
+        verification.update(body);
+        verification.finish()
     }
 
     /// Judges what can be judged before the body is there: the header's form, whether its scheme is accepted, and the
@@ -207,7 +206,7 @@ impl Verifier {
     /// for chunk in body.as_bytes().chunks(16) {
     ///     verification.update(chunk);
     /// }
-    /// let verified = verification.finish(body)?;
+    /// let verified = verification.finish()?;
     /// assert_eq!(verified.scheme(), Scheme::Timestamped);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -241,7 +240,8 @@ impl Verifier {
                 hash.update(b".");
             }
         }
-        Ok(Verification { verifier: self.clone(), signature, now, hashes, hashed: 0, hashing })
+        let (first, joined, expected) = (Bytes::new(), BytesMut::new(), 0);
+        Ok(Verification { verifier: self.clone(), signature, now, hashes, hashing, first, joined, expected })
     }
 
     /// Refuses a form that is not accepted, and a time outside the tolerance.
@@ -314,24 +314,47 @@ pub struct Verification {
     now: DateTime<Utc>,
     /// One a live secret; empty where only a re-serialised scheme is possible.
     hashes: Vec<HmacSha256>,
-    hashed: usize,
     hashing: bool,
+    /// The body, as long as it has one part.
+    first: Bytes,
+    /// The body, once it has more.
+    joined: BytesMut,
+    expected: usize,
 }
 
 impl Verification {
-    /// Takes the next part of the body. It is hashed where the scheme allows, and only counted where the signed text can
-    /// be made only of the whole.
-    pub fn update(&mut self, chunk: &[u8]) {
-        self.hashed += chunk.len();
-        self.hashes.iter_mut().for_each(|hash| hash.update(chunk));
+    /// Says how long the body will be, in bytes, so that its parts are joined in one allocation. It is no limit.
+    pub fn expect_len(&mut self, len: usize) {
+        self.expected = len;
     }
 
-    /// The verdict. `body` must be the parts that [`Verification::update`] took, joined.
-    pub fn finish(mut self, body: impl Into<Bytes>) -> Result<Verified, VerifyError> {
-        let body = body.into();
-        if body.len() != self.hashed {
-            return Err(VerifyError::OtherBody { hashed: self.hashed, len: body.len() });
+    /// Takes the next part of the body. It is hashed where the scheme allows, and only kept where the signed text can be made
+    /// only of the whole. A body of one part is not copied.
+    pub fn update(&mut self, part: impl Into<Bytes>) {
+        let part = part.into();
+        self.hashes.iter_mut().for_each(|hash| hash.update(&part));
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = part;
+            return;
         }
+        if self.joined.is_empty() {
+            self.joined.reserve(self.expected.max(self.first.len() + part.len()));
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.joined.extend_from_slice(&part);
+    }
+
+    /// The body so far. Nobody has verified it yet.
+    pub fn body(&mut self) -> Bytes {
+        if !self.joined.is_empty() {
+            self.first = std::mem::take(&mut self.joined).freeze();
+        }
+        self.first.clone()
+    }
+
+    /// The verdict on what [`Verification::update`] took, and on nothing else.
+    pub fn finish(mut self) -> Result<Verified, VerifyError> {
+        let body = self.body();
         let hashes = std::mem::take(&mut self.hashes);
         let streamed = self.compare(hashes.into_iter().map(|hash| hash.finalize().into_bytes().into()));
         if let Some(time) = self.signature.time {
@@ -411,7 +434,7 @@ impl Verification {
         };
         let distance = self.now - time;
         let (seconds, allowed) = (distance.num_seconds().unsigned_abs(), tolerance.as_secs());
-        match distance.abs().to_std().is_ok_and(|distance| distance > tolerance) {
+        match seconds > allowed {
             false => Ok(Some(time)),
             true if time < self.now && any_age => Ok(Some(time)),
             true if time < self.now => Err(VerifyError::TooOld { seconds, tolerance: allowed }),
@@ -537,7 +560,9 @@ pub enum VerifyError {
     },
     /// No digest fits.
     #[error("no digest in the header fits the body and a secret{}", not_json.as_ref().map_or_else(String::new, |error| {
-        format!(" (the body is not JSON, so only a signature of its bytes could fit: {error})")
+        // Without the place: whoever sent this chose the names on the way there.
+        let (fault, offset) = (error.fault, error.offset);
+        format!(" (the body is not JSON, so only a signature of its bytes could fit: {fault} at byte {offset})")
     }))]
     Mismatch {
         /// Why the re-serialised schemes were out of the question.
@@ -551,12 +576,4 @@ pub enum VerifyError {
     /// A bare digest fits, but the signed text is no answer, so it has no time to judge.
     #[error("a bare digest fits, but the signed text is no answer: {0}")]
     Malformed(Malformed),
-    /// [`Verification::finish`] got another body than [`Verification::update`].
-    #[error("{hashed} bytes were hashed, and {len} were given as the body")]
-    OtherBody {
-        /// How many bytes `update` took.
-        hashed: usize,
-        /// How many bytes `finish` got.
-        len: usize,
-    },
 }

@@ -374,18 +374,21 @@ async fn a_flood_of_forgeries_hides_no_signed_delivery() {
         for _ in 0..50 {
             let _ = test::call_service(&app, forged.post_to(PATH).to_request()).await;
         }
+        let timeless = r#"{"notification_id":"n-1","action_id":"text","response_data":"x"}"#;
         for (sent, status) in [
             (answer("text", json!("x")).request_id("req_good"), 200),
             (answer("text", json!(1)).request_id("req_unfit"), 400),
             (answer("fails", json!(1)).request_id("req_failing"), 503),
             (answer("text", json!(1)).body("{}").request_id("req_malformed"), 400),
+            (answer("text", json!("x")).scheme(Scheme::Raw).stale().request_id("req_stale"), 401),
+            (answer("text", json!("x")).scheme(Scheme::Raw).body(timeless).request_id("req_timeless"), 401),
         ] {
             let response = test::call_service(&app, sent.post_to(PATH).to_request()).await;
             assert_eq!(response.status(), status);
         }
     };
     let ((), log) = logged::during(run).await;
-    for id in ["req_good", "req_unfit", "req_failing", "req_malformed"] {
+    for id in ["req_good", "req_unfit", "req_failing", "req_malformed", "req_stale", "req_timeless"] {
         let told = log
             .deliveries()
             .iter()

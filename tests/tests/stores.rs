@@ -74,7 +74,9 @@ async fn of_claims_that_waited_for_a_lock_one_starts_on_sqlite() {
     let mut other = SqliteConnection::connect_with(&options).await.expect("another program");
     for round in 0..5 {
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("a lock");
-        let free = async { drop(sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("no lock")) };
+        let free = async {
+            sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("no lock");
+        };
         assert_eq!(started(&stores, &format!("n-{round}"), free).await, 1);
     }
 }
@@ -90,7 +92,9 @@ async fn of_claims_that_waited_for_a_lock_one_starts_on_postgres() {
         let row = "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at, lease_until)
              VALUES ('default', $1, 'a', 'a', 'a', 0, 0)";
         sqlx::query(row).bind(&id).execute(&mut *other).await.expect("a row that others wait for");
-        let free = async { drop(sqlx::raw_sql("ROLLBACK").execute(&mut *other).await.expect("no lock")) };
+        let free = async {
+            sqlx::raw_sql("ROLLBACK").execute(&mut *other).await.expect("no lock");
+        };
         assert_eq!(started(&stores, &id, free).await, 1);
     }
 }

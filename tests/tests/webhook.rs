@@ -805,6 +805,23 @@ async fn a_refusal_that_was_compressed_behind_is_sent_as_it_is() {
     }
 }
 
+#[actix_web::test]
+async fn a_time_that_is_null_is_none_and_the_other_one_counts() {
+    let fresh = Utc::now().to_rfc3339();
+    for (times, status) in [
+        (format!(r#""timestamp":null,"responded_at":"{fresh}""#), 200),
+        (format!(r#""timestamp":"{fresh}","responded_at":null"#), 200),
+        (format!(r#""timestamp":"yesterday","responded_at":"{fresh}""#), 401),
+        (r#""timestamp":null,"responded_at":null"#.to_owned(), 401),
+    ] {
+        let body = format!(r#"{{"notification_id":"n-1","action_id":"text","response_data":"x",{times}}}"#);
+        for scheme in [Scheme::Raw, Scheme::PythonCanonical, Scheme::NodeCompact] {
+            let sent = answer("text", Value::Null).body(body.clone()).scheme(scheme);
+            assert_eq!(deliver(webhook().on("text", say), &sent).await.status, status, "{scheme} {times}");
+        }
+    }
+}
+
 /// The names of a human's members are his words too.
 #[actix_web::test]
 async fn a_refusal_stays_short_however_long_a_member_is_named() {

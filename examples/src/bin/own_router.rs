@@ -29,16 +29,15 @@ fn handle(verifier: &Verifier, headers: Headers, body: Vec<u8>) -> Result<String
 /// before the body is read.
 fn handle_parts(verifier: &Verifier, headers: Headers, mut body: impl Read) -> Result<String, Refused> {
     let mut verification = verifier.begin(headers)?;
-    let (mut whole, mut part) = (Vec::new(), [0; 4096]);
+    let mut part = [0; 4096];
     loop {
         let read = body.read(&mut part)?;
         if read == 0 {
             break;
         }
-        verification.update(&part[..read]);
-        whole.extend_from_slice(&part[..read]);
+        verification.update(part[..read].to_vec());
     }
-    act_on(&verification.finish(whole)?.decode()?)
+    act_on(&verification.finish()?.decode()?)
 }
 
 /// The work of this service. Nothing unverified gets here: there is no other way to a `Response`.
