@@ -365,9 +365,12 @@ impl fmt::Display for Error {
 
 /// The text of an error. That of `serde_json` may quote the answer, so only its kind and place are told.
 fn told(error: &(dyn StdError + 'static)) -> String {
-    error.downcast_ref::<serde_json::Error>().map_or_else(
+    // One of input and output prints the one that it was made of.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let inner = inner.and_then(|inner| inner.downcast_ref::<serde_json::Error>());
+    inner.or_else(|| error.downcast_ref()).map_or_else(
         || error.to_string(),
-        |json| {
+        |json: &serde_json::Error| {
             format!("{:?} error of JSON at line {} column {}", json.classify(), json.line(), json.column())
         },
     )
@@ -398,5 +401,8 @@ mod tests {
         let error = Error::from(serde_json::from_str::<u8>(r#""hunter2""#).unwrap_err());
         assert_eq!(error.to_string(), "Data error of JSON at line 1 column 9");
         assert!(!format!("{error:?}").contains("hunter2"));
+        let json = serde_json::from_str::<u8>(r#""hunter2""#).unwrap_err();
+        let error = Error::from(std::io::Error::from(json));
+        assert_eq!(error.to_string(), "Data error of JSON at line 1 column 9");
     }
 }

@@ -522,8 +522,8 @@ impl<'a> Data<'a> {
             return self.violation(0, "must fit the handler's type");
         };
         let message = error.inner().to_string();
-        let rule = rule(message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message));
-        self.violation(self.at(error.path()), rule)
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        self.violation(self.at(error.path()), rule(message, self.raw.as_str()))
     }
 
     /// The value at a path; where it leads out of the data, the last one on the way.
@@ -545,14 +545,19 @@ impl<'a> Data<'a> {
     }
 }
 
-/// What a `serde` error demands, in words that cannot come from the answer.
-fn rule(message: &str) -> String {
-    let expected = || message.rsplit_once(", expected ").map(|(_, expected)| format!("must be {expected}"));
+/// What a `serde` error demands, in words that do not come from the answer: an error of the handler's own type may look like
+/// one of `serde`, and quote.
+fn rule(message: &str, answer: &str) -> String {
+    let is_ours = |words: &&str| !answer.contains(words.trim_matches('`'));
+    let expected = || {
+        let (_, expected) = message.rsplit_once(", expected ")?;
+        Some(expected).filter(is_ours).map(|expected| format!("must be {expected}"))
+    };
     let known = ["invalid type", "invalid value", "invalid length", "unknown variant"];
     if known.iter().any(|kind| message.starts_with(kind)) {
         return expected().unwrap_or_else(|| "must fit the handler's type".to_owned());
     }
-    if let Some(field) = message.strip_prefix("missing field ") {
+    if let Some(field) = message.strip_prefix("missing field ").filter(is_ours) {
         return format!("must have the member {field}");
     }
     if message.starts_with("unknown field") {
@@ -579,5 +584,22 @@ mod tests {
             assert_eq!(Number::<f64>::read(Some(&data)).unwrap().to_bits(), expected.to_bits(), "{source}");
         }
         assert!(Number::<f64>::read(Some(&RawJson::new("1e999").unwrap())).is_err());
+    }
+
+    #[test]
+    fn an_error_of_the_handlers_own_type_that_quotes_is_not_told() {
+        #[derive(Debug)]
+        struct Quoting;
+        impl<'de> serde::Deserialize<'de> for Quoting {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let said = String::deserialize(deserializer)?;
+                Err(serde::de::Error::custom(said))
+            }
+        }
+        for said in ["invalid value, expected hunter2", "missing field `hunter2`", "hunter2"] {
+            let data = RawJson::new(serde_json::to_vec(said).unwrap()).unwrap();
+            let error = Choice::<Quoting>::read(Some(&data)).unwrap_err().to_string();
+            assert!(!error.contains("hunter2") && error.contains("must fit"), "{error}");
+        }
     }
 }

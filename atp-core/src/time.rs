@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 ///
 /// A text that is none stays readable and gives no instant; it never makes a payload malformed, because an answer must
 /// not be lost over a format.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Timestamp {
     text: String,
     time: Option<DateTime<Utc>>,
@@ -35,6 +35,16 @@ impl Timestamp {
     #[must_use]
     pub fn time(&self) -> Option<DateTime<Utc>> {
         self.time
+    }
+}
+
+/// Shows a time, and of what is none the length alone: it may be anything.
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.time {
+            Some(_) => write!(f, "Timestamp({})", self.text),
+            None => write!(f, "Timestamp(unreadable, {} bytes)", self.text.len()),
+        }
     }
 }
 
