@@ -191,11 +191,18 @@ pub(crate) fn count(runs: &AtomicUsize) -> usize {
 
 /// What was counted of a notification; what succeeded is counted after it was answered.
 async fn noted(store: &impl Store, id: &str) -> Vec<(Verdict, u64)> {
-    sleep(Duration::from_millis(100)).await;
-    let noted = store.deliveries("default", id).await.expect("an answer");
-    let mut counts: Vec<_> = noted.iter().map(|noted: &Noted| (noted.verdict, noted.count)).collect();
-    counts.sort_unstable();
-    counts
+    let mut before = Vec::new();
+    loop {
+        sleep(Duration::from_millis(200)).await;
+        let noted = store.deliveries("default", id).await.expect("an answer");
+        let mut counts: Vec<_> = noted.iter().map(|noted: &Noted| (noted.verdict, noted.count)).collect();
+        counts.sort_unstable();
+        // Until nothing more comes.
+        if counts == before {
+            return counts;
+        }
+        before = counts;
+    }
 }
 
 async fn kept(store: &impl Store) -> Vec<Verdict> {
