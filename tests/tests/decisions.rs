@@ -165,7 +165,7 @@ impl Mounted {
         assert_eq!((seen, &json["code"]), (status, &json!(code)), "{body}");
     }
 
-    async fn redrive(&self, redrive: Redrive) -> (u16, String) {
+    pub(crate) async fn redrive(&self, redrive: Redrive) -> (u16, String) {
         let request = test::TestRequest::post().uri(PATH).set_payload(redrive.body);
         (self.0)(redrive.headers.into_iter().fold(request, test::TestRequest::append_header)).await
     }

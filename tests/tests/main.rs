@@ -16,6 +16,7 @@ mod http_signatures;
 mod kills;
 mod layout;
 mod logged;
+mod model;
 mod races;
 mod responses;
 mod senders;
