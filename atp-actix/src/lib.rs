@@ -100,6 +100,10 @@ mod error;
 mod extract;
 pub mod guard;
 mod log;
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "only the stores in databases hand transactions out")
+)]
 mod slot;
 pub mod store;
 mod task;
