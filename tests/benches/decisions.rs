@@ -190,25 +190,28 @@ async fn load(servers: &[&Server], connections: usize, time: Duration, ids: &Ids
 async fn connection(server: &Server, until: Instant, ids: &Ids, again: bool) -> Vec<Duration> {
     let mut stream = TcpStream::connect(&server.address).await.expect("a server");
     stream.set_nodelay(true).expect("a setting");
-    let (mut latencies, mut answer, sender) = (Vec::new(), [0; 2048], Sender::new(SECRET));
+    let mut latencies = Vec::new();
     while Instant::now() < until {
         let id = if again { ids.handled() } else { ids.next() };
-        let (headers, body) = sender.answer(id, "approve", ()).to_parts();
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let head =
-            format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {}\r\n\r\n", body.len());
-        let request = [head.as_bytes(), &body].concat();
-        let sent = Instant::now();
-        stream.write_all(&request).await.expect("sent");
-        let mut len = 0;
-        while !answer[..len].ends_with(br#"{"status":"success"}"#) {
-            let read = stream.read(&mut answer[len..]).await.expect("an answer");
-            assert!(read > 0 && len < 1024, "not 200: {}", String::from_utf8_lossy(&answer[..len]));
-            len += read;
-        }
-        latencies.push(sent.elapsed());
+        latencies.push(approve(&mut stream, id).await);
     }
     latencies
+}
+
+/// Sends one approval and waits for its 200; how long that took.
+async fn approve(stream: &mut TcpStream, id: String) -> Duration {
+    let (headers, body) = Sender::new(SECRET).answer(id, "approve", ()).to_parts();
+    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {}\r\n\r\n", body.len());
+    let request = [head.as_bytes(), &body].concat();
+    let (sent, mut answer, mut len) = (Instant::now(), [0; 2048], 0);
+    stream.write_all(&request).await.expect("sent");
+    while !answer[..len].ends_with(br#"{"status":"success"}"#) {
+        let read = stream.read(&mut answer[len..]).await.expect("an answer");
+        assert!(read > 0 && len < 1024, "not 200: {}", String::from_utf8_lossy(&answer[..len]));
+        len += read;
+    }
+    sent.elapsed()
 }
 
 /// The notifications of a database.
@@ -436,17 +439,8 @@ async fn measure_on(database: Database, rounds: usize, time: Duration) {
 async fn decide(server: &Server, count: usize) {
     let first = Ids { next: AtomicUsize::new(0), seeded: count };
     let mut stream = TcpStream::connect(&server.address).await.expect("a server");
-    let mut answer = [0; 2048];
     for _ in 0..count {
-        let (headers, body) = Sender::new(SECRET).answer(first.next(), "approve", ()).to_parts();
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let head =
-            format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {}\r\n\r\n", body.len());
-        stream.write_all(&[head.as_bytes(), &body].concat()).await.expect("sent");
-        let mut len = 0;
-        while !answer[..len].ends_with(br#"{"status":"success"}"#) {
-            len += stream.read(&mut answer[len..]).await.expect("an answer");
-        }
+        approve(&mut stream, first.next()).await;
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     databases::{Database, PostgresDatabase, SqliteDatabase},
     differential::{Random, random_seed},
-    server::Address,
+    server::{self, Address},
 };
 
 /// A server in a process of its own.
@@ -59,12 +59,8 @@ impl Victim {
 
     /// The status, if it lived to answer.
     pub(crate) async fn deliver(&self, sent: &SignedAnswer) -> Option<u16> {
-        let (headers, body) = sent.to_parts();
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let length = body.len();
-        let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {length}\r\n\r\n");
         let mut client = timeout(Duration::from_secs(5), self.address.try_connect()).await.ok()??;
-        client.send(&[head.as_bytes(), &body].concat()).await.ok()?;
+        client.send(&server::post(PATH, sent)).await.ok()?;
         Some(client.answer().await?.status)
     }
 
@@ -111,7 +107,6 @@ struct Tally {
     /// What was found after a kill.
     found: BTreeMap<&'static str, u32>,
     deliveries: u32,
-    survived: u32,
 }
 
 async fn kill_everywhere(database: impl Database) {
@@ -125,12 +120,11 @@ async fn kill_everywhere(database: impl Database) {
     }
     let (kills, effects) = (tally.kills.values().sum::<u32>(), database.effects().await.len());
     println!(
-        "{}: {kills} kills in {} s, ATP_SEED={seed}; by point {:?}; not reached {}; found after them {:?}; {} deliveries, \
+        "{}: {kills} kills in {} s, ATP_SEED={seed}; by point {:?}; found after them {:?}; {} deliveries, \
          {effects} effects, 0 lost, 0 doubled",
         database.name(),
         started.elapsed().as_secs(),
         tally.kills,
-        tally.survived,
         tally.found,
         tally.deliveries,
     );
@@ -160,7 +154,6 @@ async fn kill_once(
         // What is refused is kept: an answer that does not fit.
         let unfit = sender.answer(id, "approve", "words");
         let status = victim.deliver(if refused { &unfit } else { &answer }).await;
-        // Claims of the plain handler do not begin a transaction.
         let late = point.ends_with("note");
         if late {
             // It is counted after the answer was sent.

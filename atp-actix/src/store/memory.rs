@@ -105,11 +105,7 @@ impl Store for MemoryStore {
         let (service, notification) = (question.service.clone(), &question.notification);
         let mut tables = self.tables();
         if let Some(stored) = tables.questions.get(&(service.clone(), key.clone())) {
-            let earlier = &stored.question;
-            let same = question.is_about(&earlier.notification)
-                && question.user_id == earlier.user_id
-                && question.request_id == earlier.request_id
-                && question.context == earlier.context;
+            let same = question.asks_the_same(&stored.question);
             return if same { Ok(()) } else { Err(StoreError::AlreadyRecorded(key)) };
         }
         if let Some(id) = &notification.id {

@@ -230,10 +230,13 @@ impl Question {
     }
 
     /// Whether this asks what that asked: a program that starts again makes its questions at another time.
-    pub(crate) fn is_about(&self, notification: &Notification) -> bool {
+    pub(crate) fn asks_the_same(&self, earlier: &Self) -> bool {
         let mut ours = self.notification.clone();
-        ours.timestamp = notification.timestamp;
-        ours == *notification
+        ours.timestamp = earlier.notification.timestamp;
+        ours == earlier.notification
+            && self.user_id == earlier.user_id
+            && self.request_id == earlier.request_id
+            && self.context == earlier.context
     }
 
     /// The key, if the question can be recorded.

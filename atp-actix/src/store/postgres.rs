@@ -275,9 +275,7 @@ impl PostgresStore {
         .await?;
         if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
-}
 
-impl PostgresStore {
     /// Says what came of a claim that was ended first of all in a handler's transaction. This transaction has not written it if
     /// the handler has ended that one.
     async fn restate(

@@ -50,11 +50,13 @@ pub(super) fn is_same(
     question: &Question,
 ) -> Result<bool, StoreError> {
     let notification = serde_json::from_str(&notification).map_err(backend)?;
-    let context: serde_json::Value = serde_json::from_str(&context).map_err(backend)?;
-    Ok(question.is_about(&notification)
-        && question.user_id == user_id.as_deref().map(unescape)
-        && question.request_id == request_id.as_deref().map(unescape)
-        && question.context == context)
+    let earlier = Question {
+        user_id: user_id.as_deref().map(unescape),
+        request_id: request_id.as_deref().map(unescape),
+        context: serde_json::from_str(&context).map_err(backend)?,
+        ..Question::new(notification)
+    };
+    Ok(question.asks_the_same(&earlier))
 }
 
 pub(super) fn found(row: Find, notification_id: &str) -> Result<Found, StoreError> {

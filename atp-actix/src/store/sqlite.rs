@@ -307,9 +307,7 @@ impl SqliteStore {
         .await?;
         if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
-}
 
-impl SqliteStore {
     /// Says what came of a claim that was ended first of all in a handler's transaction. It is not there if the handler has
     /// ended that transaction.
     async fn restate(
