@@ -38,6 +38,7 @@ use crate::{
         Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note,
         Outcome, Recorded, Store, StoreError, Token, Verdict,
     },
+    tally::Tally,
 };
 
 /// Told of an answer that differs from the one that stands.
@@ -97,6 +98,7 @@ pub(crate) type NewState = Rc<RefCell<Option<String>>>;
 /// The middleware between verification and the routes.
 pub(crate) struct Decide<S> {
     pub(crate) store: S,
+    pub(crate) tally: Arc<Tally<S>>,
     pub(crate) rules: Arc<Rules>,
 }
 
@@ -113,8 +115,8 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, next: N) -> Self::Future {
-        let (store, rules) = (self.store.clone(), Arc::clone(&self.rules));
-        ready(Ok(Deciding(Rc::new(Inner { store, rules, next }))))
+        let (store, tally, rules) = (self.store.clone(), Arc::clone(&self.tally), Arc::clone(&self.rules));
+        ready(Ok(Deciding(Rc::new(Inner { store, tally, rules, next }))))
     }
 }
 
@@ -122,6 +124,7 @@ pub(crate) struct Deciding<S, N>(Rc<Inner<S, N>>);
 
 struct Inner<S, N> {
     store: S,
+    tally: Arc<Tally<S>>,
     rules: Arc<Rules>,
     next: N,
 }
@@ -327,6 +330,7 @@ where
             notification_id: answer.notification_id.clone(),
             fingerprint: delivery.fingerprint(),
             verdict,
+            count: 1,
             request_id: delivery.request_id().map(str::to_owned),
             scheme: delivery.scheme(),
             secret: delivery.secret(),
@@ -334,17 +338,10 @@ where
             status: status.as_u16(),
             duration: started.elapsed(),
         };
-        let store = self.store.clone();
-        let write = async move {
-            if let Err(error) = store.note(&note).await {
-                tracing::error!(target: "atp_actix", request_id = note.request_id, %error, "not counted");
-            }
-        };
         if matches!(verdict, Verdict::Handled | Verdict::Replayed) {
-            // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
-            tokio::spawn(write);
+            self.tally.soon(note).await;
         } else {
-            write.await;
+            self.tally.now(note).await;
         }
     }
 
@@ -356,7 +353,6 @@ where
         go: Go,
         started: Instant,
     ) -> HttpResponse {
-        let token = Token::random();
         let (answer, fingerprint) = (delivery.answer(), delivery.fingerprint());
         let data = answer.response_data.as_ref().filter(|_| self.rules.with_data);
         let claim = Claim {
@@ -365,7 +361,7 @@ where
             fingerprint,
             action_id: answer.action_id.clone(),
             data: data.map(|data| data.as_str().to_owned()),
-            token,
+            token: Token::random(),
             lease: self.rules.lease,
         };
         let stop = match self.store.claim(&claim).await {
@@ -377,7 +373,7 @@ where
         if let Some(stop) = stop {
             return self.stop(stop, &delivery, started).await;
         }
-        match self.handle(request, &delivery, go, token).await {
+        match self.handle(request, &delivery, go, &claim).await {
             Ok(response) => {
                 self.note(&delivery, Verdict::Handled, response.status(), started).await;
                 response
@@ -386,7 +382,7 @@ where
                 let Failure { response, at_leisure } = *failure;
                 let this = Rc::clone(&self);
                 let status = response.status();
-                let after = async move { this.give_up(&delivery, token, status, started).await };
+                let after = async move { this.give_up(&delivery, &claim, status, started).await };
                 if at_leisure {
                     rt::spawn(after);
                 } else {
@@ -398,9 +394,9 @@ where
     }
 
     /// Gives the claim back, and keeps the answer.
-    async fn give_up(&self, delivery: &Delivery, token: Token, status: StatusCode, started: Instant) {
+    async fn give_up(&self, delivery: &Delivery, claim: &Claim, status: StatusCode, started: Instant) {
         // If this fails the lease ends by itself.
-        if let Err(error) = self.store.release(token).await {
+        if let Err(error) = self.store.release(claim).await {
             tracing::error!(target: "atp_actix", %error, "a claim was not released");
         }
         self.keep(delivery, Verdict::Failed).await;
@@ -413,9 +409,9 @@ where
         request: ServiceRequest,
         delivery: &Delivery,
         go: Go,
-        token: Token,
+        claim: &Claim,
     ) -> Result<HttpResponse, Box<Failure>> {
-        let slot = self.slot(token);
+        let slot = self.slot(claim);
         let state: NewState = Rc::new(RefCell::new(Some(delivery.answer().action_id.clone())));
         prepare(request.request(), go, &slot, &state);
         let response = self.run(request, &slot).await;
@@ -449,7 +445,7 @@ where
             Err(refusal) => return refuse(refusal),
         };
         let state = state.take().filter(|_| status.is_success());
-        match self.store.complete(token, &Completion { outcome, state }, transaction).await {
+        match self.store.complete(claim, &Completion { outcome, state }, transaction).await {
             Ok(()) => Ok(response),
             Err(error) => {
                 let response = HttpResponse::from_error(Refusal::Store(error));
@@ -458,11 +454,11 @@ where
         }
     }
 
-    fn slot(&self, token: Token) -> Rc<Slot<S::Transaction>> {
-        let store = self.store.clone();
+    fn slot(&self, claim: &Claim) -> Rc<Slot<S::Transaction>> {
+        let (store, claim) = (self.store.clone(), claim.clone());
         Slot::new(Box::new(move || {
-            let store = store.clone();
-            Box::pin(async move { store.begin(token).await })
+            let (store, claim) = (store.clone(), claim.clone());
+            Box::pin(async move { store.begin(&claim).await })
         }))
     }
 

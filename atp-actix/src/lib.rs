@@ -106,6 +106,7 @@ mod log;
 )]
 mod slot;
 pub mod store;
+mod tally;
 mod task;
 pub mod test;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

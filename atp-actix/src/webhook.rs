@@ -27,6 +27,7 @@ use crate::{
     error::{ErrorReply, Refusal},
     guard::{Action, Late},
     store::{Kept, Store, StoreError},
+    tally::Tally,
     verify::{Keeper, VerifySignature},
 };
 
@@ -142,7 +143,7 @@ impl Webhook {
         self.mount = Some(Box::new(move |resource, verify, rules, config| {
             let keeper = Keeping { store: store.clone(), service: rules.service.clone() };
             let verify = verify.remembering(Arc::new(keeper));
-            let decide = Decide { store, rules: Arc::new(rules) };
+            let decide = Decide { tally: Tally::new(store.clone()), store, rules: Arc::new(rules) };
             resource.wrap(decide).wrap(verify).register(config);
         }));
         self

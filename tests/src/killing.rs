@@ -6,7 +6,6 @@ use atp_actix::{
     atp_core::Scheme,
     store::{
         Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Redrive, Refused, Store, StoreError,
-        Token,
     },
 };
 use chrono::{DateTime, Utc};
@@ -93,29 +92,29 @@ impl<S: Store> Store for Killing<S> {
         self.around("before claim", "after claim", self.store.claim(claim)).await
     }
 
-    async fn begin(&self, token: Token) -> Result<S::Transaction, StoreError> {
+    async fn begin(&self, claim: &Claim) -> Result<S::Transaction, StoreError> {
         self.point.reached("before begin");
-        let transaction = self.store.begin(token).await;
+        let transaction = self.store.begin(claim).await;
         self.point.reached("after begin");
         transaction
     }
 
     async fn complete(
         &self,
-        token: Token,
+        claim: &Claim,
         completion: &Completion,
         transaction: Option<S::Transaction>,
     ) -> Result<(), StoreError> {
-        let work = self.store.complete(token, completion, transaction);
+        let work = self.store.complete(claim, completion, transaction);
         self.around("before complete", "after complete", work).await
     }
 
-    async fn release(&self, token: Token) -> Result<(), StoreError> {
-        self.store.release(token).await
+    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+        self.store.release(claim).await
     }
 
-    async fn note(&self, note: &Note) -> Result<(), StoreError> {
-        self.around("before note", "after note", self.store.note(note)).await
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+        self.around("before note", "after note", self.store.note(notes)).await
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {

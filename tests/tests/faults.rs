@@ -238,7 +238,7 @@ async fn stepped(store: impl Store, clock: &Clock, times: &Clock, step: TimeDelt
     times.ahead(step);
     app.expect(&approve("n-1"), 200, SUCCESS).await;
     let completion = Completion { outcome: Outcome::success(), state: None };
-    let late = store.complete(gone.token, &completion, None).await;
+    let late = store.complete(&gone, &completion, None).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{step}: {late:?}");
     times.ahead(-step);
     app.expect(&approve("n-1"), 200, SUCCESS).await;

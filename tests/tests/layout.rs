@@ -28,6 +28,7 @@ const LISTS: [(&str, &[&str]); 2] = [
         &[
             "store",
             "error",
+            "tally",
             "slot",
             "delivery",
             "body",

@@ -83,7 +83,7 @@ fn completion(text: &'static str) -> Completion {
 async fn decide(store: &impl Store, service: &str, id: &str, answer: &str, completion: &Completion) {
     let claim = claim(service, id, answer);
     assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started, "{service} {id}");
-    store.complete(claim.token, completion, None).await.expect("a completion");
+    store.complete(&claim, completion, None).await.expect("a completion");
 }
 
 async fn a_question_is_recorded_once(store: &impl Store) {
@@ -165,7 +165,7 @@ async fn of_many_claims_one_starts(store: &impl Store) {
     assert_eq!(winners.len(), 1, "{claimed:?}");
     assert_eq!(claimed.iter().filter(|claimed| **claimed == Claimed::Running).count(), 15);
     let winner = &claims[winners[0]];
-    store.complete(winner.token, &completion("done"), None).await.expect("a completion");
+    store.complete(winner, &completion("done"), None).await.expect("a completion");
     let expected = Completed { fingerprint: winner.fingerprint, outcome: outcome(200, "done") };
     let again = store.claim(&claim(OURS, "n", "approve")).await.expect("a claim");
     assert_eq!(again, Claimed::Completed(expected.clone()));
@@ -180,18 +180,18 @@ async fn a_claim_is_fenced_once_another_took_it(store: &impl Store) {
     let short = Claim { lease: Duration::ZERO, ..claim(OURS, "n", "approve") };
     assert_eq!(store.claim(&short).await.expect("a claim"), Claimed::Started);
     // A lease that ended, and that nobody took, is not lost: `begin` still works.
-    drop(store.begin(short.token).await.expect("still ours"));
+    drop(store.begin(&short).await.expect("still ours"));
     tokio::time::sleep(Duration::from_millis(2)).await;
     let next = claim(OURS, "n", "reject");
     assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started);
-    assert!(matches!(store.begin(short.token).await, Err(StoreError::Fenced)));
-    let late = store.complete(short.token, &completion("late"), None).await;
+    assert!(matches!(store.begin(&short).await, Err(StoreError::Fenced)));
+    let late = store.complete(&short, &completion("late"), None).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
-    store.release(short.token).await.expect("no harm");
-    store.complete(next.token, &completion("done"), None).await.expect("a completion");
-    let twice = store.complete(next.token, &completion("twice"), None).await;
+    store.release(&short).await.expect("no harm");
+    store.complete(&next, &completion("done"), None).await.expect("a completion");
+    let twice = store.complete(&next, &completion("twice"), None).await;
     assert!(matches!(twice, Err(StoreError::Fenced)), "{twice:?}");
-    store.release(next.token).await.expect("no harm");
+    store.release(&next).await.expect("no harm");
     let decision = store.find(OURS, "n").await.expect("an answer").decision.expect("a decision");
     assert_eq!(decision.outcome, outcome(200, "done"));
 }
@@ -201,11 +201,11 @@ async fn a_released_claim_was_never_made(store: &impl Store) {
     store.record(&question(OURS, "n")).await.expect("a question");
     let first = claim(OURS, "n", "approve");
     assert_eq!(store.claim(&first).await.expect("a claim"), Claimed::Started);
-    store.release(first.token).await.expect("a release");
+    store.release(&first).await.expect("a release");
     let next = claim(OURS, "n", "reject");
     assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started);
-    assert!(matches!(store.complete(first.token, &completion("x"), None).await, Err(StoreError::Fenced)));
-    store.release(next.token).await.expect("a release");
+    assert!(matches!(store.complete(&first, &completion("x"), None).await, Err(StoreError::Fenced)));
+    store.release(&next).await.expect("a release");
 }
 
 async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl Store) {
@@ -215,13 +215,13 @@ async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl
     }
     let dropped = claim(OURS, "dropped", "approve");
     assert_eq!(store.claim(&dropped).await.expect("a claim"), Claimed::Started);
-    drop(store.begin(dropped.token).await.expect("a transaction"));
+    drop(store.begin(&dropped).await.expect("a transaction"));
     assert!(store.find(OURS, "dropped").await.expect("an answer").decision.is_none());
-    store.release(dropped.token).await.expect("a release");
+    store.release(&dropped).await.expect("a release");
     let committed = claim(OURS, "committed", "approve");
     assert_eq!(store.claim(&committed).await.expect("a claim"), Claimed::Started);
-    let transaction = store.begin(committed.token).await.expect("a transaction");
-    store.complete(committed.token, &completion("in it"), Some(transaction)).await.expect("a completion");
+    let transaction = store.begin(&committed).await.expect("a transaction");
+    store.complete(&committed, &completion("in it"), Some(transaction)).await.expect("a completion");
     let found = store.find(OURS, "committed").await.expect("an answer");
     assert_eq!(found.decision.expect("a decision").outcome, outcome(200, "in it"));
     assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
@@ -233,6 +233,7 @@ fn note(service: &str, id: &str, answer: &str, verdict: Verdict) -> Note {
         notification_id: id.to_owned(),
         fingerprint: fingerprint(answer),
         verdict,
+        count: 1,
         request_id: Some("req_1".to_owned()),
         scheme: Scheme::Timestamped,
         secret: 1,
@@ -252,10 +253,16 @@ async fn deliveries_are_counted(store: &impl Store) {
         ("reject", Verdict::Conflict),
         ("reject", Verdict::Conflict),
     ] {
-        store.note(&note(OURS, "n", answer, verdict)).await.expect("a note");
+        store.note(&[note(OURS, "n", answer, verdict)]).await.expect("a note");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    store.note(&note(OURS, "other", "approve", Verdict::Handled)).await.expect("a note");
+    let many = |answer| Note { count: 7, ..note(OURS, "other", answer, Verdict::Replayed) };
+    for _ in 0..2 {
+        store.note(&[many("approve"), many("reject")]).await.expect("two notes");
+    }
+    store.note(&[]).await.expect("nothing");
+    let others = store.deliveries(OURS, "other").await.expect("an answer");
+    assert_eq!(others.iter().map(|noted| noted.count).collect::<Vec<_>>(), [14, 14]);
     let noted = store.deliveries(OURS, "n").await.expect("an answer");
     let counts: Vec<_> = noted.iter().map(|noted| (noted.verdict, noted.count)).collect();
     assert_eq!(counts, [(Verdict::Handled, 1), (Verdict::Replayed, 2), (Verdict::Conflict, 3)]);
@@ -340,7 +347,7 @@ async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
     for id in ["done", "running", "none"] {
         assert!(matches!(store.reopen(OURS, id).await, Err(StoreError::NotRefused(_))), "{id}");
     }
-    store.release(running.token).await.expect("a release");
+    store.release(&running).await.expect("a release");
     store.reopen(OURS, "refused").await.expect("a recorded refusal");
     decide(store, OURS, "refused", "reject", &completion("done")).await;
 }
@@ -357,13 +364,13 @@ async fn every_text_comes_back(store: &impl Store) {
         let claim = Claim { data: Some(data), ..claim(text, text, text) };
         assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started, "{text:?}");
         let completion = Completion { outcome: outcome(200, "done"), state: Some(text.to_owned()) };
-        store.complete(claim.token, &completion, None).await.expect("a completion");
+        store.complete(&claim, &completion, None).await.expect("a completion");
         let note = Note {
             request_id: Some(text.to_owned()),
             responder: Some(text.to_owned()),
             ..note(text, text, text, Verdict::Handled)
         };
-        store.note(&note).await.expect("a note");
+        store.note(&[note]).await.expect("a note");
         let found = store.find(text, text).await.expect("an answer");
         assert_eq!(found.decision.expect("a decision").fingerprint, fingerprint(text), "{text:?}");
         let question = found.question.expect("the question");
@@ -382,7 +389,7 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
     const OURS: &str = "erased";
     store.record(&question(OURS, "n")).await.expect("a question");
     decide(store, OURS, "n", "approve", &completion("done")).await;
-    store.note(&note(OURS, "n", "approve", Verdict::Handled)).await.expect("a note");
+    store.note(&[note(OURS, "n", "approve", Verdict::Handled)]).await.expect("a note");
     store.keep(&kept(OURS, Some("n"), "said", Verdict::Conflict)).await.expect("kept");
     store.keep(&kept(OURS, Some("other"), "said otherwise", Verdict::Conflict)).await.expect("kept");
     store.erase(OURS, "n").await.expect("erased");
@@ -404,8 +411,8 @@ async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
         store.record(&question(OURS, id)).await.expect("a question");
     }
     decide(store, OURS, "done", "approve", &completion("done")).await;
-    store.note(&note(OURS, "done", "approve", Verdict::Handled)).await.expect("a note");
-    store.note(&note(OURS, "unknown", "approve", Verdict::Unknown)).await.expect("a note");
+    store.note(&[note(OURS, "done", "approve", Verdict::Handled)]).await.expect("a note");
+    store.note(&[note(OURS, "unknown", "approve", Verdict::Unknown)]).await.expect("a note");
     store.keep(&kept(OURS, Some("done"), "of the decided", Verdict::Conflict)).await.expect("kept");
     store.keep(&kept(OURS, None, "of nobody", Verdict::Malformed)).await.expect("kept");
     store.invalidate(OURS, "taken back", "superseded").await.expect("an invalidation");

@@ -192,13 +192,18 @@ impl Store for MemoryStore {
         Ok(Claimed::Started)
     }
 
-    async fn begin(&self, token: Token) -> Result<(), StoreError> {
-        self.tables().running(token).map(drop)
+    async fn begin(&self, claim: &Claim) -> Result<(), StoreError> {
+        self.tables().running(claim).map(drop)
     }
 
-    async fn complete(&self, token: Token, completion: &Completion, _: Option<()>) -> Result<(), StoreError> {
+    async fn complete(
+        &self,
+        claim: &Claim,
+        completion: &Completion,
+        _: Option<()>,
+    ) -> Result<(), StoreError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        let (id, decision) = tables.running(token)?;
+        let (id, decision) = tables.running(claim)?;
         decision.completed = Some((now, completion.outcome.clone()));
         if let (Some(stored), Some(state)) = (tables.question(&id), &completion.state) {
             stored.recorded.state = Some(state.clone());
@@ -206,34 +211,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn release(&self, token: Token) -> Result<(), StoreError> {
+    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        if let Ok((id, _)) = tables.running(token) {
+        if let Ok((id, _)) = tables.running(claim) {
             tables.decisions.remove(&id);
         }
         Ok(())
     }
 
-    async fn note(&self, note: &Note) -> Result<(), StoreError> {
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        let id =
-            (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
-        let earlier = tables.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
-        let (first_seen, count) = earlier.unwrap_or((now, 0));
-        let noted = Noted {
-            fingerprint: note.fingerprint,
-            verdict: note.verdict,
-            first_seen,
-            last_seen: now,
-            count: count + 1,
-            request_id: note.request_id.clone(),
-            scheme: note.scheme,
-            secret: note.secret,
-            responder: note.responder.clone(),
-            status: note.status,
-            duration: note.duration,
-        };
-        tables.deliveries.insert(id, noted);
+        notes.iter().for_each(|note| tables.count(note, now));
         Ok(())
     }
 
@@ -374,11 +362,34 @@ impl Tables {
         self.questions.get_mut(&(id.0.clone(), key))
     }
 
-    /// The claim of this token, if it is still one.
-    fn running(&mut self, token: Token) -> Result<(Key, &mut Decision), StoreError> {
-        let mut decisions = self.decisions.iter_mut();
-        let held = decisions.find(|(_, decision)| decision.token == token && decision.completed.is_none());
-        held.map(|(id, decision)| (id.clone(), decision)).ok_or(StoreError::Fenced)
+    /// The decision that is claimed, if it still is.
+    fn running(&mut self, claim: &Claim) -> Result<(Key, &mut Decision), StoreError> {
+        let id = pair(&claim.service, &claim.notification_id);
+        match self.decisions.get_mut(&id) {
+            Some(held) if held.token == claim.token && held.completed.is_none() => Ok((id, held)),
+            _ => Err(StoreError::Fenced),
+        }
+    }
+
+    fn count(&mut self, note: &Note, now: DateTime<Utc>) {
+        let id =
+            (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
+        let earlier = self.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
+        let (first_seen, count) = earlier.unwrap_or((now, 0));
+        let noted = Noted {
+            fingerprint: note.fingerprint,
+            verdict: note.verdict,
+            first_seen,
+            last_seen: now,
+            count: count.saturating_add(note.count),
+            request_id: note.request_id.clone(),
+            scheme: note.scheme,
+            secret: note.secret,
+            responder: note.responder.clone(),
+            status: note.status,
+            duration: note.duration,
+        };
+        self.deliveries.insert(id, noted);
     }
 }
 

@@ -30,6 +30,8 @@ mod postgres;
 mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod writer;
 
 use std::{fmt, future::Future, time::Duration};
 
@@ -93,7 +95,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
     /// Opens the transaction that will complete a claim. [`StoreError::Fenced`] if the claim is no longer ours.
-    fn begin(&self, token: Token) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
+    fn begin(&self, claim: &Claim) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
 
     /// Ends a claim with its outcome, in one transaction with the task's state and the handler's own work. Durable.
     ///
@@ -101,16 +103,18 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// whether it was; the next delivery finds out. A transaction that was dropped instead is rolled back.
     fn complete(
         &self,
-        token: Token,
+        claim: &Claim,
         completion: &Completion,
         transaction: Option<Self::Transaction>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Gives a claim back, as if it had never been made. Not durable.
-    fn release(&self, token: Token) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn release(&self, claim: &Claim) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Counts a verified delivery. Not durable, and never a reason to answer otherwise.
-    fn note(&self, note: &Note) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Counts verified deliveries, all or none. Not durable, and never a reason to answer otherwise.
+    ///
+    /// No two of the notes are of the same row.
+    fn note(&self, notes: &[Note]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Keeps the body of an authentic delivery that was refused, once however often it comes. Durable.
     fn keep(&self, kept: &Kept) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -331,6 +335,14 @@ pub struct Claim {
     pub lease: Duration,
 }
 
+impl Claim {
+    /// What completes it unless its handler says something else.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_completed_by(&self, Completion { outcome, state }: &Completion) -> bool {
+        state.as_ref() == Some(&self.action_id) && *outcome == Outcome::success()
+    }
+}
+
 /// What came of a [`Claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
@@ -438,7 +450,8 @@ impl Verdict {
     }
 }
 
-/// A verified delivery, as it is counted: one row for each notification, fingerprint and verdict.
+/// Verified deliveries, as they are counted: one row for each notification, fingerprint and verdict. Where there are several
+/// that is told which is of the last.
 #[derive(Clone, Debug)]
 pub struct Note {
     /// The service.
@@ -449,6 +462,8 @@ pub struct Note {
     pub fingerprint: Fingerprint,
     /// What became of it.
     pub verdict: Verdict,
+    /// How many came.
+    pub count: u64,
     /// The request id, which is not signed.
     pub request_id: Option<String>,
     /// Which scheme it was signed in.
@@ -461,6 +476,13 @@ pub struct Note {
     pub status: u16,
     /// How long that took.
     pub duration: Duration,
+}
+
+impl Note {
+    /// What names its row.
+    pub(crate) fn row(&self) -> (&str, &str, &[u8; 32], Verdict) {
+        (&self.service, &self.notification_id, self.fingerprint.as_bytes(), self.verdict)
+    }
 }
 
 /// A row of counted deliveries. The first and the last of them may have come otherwise; what is told is of the last.

@@ -1,72 +1,64 @@
-//! A transaction over a pooled connection, that ends cleanly or ends the connection.
+//! A transaction over a connection that is lent for it, and that goes back clean or not at all.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-
-use sqlx::{Database, SqlStr, pool::PoolConnection};
+use sqlx::{Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::StoreError;
 
-/// An open transaction. Dropped without a commit it is rolled back with its connection: whatever a handler did to that,
-/// nobody gets it again.
-pub struct Open<Db: Database> {
-    connection: PoolConnection<Db>,
-    is_over: bool,
-    may_commit: Arc<AtomicBool>,
-    /// The right to write, where one writes at a time.
-    _turn: Option<OwnedSemaphorePermit>,
+/// A connection for one transaction.
+pub(super) trait Lent<Db: Database>: Send {
+    fn connection(&self) -> &Db::Connection;
+
+    fn connection_mut(&mut self) -> &mut Db::Connection;
+
+    /// What is begun is about to be committed by us, and by no handler.
+    fn allow_commit(&mut self) {}
+
+    /// Whether the transaction was rolled back behind our back, where that is seen.
+    fn is_rolled_back(&self) -> bool {
+        false
+    }
+
+    /// Gives it back for the next one. Dropped instead, nobody gets it again, and what was open is rolled back.
+    fn give_back(self: Box<Self>);
 }
 
+/// An open transaction. Dropped without a commit it is rolled back with its connection: whatever a handler did to that,
+/// nobody gets it again.
+pub struct Open<Db: Database>(Box<dyn Lent<Db>>);
+
+/// Said of a transaction that is not the one that was begun.
+pub(super) const ENDED: StoreError = StoreError::Unclean("the handler ended it: leave that to the webhook");
+
 impl<Db: Database> Open<Db> {
-    pub(super) async fn begin(
-        mut connection: PoolConnection<Db>,
-        statement: SqlStr,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> sqlx::Result<Self> {
-        let begun = Db::TransactionManager::begin(&mut connection, Some(statement)).await;
-        let open = Self { connection, is_over: false, may_commit: Arc::default(), _turn: turn };
-        begun.map(|()| open)
+    /// Begins with this statement: whatever fails after the first `BEGIN` in it fails all.
+    pub(super) async fn begin(lent: impl Lent<Db> + 'static, statement: SqlStr) -> sqlx::Result<Self> {
+        let mut lent = Box::new(lent);
+        Db::TransactionManager::begin(lent.connection_mut(), Some(statement)).await?;
+        Ok(Self(lent))
     }
 
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        match Db::TransactionManager::get_transaction_depth(&self.connection) {
-            1 => {}
-            0 => return Err(StoreError::Unclean("the handler ended it: leave that to the webhook")),
+        match Db::TransactionManager::get_transaction_depth(self.connection()) {
+            1 if !self.0.is_rolled_back() => {}
+            0 | 1 => return Err(ENDED),
             _ => {
                 return Err(StoreError::Unclean(
                     "the handler left a savepoint open: commit it or roll it back",
                 ));
             }
         }
-        self.may_commit.store(true, Ordering::Release);
-        Db::TransactionManager::commit(&mut self.connection).await?;
-        self.is_over = true;
+        self.0.allow_commit();
+        Db::TransactionManager::commit(self.connection_mut()).await?;
+        self.0.give_back();
         Ok(())
     }
 
-    /// Whether this itself commits, for a database that asks.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn may_commit(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.may_commit)
-    }
-
     pub(crate) fn connection(&self) -> &Db::Connection {
-        &self.connection
+        self.0.connection()
     }
 
     pub(crate) fn connection_mut(&mut self) -> &mut Db::Connection {
-        &mut self.connection
-    }
-}
-
-impl<Db: Database> Drop for Open<Db> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.connection.close_on_drop();
-        }
+        self.0.connection_mut()
     }
 }

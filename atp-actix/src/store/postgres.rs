@@ -5,13 +5,15 @@ use std::{fmt, time::Duration};
 use atp_core::Scheme;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr,
+    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _,
+    pool::{PoolConnection, PoolConnectionMetadata},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
-    Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Outcome, Question,
-    Redrive, Refused, Store, StoreError, Token,
+    Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Question, Redrive,
+    Refused, Store, StoreError, Token,
+    open::{ENDED, Lent},
     row::{self, escape},
 };
 
@@ -42,6 +44,9 @@ pub struct PostgresStore {
     redelivery_window: Duration,
 }
 
+/// Of the exception of `atp_end`.
+const CLAIM_LOST: &str = "ATP01";
+
 impl PostgresStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up who wants the same rows.
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = Duration::from_secs(2);
@@ -57,6 +62,15 @@ impl PostgresStore {
         // A pooler refuses settings that it does not know; nothing here is a float.
         let options = url.parse::<PgConnectOptions>()?.extra_float_digits(None);
         let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Self::PATIENCE);
+        // One that was in use a moment ago is not asked whether it is there: that would double most steps.
+        let pool = pool.test_before_acquire(false).before_acquire(|connection, metadata| {
+            Box::pin(async move {
+                if was_idle(&metadata) {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        });
         Self::from_pool(pool.connect_with(options).await?).await
     }
 
@@ -162,85 +176,120 @@ impl PostgresStore {
         open.commit().await
     }
 
-    /// A durable transaction. All its limits are its own: behind a pooler a session belongs to nobody.
+    /// A durable transaction.
     async fn write(&self) -> Result<Open<Postgres>, StoreError> {
-        let connection = self.pool.acquire().await?;
-        Ok(Open::begin(connection, self.begin_statement(), None).await?)
+        Ok(self.open(self.begin_statement()).await?)
     }
 
-    /// One message: what begins, and what limits it.
-    fn begin_statement(&self) -> SqlStr {
+    async fn open(&self, statement: String) -> sqlx::Result<Open<Postgres>> {
+        let pooled = Pooled { connection: self.pool.acquire().await?, is_over: false };
+        Open::begin(pooled, AssertSqlSafe(statement).into_sql_str()).await
+    }
+
+    /// One message: what begins, and what limits it. All its limits are its own: behind a pooler a session belongs to nobody.
+    fn begin_statement(&self) -> String {
         // The server counts milliseconds in 32 bits.
         let millis = |limit: Duration| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
         let limit = self.transaction_limit;
-        AssertSqlSafe(format!(
+        format!(
             "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
              SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL synchronous_commit = on",
             millis(Self::PATIENCE),
             millis(limit.saturating_add(Self::PATIENCE)),
             millis(limit.saturating_add(Duration::from_secs(1))),
-        ))
-        .into_sql_str()
+        )
     }
 
-    /// One batch of a purge: how many questions, and how many rows of unknown notifications.
-    async fn purge_some(connection: &mut PgConnection, before: i64) -> Result<(u64, u64), StoreError> {
-        let decided: Vec<row::Purged> = sqlx::query_as(
-            "SELECT q.service, q.key, q.notification_id FROM atp_decisions AS d
-             JOIN atp_questions AS q ON q.service = d.service AND q.notification_id = d.notification_id
-             WHERE d.completed_at < $1 AND q.recorded_at < $1 LIMIT $2",
+    /// Begins a handler's transaction, and ends the claim in it first of all: with a success, until something else is said.
+    /// It is one message, and a claim that is lost is an exception.
+    fn begin_end_statement(&self, claim: &Claim) -> String {
+        let text =
+            |text: &str| format!("convert_from(decode('{}', 'hex'), 'UTF8')", row::hex(text.as_bytes()));
+        format!(
+            "{}; SELECT atp_end({}, {}, decode('{}', 'hex'))",
+            self.begin_statement(),
+            text(&escape(&claim.service)),
+            text(&escape(&claim.notification_id)),
+            row::hex(claim.token.as_bytes()),
+        )
+    }
+
+    /// Looks through one batch of questions, and forgets those that were over by `before`: how many, and where it ended.
+    async fn purge_questions(
+        connection: &mut PgConnection,
+        before: i64,
+        (recorded_at, service, key): row::Place,
+    ) -> Result<(u64, Option<row::Place>), StoreError> {
+        let aged: Vec<row::Aged> = sqlx::query_as(
+            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE WHEN d.service IS NULL
+                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END
+             FROM atp_questions AS q
+             LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
+             WHERE q.recorded_at < $1 AND (q.recorded_at, q.service, q.key) > ($2, $3, $4)
+             ORDER BY q.recorded_at, q.service, q.key LIMIT $5",
         )
         .bind(before)
+        .bind(recorded_at)
+        .bind(service)
+        .bind(key)
         .bind(row::BATCH)
         .fetch_all(&mut *connection)
         .await?;
-        let over: Vec<row::Purged> = sqlx::query_as(
-            "SELECT q.service, q.key, q.notification_id FROM atp_questions AS q
-             WHERE coalesce(q.invalidated_at, q.deadline) < $1 AND q.recorded_at < $1 AND NOT EXISTS (
-                 SELECT 1 FROM atp_decisions AS d
-                 WHERE d.service = q.service AND d.notification_id = q.notification_id)
-             LIMIT $2",
-        )
-        .bind(before)
-        .bind(row::BATCH)
-        .fetch_all(&mut *connection)
-        .await?;
-        let mut questions = 0;
-        for (service, key, notification_id) in decided.into_iter().chain(over) {
-            sqlx::query(
-                "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at < $3",
-            )
-            .bind(&service)
-            .bind(&notification_id)
-            .bind(before)
-            .execute(&mut *connection)
-            .await?;
-            // A claim may have been made since it was selected.
-            let forgotten = sqlx::query(
-                "DELETE FROM atp_questions AS q WHERE q.service = $1 AND q.key = $2 AND NOT EXISTS (
-                     SELECT 1 FROM atp_decisions AS d
-                     WHERE d.service = q.service AND d.notification_id = q.notification_id)",
-            )
-            .bind(&service)
-            .bind(&key)
-            .execute(&mut *connection)
-            .await?;
-            if forgotten.rows_affected() == 0 {
-                continue;
+        let (mut purged, mut last) = (0, None);
+        for (recorded_at, service, key, notification_id, over_at) in aged {
+            if over_at.is_some_and(|over_at| over_at < before) {
+                purged += Self::purge_question(connection, before, &service, &key, notification_id).await?;
             }
-            questions += 1;
-            for statement in [
-                "DELETE FROM atp_deliveries WHERE service = $1 AND notification_id = $2",
-                "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
-            ] {
-                let query = sqlx::query(statement).bind(&service).bind(&notification_id);
-                query.execute(&mut *connection).await?;
-            }
+            last = Some((recorded_at, service, key));
         }
+        Ok((purged, last))
+    }
+
+    async fn purge_question(
+        connection: &mut PgConnection,
+        before: i64,
+        service: &str,
+        key: &str,
+        notification_id: Option<String>,
+    ) -> Result<u64, StoreError> {
+        sqlx::query(
+            "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at < $3",
+        )
+        .bind(service)
+        .bind(&notification_id)
+        .bind(before)
+        .execute(&mut *connection)
+        .await?;
+        // A claim may have been made since it was selected.
+        let forgotten = sqlx::query(
+            "DELETE FROM atp_questions AS q WHERE q.service = $1 AND q.key = $2 AND NOT EXISTS (
+                 SELECT 1 FROM atp_decisions AS d
+                 WHERE d.service = q.service AND d.notification_id = q.notification_id)",
+        )
+        .bind(service)
+        .bind(key)
+        .execute(&mut *connection)
+        .await?;
+        if forgotten.rows_affected() == 0 {
+            return Ok(0);
+        }
+        for statement in [
+            "DELETE FROM atp_deliveries WHERE service = $1 AND notification_id = $2",
+            "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
+        ] {
+            let query = sqlx::query(statement).bind(service).bind(&notification_id);
+            query.execute(&mut *connection).await?;
+        }
+        Ok(1)
+    }
+
+    /// Forgets one batch of what is of no question; how many rows that were.
+    async fn purge_strangers(connection: &mut PgConnection, before: i64) -> Result<u64, StoreError> {
         let mut rows = 0;
         for statement in [
-            "DELETE FROM atp_deliveries WHERE ctid IN (
-                 SELECT a.ctid FROM atp_deliveries AS a WHERE a.last_seen < $1 AND NOT EXISTS (
+            "DELETE FROM atp_deliveries WHERE (service, notification_id, fingerprint, verdict) IN (
+                 SELECT a.service, a.notification_id, a.fingerprint, a.verdict FROM atp_deliveries AS a
+                 WHERE a.verdict IN ('stale', 'unknown') AND a.last_seen < $1 AND NOT EXISTS (
                      SELECT 1 FROM atp_questions AS q
                      WHERE q.service = a.service AND q.notification_id = a.notification_id)
                  LIMIT $2)",
@@ -253,51 +302,63 @@ impl PostgresStore {
             let query = sqlx::query(statement).bind(before).bind(row::BATCH);
             rows += query.execute(&mut *connection).await?.rows_affected();
         }
-        Ok((questions, rows))
-    }
-
-    /// The statement that ends a claim.
-    async fn end(
-        connection: &mut PgConnection,
-        token: Token,
-        Completion { outcome, state }: &Completion,
-    ) -> Result<(), StoreError> {
-        let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = atp_now(), status = $2, content_type = $3, body = $4, state = $5
-             WHERE token = $1 AND completed_at IS NULL",
-        )
-        .bind(&token.as_bytes()[..])
-        .bind(i64::from(outcome.status))
-        .bind(&outcome.content_type)
-        .bind(&outcome.body[..])
-        .bind(state.as_deref().map(escape))
-        .execute(connection)
-        .await?;
-        if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        Ok(rows)
     }
 
     /// Says what came of a claim that was ended first of all in a handler's transaction. This transaction has not written it if
     /// the handler has ended that one.
     async fn restate(
         connection: &mut PgConnection,
-        token: Token,
+        claim: &Claim,
         Completion { outcome, state }: &Completion,
     ) -> Result<(), StoreError> {
         let restated = sqlx::query(
-            "UPDATE atp_decisions SET status = $2, content_type = $3, body = $4, state = $5
-             WHERE token = $1 AND xmin = pg_current_xact_id()::xid",
+            "UPDATE atp_decisions SET status = $4, content_type = $5, body = $6, state = $7
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND xmin = pg_current_xact_id()::xid",
         )
-        .bind(&token.as_bytes()[..])
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.token.as_bytes()[..])
         .bind(i64::from(outcome.status))
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
         .bind(state.as_deref().map(escape))
         .execute(connection)
         .await?;
-        match restated.rows_affected() {
-            1 => Ok(()),
-            _ => Err(StoreError::Unclean("the handler ended it: leave that to the webhook")),
+        if restated.rows_affected() == 1 { Ok(()) } else { Err(ENDED) }
+    }
+}
+
+/// Whether a connection was unused so long that it may be gone.
+fn was_idle(metadata: &PoolConnectionMetadata) -> bool {
+    metadata.idle_for > Duration::from_secs(1)
+}
+
+/// A connection of the pool. Dropped before it is given back, it is closed and nobody gets it again.
+struct Pooled {
+    connection: PoolConnection<Postgres>,
+    is_over: bool,
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.connection.close_on_drop();
         }
+    }
+}
+
+impl Lent<Postgres> for Pooled {
+    fn connection(&self) -> &PgConnection {
+        &self.connection
+    }
+
+    fn connection_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    fn give_back(mut self: Box<Self>) {
+        self.is_over = true;
     }
 }
 
@@ -438,70 +499,98 @@ impl Store for PostgresStore {
         Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
-    async fn begin(&self, token: Token) -> Result<Open<Postgres>, StoreError> {
-        let mut open = self.write().await?;
-        // First of all: whatever the handler commits, it commits this with it.
-        Self::end(open.connection_mut(), token, &Completion { outcome: Outcome::success(), state: None })
-            .await?;
-        Ok(open)
+    async fn begin(&self, claim: &Claim) -> Result<Open<Postgres>, StoreError> {
+        self.open(self.begin_end_statement(claim)).await.map_err(|error| {
+            if row::has_code(&error, CLAIM_LOST) { StoreError::Fenced } else { error.into() }
+        })
     }
 
     async fn complete(
         &self,
-        token: Token,
+        claim: &Claim,
         completion: &Completion,
         transaction: Option<Open<Postgres>>,
     ) -> Result<(), StoreError> {
-        let open = if let Some(mut open) = transaction {
-            Self::restate(open.connection_mut(), token, completion).await?;
-            open
-        } else {
-            let mut open = self.write().await?;
-            Self::end(open.connection_mut(), token, completion).await?;
-            open
-        };
-        open.commit().await
+        if let Some(mut open) = transaction {
+            Self::restate(open.connection_mut(), claim, completion).await?;
+            return open.commit().await;
+        }
+        let Completion { outcome, state } = completion;
+        let ended = sqlx::query(
+            "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.token.as_bytes()[..])
+        .bind(i64::from(outcome.status))
+        .bind(&outcome.content_type)
+        .bind(&outcome.body[..])
+        .bind(state.as_deref().map(escape))
+        .execute(&self.pool)
+        .await?;
+        if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
-    async fn release(&self, token: Token) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM atp_decisions WHERE token = $1 AND completed_at IS NULL AND atp_quick()")
-            .bind(&token.as_bytes()[..])
-            .execute(&self.pool)
-            .await?;
+    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM atp_decisions
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_quick()",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.token.as_bytes()[..])
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
-    async fn note(&self, note: &Note) -> Result<(), StoreError> {
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+        // In one order everywhere, or two processes would wait for each other's rows.
+        let mut notes: Vec<&Note> = notes.iter().collect();
+        notes.sort_unstable_by_key(|note| note.row());
+        let texts = |of: fn(&Note) -> &str| notes.iter().map(|note| escape(of(note))).collect::<Vec<_>>();
+        let maybe = |of: fn(&Note) -> &Option<String>| -> Vec<_> {
+            notes.iter().map(|note| of(note).as_deref().map(escape)).collect()
+        };
+        let numbers = |of: fn(&Note) -> i64| notes.iter().map(|note| of(note)).collect::<Vec<_>>();
+        let fingerprints: Vec<_> = notes.iter().map(|note| &note.fingerprint.as_bytes()[..]).collect();
         sqlx::query(
             "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
                  request_id, scheme, secret, responder, status, duration_us)
-             SELECT $1, $2, $3, $4, n.now, n.now, 1, $5, $6, $7, $8, $9, $10 FROM (SELECT atp_now() AS now) AS n
-             WHERE atp_quick()
+             SELECT n.service, n.notification_id, n.fingerprint, n.verdict, t.now, t.now, n.count,
+                 n.request_id, n.scheme, n.secret, n.responder, n.status, n.duration_us
+             FROM unnest($1::TEXT[], $2::TEXT[], $3::BYTEA[], $4::TEXT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[],
+                     $8::BIGINT[], $9::TEXT[], $10::BIGINT[], $11::BIGINT[])
+                 AS n (service, notification_id, fingerprint, verdict, count, request_id, scheme, secret, responder,
+                     status, duration_us),
+                 (SELECT atp_now() AS now, atp_quick() AS is_quick) AS t
+             WHERE t.is_quick
              ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
-                 last_seen = excluded.last_seen, count = atp_deliveries.count + 1, request_id = excluded.request_id,
-                 scheme = excluded.scheme, secret = excluded.secret, responder = excluded.responder,
-                 status = excluded.status, duration_us = excluded.duration_us",
+                 last_seen = excluded.last_seen, count = atp_deliveries.count + excluded.count,
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
+                 responder = excluded.responder, status = excluded.status, duration_us = excluded.duration_us",
         )
-        .bind(escape(&note.service))
-        .bind(escape(&note.notification_id))
-        .bind(&note.fingerprint.as_bytes()[..])
-        .bind(note.verdict.name())
-        .bind(note.request_id.as_deref().map(escape))
-        .bind(note.scheme.name())
-        .bind(i64::try_from(note.secret).unwrap_or(i64::MAX))
-        .bind(note.responder.as_deref().map(escape))
-        .bind(i64::from(note.status))
-        .bind(row::micros(note.duration))
+        .bind(texts(|note| &note.service))
+        .bind(texts(|note| &note.notification_id))
+        .bind(fingerprints)
+        .bind(texts(|note| note.verdict.name()))
+        .bind(numbers(|note| row::integer(note.count)))
+        .bind(maybe(|note| &note.request_id))
+        .bind(texts(|note| note.scheme.name()))
+        .bind(numbers(|note| row::integer(note.secret)))
+        .bind(maybe(|note| &note.responder))
+        .bind(numbers(|note| i64::from(note.status)))
+        .bind(numbers(|note| row::micros(note.duration)))
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
-        let mut open = self.write().await?;
         sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
-             VALUES ($1, $2, $3, $4, $5, atp_now(), $6)
+             SELECT $1, $2, $3, $4, $5, atp_now(), $6 WHERE atp_durable()
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
         )
         .bind(escape(&kept.service))
@@ -510,9 +599,9 @@ impl Store for PostgresStore {
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
         .bind(&kept.body[..])
-        .execute(open.connection_mut())
+        .execute(&self.pool)
         .await?;
-        open.commit().await
+        Ok(())
     }
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
@@ -603,13 +692,22 @@ impl Store for PostgresStore {
         let now: i64 = sqlx::query_scalar("SELECT atp_now()").fetch_one(&self.pool).await?;
         super::check_purge(before, row::time(now), self.redelivery_window)?;
         let before = before.timestamp_micros();
-        let mut purged = 0;
+        let (mut purged, mut place) = (0, row::FIRST_PLACE);
         loop {
             let mut open = self.write().await?;
-            let (questions, rows) = Self::purge_some(open.connection_mut(), before).await?;
+            let (questions, last) = Self::purge_questions(open.connection_mut(), before, place).await?;
             open.commit().await?;
             purged += questions;
-            if questions + rows == 0 {
+            match last {
+                Some(last) => place = last,
+                None => break,
+            }
+        }
+        loop {
+            let mut open = self.write().await?;
+            let rows = Self::purge_strangers(open.connection_mut(), before).await?;
+            open.commit().await?;
+            if rows == 0 {
                 return Ok(purged);
             }
         }

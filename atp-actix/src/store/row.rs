@@ -41,8 +41,14 @@ pub(super) type Kept = (i64, Option<String>, String, String, i64, Vec<u8>);
 pub(super) type Delivery =
     (Vec<u8>, String, i64, i64, i64, Option<String>, String, i64, Option<String>, i64, i64);
 
-/// `service, key, notification_id`, as they are stored.
-pub(super) type Purged = (String, String, Option<String>);
+/// `recorded_at, service, key` as they are stored: a place in the order in which questions are looked through.
+pub(super) type Place = (i64, String, String);
+
+/// Before all others.
+pub(super) const FIRST_PLACE: Place = (i64::MIN, String::new(), String::new());
+
+/// `recorded_at, service, key, notification_id` as they are stored, and when the question was over, if it is.
+pub(super) type Aged = (i64, String, String, Option<String>, Option<i64>);
 
 /// Whether a question was recorded before.
 pub(super) fn is_same(
@@ -185,6 +191,13 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(backend)
 }
 
+/// For a text or a token in a statement that takes no parameters.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| DIGITS.get(usize::from(digit))).map(|digit| char::from(*digit)).collect()
+}
+
 pub(super) fn time(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
@@ -210,6 +223,16 @@ fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {
 /// Statuses are small; one that is not was not written by us.
 fn number(status: i64) -> u16 {
     u16::try_from(status).unwrap_or(500)
+}
+
+/// For a column of 64 bits with a sign.
+pub(super) fn integer(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+/// Whether the database said so.
+pub(super) fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(code))
 }
 
 pub(super) fn backend(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {

@@ -1,25 +1,22 @@
 //! A store in a SQLite file, beside the service's own tables if it likes.
 
-use std::{
-    fmt,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use atp_core::Scheme;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
+    AssertSqlSafe, QueryBuilder, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Mutex;
 
 use super::{
-    Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Outcome, Question,
-    Redrive, Refused, Store, StoreError, Token,
+    Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Question, Redrive,
+    Refused, Store, StoreError, Token,
+    open::{ENDED, Lent},
     row::{self, escape},
+    writer::{Turn, Writer},
 };
 
 /// Remembers in a SQLite file: the embedded default. A clone shares the connections.
@@ -43,16 +40,12 @@ use super::{
 /// ```
 ///
 /// The file is in WAL mode. Whatever must survive a power cut is committed with `synchronous = FULL`; claims and counters
-/// go over a connection of the store's own at `NORMAL`, since losing one costs nothing. One writes at a time, in the order
-/// in which they came.
+/// go over a connection at `NORMAL`, since losing one costs nothing. Both connections are the store's own, and one writes at
+/// a time, in the order in which they came.
 #[derive(Clone)]
 pub struct SqliteStore {
-    /// For what must be durable, and for reading.
-    durable: SqlitePool,
-    /// For what need not.
-    quick: SqlitePool,
-    /// The right to write.
-    turn: Arc<Semaphore>,
+    readers: SqlitePool,
+    writer: Arc<Mutex<Writer>>,
     /// An in-memory database lives as long as one connection to it.
     _keeper: Option<Arc<PoolConnection<Sqlite>>>,
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
@@ -60,8 +53,11 @@ pub struct SqliteStore {
     redelivery_window: Duration,
 }
 
-/// `SQLITE_CONSTRAINT_COMMITHOOK`.
+/// `SQLITE_CONSTRAINT_COMMITHOOK`: a statement outside of a transaction, or a handler's `COMMIT`.
 const COMMIT_HOOK: &str = "531";
+
+/// `SQLITE_CONSTRAINT_NOTNULL`.
+const NOT_NULL: &str = "1299";
 
 impl SqliteStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up all who write.
@@ -81,22 +77,29 @@ impl SqliteStore {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
         let options = options.foreign_keys(true).busy_timeout(Self::PATIENCE);
-        let pool = SqlitePoolOptions::new().max_connections(5).acquire_timeout(Self::PATIENCE);
-        Self::from_pool(pool.connect_with(options).await?).await
+        Self::from_pool(Self::pool().connect_with(options).await?).await
     }
 
     /// A database in memory, gone with the last clone: for tests.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let options: SqliteConnectOptions = "sqlite::memory:".parse()?;
         let options = options.synchronous(SqliteSynchronous::Full).busy_timeout(Self::PATIENCE);
-        let pool = SqlitePoolOptions::new().max_connections(5).acquire_timeout(Self::PATIENCE);
-        let pool = pool.connect_with(options).await?;
+        let pool = Self::pool().connect_with(options).await?;
         let keeper = pool.acquire().await?;
         Ok(Self { _keeper: Some(Arc::new(keeper)), ..Self::over(pool).await? })
     }
 
+    /// A connection to a file does not break, so it is not tried before each use.
+    fn pool() -> SqlitePoolOptions {
+        let options = SqlitePoolOptions::new().max_connections(5).acquire_timeout(Self::PATIENCE);
+        options.test_before_acquire(false)
+    }
+
     /// Lives in the service's own database. Its connections must be durable: WAL with `synchronous` at FULL or EXTRA, or
     /// another journal with the same.
+    ///
+    /// The pool is read from, and its [connect options](SqlitePool::connect_options) open the connections that write. What
+    /// an `after_connect` of the pool does is not done to those: give pragmas, collations and extensions to the options.
     pub async fn from_pool(pool: SqlitePool) -> Result<Self, StoreError> {
         let mut connection = pool.acquire().await?;
         let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
@@ -116,13 +119,10 @@ impl SqliteStore {
         Self::over(pool).await
     }
 
-    async fn over(durable: SqlitePool) -> Result<Self, StoreError> {
-        let options = durable.connect_options().as_ref().clone().synchronous(SqliteSynchronous::Normal);
-        let quick = SqlitePoolOptions::new().max_connections(1).acquire_timeout(Self::PATIENCE);
+    async fn over(readers: SqlitePool) -> Result<Self, StoreError> {
         let store = Self {
-            quick: quick.connect_lazy_with(options),
-            durable,
-            turn: Arc::new(Semaphore::new(1)),
+            writer: Writer::new(readers.connect_options().as_ref().clone()),
+            readers,
             _keeper: None,
             clock: Arc::new(Utc::now),
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
@@ -213,64 +213,63 @@ impl SqliteStore {
         open.commit().await
     }
 
-    /// A durable transaction. The turn is waited for first, so that no connection waits for another.
+    /// A durable transaction.
     async fn write(&self) -> Result<Open<Sqlite>, StoreError> {
-        let turn = self.turn().await?;
-        let connection = self.durable.acquire().await?;
-        Ok(Open::begin(connection, "BEGIN IMMEDIATE".into_sql_str(), Some(turn)).await?)
+        let durable = self.turn().await?.durable().await?;
+        Ok(Open::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let turn = Arc::clone(&self.turn).acquire_owned();
-        let waited = tokio::time::timeout(Self::PATIENCE + self.transaction_limit, turn).await;
-        waited.map_err(row::backend)?.map_err(row::backend)
+    async fn turn(&self) -> Result<Turn, StoreError> {
+        Turn::wait(&self.writer, Self::PATIENCE.saturating_add(self.transaction_limit)).await
     }
 
-    /// A connection for one statement that need not be durable, and the right to write.
-    async fn quick(&self) -> Result<(OwnedSemaphorePermit, PoolConnection<Sqlite>), StoreError> {
-        let turn = self.turn().await?;
-        Ok((turn, self.quick.acquire().await?))
-    }
-
-    /// One batch of a purge: how many questions, and how many rows of unknown notifications.
-    async fn purge_some(connection: &mut SqliteConnection, before: i64) -> Result<(u64, u64), StoreError> {
-        let decided: Vec<row::Purged> = sqlx::query_as(
-            "SELECT q.service, q.key, q.notification_id FROM atp_decisions AS d
-             JOIN atp_questions AS q ON q.service = d.service AND q.notification_id = d.notification_id
-             WHERE d.completed_at < ?1 AND q.recorded_at < ?1 LIMIT ?2",
+    /// Looks through one batch of questions, and forgets those that were over by `before`: how many, and where it ended.
+    async fn purge_questions(
+        connection: &mut SqliteConnection,
+        before: i64,
+        (recorded_at, service, key): row::Place,
+    ) -> Result<(u64, Option<row::Place>), StoreError> {
+        let aged: Vec<row::Aged> = sqlx::query_as(
+            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE WHEN d.service IS NULL
+                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END
+             FROM atp_questions AS q
+             LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
+             WHERE q.recorded_at < ?1 AND (q.recorded_at, q.service, q.key) > (?2, ?3, ?4)
+             ORDER BY q.recorded_at, q.service, q.key LIMIT ?5",
         )
         .bind(before)
+        .bind(recorded_at)
+        .bind(service)
+        .bind(key)
         .bind(row::BATCH)
         .fetch_all(&mut *connection)
         .await?;
-        let over: Vec<row::Purged> = sqlx::query_as(
-            "SELECT q.service, q.key, q.notification_id FROM atp_questions AS q
-             WHERE coalesce(q.invalidated_at, q.deadline) < ?1 AND q.recorded_at < ?1 AND NOT EXISTS (
-                 SELECT 1 FROM atp_decisions AS d
-                 WHERE d.service = q.service AND d.notification_id = q.notification_id)
-             LIMIT ?2",
-        )
-        .bind(before)
-        .bind(row::BATCH)
-        .fetch_all(&mut *connection)
-        .await?;
-        let mut questions = 0;
-        for (service, key, notification_id) in decided.into_iter().chain(over) {
-            for statement in [
-                "DELETE FROM atp_decisions WHERE service = ?1 AND notification_id = ?2",
-                "DELETE FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2",
-                "DELETE FROM atp_refused WHERE service = ?1 AND notification_id = ?2",
-            ] {
-                let query = sqlx::query(statement).bind(&service).bind(&notification_id);
-                query.execute(&mut *connection).await?;
+        let (mut purged, mut last) = (0, None);
+        for (recorded_at, service, key, notification_id, over_at) in aged {
+            if over_at.is_some_and(|over_at| over_at < before) {
+                for statement in [
+                    "DELETE FROM atp_decisions WHERE service = ?1 AND notification_id = ?2",
+                    "DELETE FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2",
+                    "DELETE FROM atp_refused WHERE service = ?1 AND notification_id = ?2",
+                ] {
+                    let query = sqlx::query(statement).bind(&service).bind(&notification_id);
+                    query.execute(&mut *connection).await?;
+                }
+                let query = sqlx::query("DELETE FROM atp_questions WHERE service = ?1 AND key = ?2");
+                purged += query.bind(&service).bind(&key).execute(&mut *connection).await?.rows_affected();
             }
-            let query = sqlx::query("DELETE FROM atp_questions WHERE service = ?1 AND key = ?2");
-            questions += query.bind(&service).bind(&key).execute(&mut *connection).await?.rows_affected();
+            last = Some((recorded_at, service, key));
         }
+        Ok((purged, last))
+    }
+
+    /// Forgets one batch of what is of no question; how many rows that were.
+    async fn purge_strangers(connection: &mut SqliteConnection, before: i64) -> Result<u64, StoreError> {
         let mut rows = 0;
         for statement in [
-            "DELETE FROM atp_deliveries WHERE rowid IN (
-                 SELECT a.rowid FROM atp_deliveries AS a WHERE a.last_seen < ?1 AND NOT EXISTS (
+            "DELETE FROM atp_deliveries WHERE (service, notification_id, fingerprint, verdict) IN (
+                 SELECT a.service, a.notification_id, a.fingerprint, a.verdict FROM atp_deliveries AS a
+                 WHERE a.verdict IN ('stale', 'unknown') AND a.last_seen < ?1 AND NOT EXISTS (
                      SELECT 1 FROM atp_questions AS q
                      WHERE q.service = a.service AND q.notification_id = a.notification_id)
                  LIMIT ?2)",
@@ -283,59 +282,54 @@ impl SqliteStore {
             let query = sqlx::query(statement).bind(before).bind(row::BATCH);
             rows += query.execute(&mut *connection).await?.rows_affected();
         }
-        Ok((questions, rows))
+        Ok(rows)
     }
 
-    /// The statement that ends a claim.
+    /// Begins a handler's transaction, and ends the claim in it first of all: with a success, until something else is said.
+    /// It is one message, and a claim that is lost violates a constraint.
+    fn begin_statement(claim: &Claim, now: i64) -> String {
+        format!(
+            "BEGIN IMMEDIATE;
+             UPDATE atp_decisions SET completed_at = {now}, status = 200, content_type = 'application/json',
+                 body = CAST('{{\"status\":\"success\"}}' AS BLOB), state = action_id
+             WHERE service = {} AND notification_id = {} AND token = x'{}' AND completed_at IS NULL;
+             INSERT INTO atp_schema SELECT NULL WHERE changes() = 0",
+            quote(&claim.service),
+            quote(&claim.notification_id),
+            row::hex(claim.token.as_bytes()),
+        )
+    }
+
+    /// Ends a claim, or says what came of one that was ended in the same transaction; how many rows that were.
     async fn end(
         connection: &mut SqliteConnection,
-        token: Token,
+        claim: &Claim,
         now: i64,
         Completion { outcome, state }: &Completion,
-    ) -> Result<(), StoreError> {
+        is_ended: bool,
+    ) -> sqlx::Result<u64> {
         let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = ?2, status = ?3, content_type = ?4, body = ?5, state = ?6
-             WHERE token = ?1 AND completed_at IS NULL",
+            "UPDATE atp_decisions SET completed_at = ?4, status = ?5, content_type = ?6, body = ?7, state = ?8
+             WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND (completed_at IS NOT NULL) = ?9",
         )
-        .bind(&token.as_bytes()[..])
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.token.as_bytes()[..])
         .bind(now)
         .bind(i64::from(outcome.status))
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
         .bind(state.as_deref().map(escape))
+        .bind(is_ended)
         .execute(connection)
         .await?;
-        if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        Ok(ended.rows_affected())
     }
+}
 
-    /// Says what came of a claim that was ended first of all in a handler's transaction. It is not there if the handler has
-    /// ended that transaction.
-    async fn restate(
-        connection: &mut SqliteConnection,
-        token: Token,
-        Completion { outcome, state }: &Completion,
-    ) -> Result<(), StoreError> {
-        let restated = sqlx::query(
-            "UPDATE atp_decisions SET status = ?2, content_type = ?3, body = ?4, state = ?5
-             WHERE token = ?1 AND completed_at IS NOT NULL",
-        )
-        .bind(&token.as_bytes()[..])
-        .bind(i64::from(outcome.status))
-        .bind(&outcome.content_type)
-        .bind(&outcome.body[..])
-        .bind(state.as_deref().map(escape))
-        .execute(connection)
-        .await;
-        // Outside of a transaction the commit hook refuses the statement.
-        let is_refused = |error: &sqlx::Error| {
-            error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(COMMIT_HOOK))
-        };
-        match restated {
-            Ok(restated) if restated.rows_affected() == 1 => Ok(()),
-            Err(error) if !is_refused(&error) => Err(error.into()),
-            _ => Err(StoreError::Unclean("the handler ended it: leave that to the webhook")),
-        }
-    }
+/// A text in a statement that takes no parameters.
+fn quote(text: &str) -> String {
+    format!("'{}'", escape(text).replace('\'', "''"))
 }
 
 impl fmt::Debug for SqliteStore {
@@ -422,13 +416,13 @@ impl Store for SqliteStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
-        .fetch_one(&self.durable)
+        .fetch_one(&self.readers)
         .await?;
         row::found(row, notification_id)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let (_turn, mut connection) = self.quick().await?;
+        let mut quick = self.turn().await?.quick().await?;
         // Another process may have leased while this one waits for the file's lock: such a lease starts in its future, though
         // no clock was set back.
         let now = (self.clock)().timestamp_micros();
@@ -451,8 +445,9 @@ impl Store for SqliteStore {
         .bind(now)
         .bind(now.saturating_add(row::micros(claim.lease)))
         .bind(future)
-        .execute(&mut *connection)
+        .execute(quick.connection_mut())
         .await?;
+        quick.give_back();
         if started.rows_affected() == 1 {
             return Ok(Claimed::Started);
         }
@@ -462,85 +457,97 @@ impl Store for SqliteStore {
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&self.readers)
         .await?;
         Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
-    async fn begin(&self, token: Token) -> Result<Open<Sqlite>, StoreError> {
-        let mut open = self.write().await?;
-        let now = (self.clock)().timestamp_micros();
-        // First of all: whatever the handler commits, it commits this with it.
-        Self::end(
-            open.connection_mut(),
-            token,
-            now,
-            &Completion { outcome: Outcome::success(), state: None },
-        )
-        .await?;
-        let may_commit = open.may_commit();
-        let mut handle = open.connection_mut().lock_handle().await?;
-        handle.set_commit_hook(move || may_commit.load(Ordering::Acquire));
-        drop(handle);
-        Ok(open)
+    async fn begin(&self, claim: &Claim) -> Result<Open<Sqlite>, StoreError> {
+        let durable = self.turn().await?.durable().await?;
+        let statement = Self::begin_statement(claim, (self.clock)().timestamp_micros());
+        Open::begin(durable, AssertSqlSafe(statement).into_sql_str())
+            .await
+            .map_err(|error| if row::has_code(&error, NOT_NULL) { StoreError::Fenced } else { error.into() })
     }
 
     async fn complete(
         &self,
-        token: Token,
+        claim: &Claim,
         completion: &Completion,
         transaction: Option<Open<Sqlite>>,
     ) -> Result<(), StoreError> {
         let now = (self.clock)().timestamp_micros();
-        let open = if let Some(mut open) = transaction {
-            Self::restate(open.connection_mut(), token, completion).await?;
-            open
-        } else {
-            let mut open = self.write().await?;
-            Self::end(open.connection_mut(), token, now, completion).await?;
-            open
+        let Some(mut open) = transaction else {
+            let mut durable = self.turn().await?.durable().await?;
+            durable.allow_commit();
+            let ended = Self::end(Lent::connection_mut(&mut durable), claim, now, completion, false).await?;
+            durable.give_back();
+            return if ended == 1 { Ok(()) } else { Err(StoreError::Fenced) };
         };
+        if !claim.is_completed_by(completion) {
+            match Self::end(open.connection_mut(), claim, now, completion, true).await {
+                Ok(1) => {}
+                Err(error) if !row::has_code(&error, COMMIT_HOOK) => return Err(error.into()),
+                _ => return Err(ENDED),
+            }
+        }
         open.commit().await
     }
 
-    async fn release(&self, token: Token) -> Result<(), StoreError> {
-        let (_turn, mut connection) = self.quick().await?;
-        sqlx::query("DELETE FROM atp_decisions WHERE token = ?1 AND completed_at IS NULL")
-            .bind(&token.as_bytes()[..])
-            .execute(&mut *connection)
-            .await?;
+    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+        let mut quick = self.turn().await?.quick().await?;
+        sqlx::query(
+            "DELETE FROM atp_decisions
+             WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND completed_at IS NULL",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.token.as_bytes()[..])
+        .execute(quick.connection_mut())
+        .await?;
+        quick.give_back();
         Ok(())
     }
 
-    async fn note(&self, note: &Note) -> Result<(), StoreError> {
-        let (_turn, mut connection) = self.quick().await?;
-        sqlx::query(
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let mut quick = self.turn().await?.quick().await?;
+        let now = (self.clock)().timestamp_micros();
+        let mut insert = QueryBuilder::new(
             "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
-                 request_id, scheme, secret, responder, status, duration_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, ?6, ?7, ?8, ?9, ?10, ?11)
-             ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
-                 last_seen = excluded.last_seen, count = atp_deliveries.count + 1, request_id = excluded.request_id,
-                 scheme = excluded.scheme, secret = excluded.secret, responder = excluded.responder,
-                 status = excluded.status, duration_us = excluded.duration_us",
-        )
-        .bind(escape(&note.service))
-        .bind(escape(&note.notification_id))
-        .bind(&note.fingerprint.as_bytes()[..])
-        .bind(note.verdict.name())
-        .bind((self.clock)().timestamp_micros())
-        .bind(note.request_id.as_deref().map(escape))
-        .bind(note.scheme.name())
-        .bind(i64::try_from(note.secret).unwrap_or(i64::MAX))
-        .bind(note.responder.as_deref().map(escape))
-        .bind(i64::from(note.status))
-        .bind(row::micros(note.duration))
-        .execute(&mut *connection)
-        .await?;
+                 request_id, scheme, secret, responder, status, duration_us) ",
+        );
+        insert.push_values(notes, |mut row, note| {
+            row.push_bind(escape(&note.service))
+                .push_bind(escape(&note.notification_id))
+                .push_bind(&note.fingerprint.as_bytes()[..])
+                .push_bind(note.verdict.name())
+                .push_bind(now)
+                .push_bind(now)
+                .push_bind(row::integer(note.count))
+                .push_bind(note.request_id.as_deref().map(escape))
+                .push_bind(note.scheme.name())
+                .push_bind(row::integer(note.secret))
+                .push_bind(note.responder.as_deref().map(escape))
+                .push_bind(i64::from(note.status))
+                .push_bind(row::micros(note.duration));
+        });
+        insert.push(
+            " ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
+                 last_seen = excluded.last_seen, count = atp_deliveries.count + excluded.count,
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
+                 responder = excluded.responder, status = excluded.status, duration_us = excluded.duration_us",
+        );
+        insert.build().persistent(false).execute(quick.connection_mut()).await?;
+        quick.give_back();
         Ok(())
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
-        let mut open = self.write().await?;
+        let mut durable = self.turn().await?.durable().await?;
+        durable.allow_commit();
         sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -553,9 +560,10 @@ impl Store for SqliteStore {
         .bind(kept.scheme.name())
         .bind((self.clock)().timestamp_micros())
         .bind(&kept.body[..])
-        .execute(open.connection_mut())
+        .execute(Lent::connection_mut(&mut durable))
         .await?;
-        open.commit().await
+        durable.give_back();
+        Ok(())
     }
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
@@ -566,7 +574,7 @@ impl Store for SqliteStore {
         .bind(escape(service))
         .bind(after)
         .bind(i64::from(limit))
-        .fetch_all(&self.durable)
+        .fetch_all(&self.readers)
         .await?;
         rows.into_iter().map(row::refused).collect()
     }
@@ -595,7 +603,7 @@ impl Store for SqliteStore {
                 .bind(escape(service))
                 .bind(&super::hashed(body)[..])
                 .bind(&super::hashed(&token)[..])
-                .fetch_optional(&self.durable)
+                .fetch_optional(&self.readers)
                 .await?;
         if known.is_none() {
             return Ok(None);
@@ -621,7 +629,7 @@ impl Store for SqliteStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
-        .fetch_all(&self.durable)
+        .fetch_all(&self.readers)
         .await?;
         rows.into_iter().map(row::noted).collect()
     }
@@ -645,13 +653,22 @@ impl Store for SqliteStore {
     async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
         super::check_purge(before, (self.clock)(), self.redelivery_window)?;
         let before = before.timestamp_micros();
-        let mut purged = 0;
+        let (mut purged, mut place) = (0, row::FIRST_PLACE);
         loop {
             let mut open = self.write().await?;
-            let (questions, rows) = Self::purge_some(open.connection_mut(), before).await?;
+            let (questions, last) = Self::purge_questions(open.connection_mut(), before, place).await?;
             open.commit().await?;
             purged += questions;
-            if questions + rows == 0 {
+            match last {
+                Some(last) => place = last,
+                None => break,
+            }
+        }
+        loop {
+            let mut open = self.write().await?;
+            let rows = Self::purge_strangers(open.connection_mut(), before).await?;
+            open.commit().await?;
+            if rows == 0 {
                 return Ok(purged);
             }
         }

@@ -4,6 +4,11 @@
 CREATE FUNCTION atp_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
     'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT';
 
+-- True; and the transaction that asks waits for the disk when it commits, but not long for a lock.
+CREATE FUNCTION atp_durable() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
+    'SELECT set_config(''synchronous_commit'', ''on'', true) = ''on''
+        AND set_config(''lock_timeout'', ''2000'', true) IS NOT NULL';
+
 -- True; and the transaction that asks does not wait for the disk when it commits, nor long for a lock.
 CREATE FUNCTION atp_quick() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
     'SELECT set_config(''synchronous_commit'', ''off'', true) = ''off''
@@ -24,7 +29,7 @@ CREATE TABLE atp_questions (
     PRIMARY KEY (service, key)
 );
 CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
-CREATE INDEX atp_questions_by_end ON atp_questions (coalesce(invalidated_at, deadline));
+CREATE INDEX atp_questions_by_age ON atp_questions (recorded_at, service, key);
 
 CREATE TABLE atp_decisions (
     service TEXT NOT NULL,
@@ -41,9 +46,19 @@ CREATE TABLE atp_decisions (
     body BYTEA,
     state TEXT,                             -- of the task, from then on
     PRIMARY KEY (service, notification_id)
-);
-CREATE INDEX atp_decisions_by_token ON atp_decisions (token);
-CREATE INDEX atp_decisions_by_end ON atp_decisions (completed_at);
+) WITH (fillfactor = 70);                   -- a completion finds room beside its claim
+
+-- Ends a claim with a success, until something else is said.
+CREATE FUNCTION atp_end(of_service TEXT, of_notification_id TEXT, of_token BYTEA) RETURNS VOID LANGUAGE plpgsql AS '
+BEGIN
+    UPDATE atp_decisions SET completed_at = atp_now(), status = 200, content_type = ''application/json'',
+        body = ''{"status":"success"}'', state = action_id
+    WHERE service = of_service AND notification_id = of_notification_id AND token = of_token
+        AND completed_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION ''the claim is lost'' USING ERRCODE = ''ATP01'';
+    END IF;
+END';
 
 CREATE TABLE atp_deliveries (
     service TEXT NOT NULL,
@@ -61,7 +76,8 @@ CREATE TABLE atp_deliveries (
     duration_us BIGINT NOT NULL,
     PRIMARY KEY (service, notification_id, fingerprint, verdict)
 );
-CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen);
+-- Those that may be of no question.
+CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen) WHERE verdict IN ('stale', 'unknown');
 
 CREATE TABLE atp_refused (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

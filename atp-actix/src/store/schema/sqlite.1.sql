@@ -15,7 +15,7 @@ CREATE TABLE atp_questions (
     PRIMARY KEY (service, key)
 ) STRICT;
 CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
-CREATE INDEX atp_questions_by_end ON atp_questions (coalesce(invalidated_at, deadline));
+CREATE INDEX atp_questions_by_age ON atp_questions (recorded_at, service, key);
 
 CREATE TABLE atp_decisions (
     service TEXT NOT NULL,
@@ -32,9 +32,7 @@ CREATE TABLE atp_decisions (
     body BLOB,
     state TEXT,                             -- of the task, from then on
     PRIMARY KEY (service, notification_id)
-) STRICT;
-CREATE INDEX atp_decisions_by_token ON atp_decisions (token);
-CREATE INDEX atp_decisions_by_end ON atp_decisions (completed_at);
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE atp_deliveries (
     service TEXT NOT NULL,
@@ -51,8 +49,9 @@ CREATE TABLE atp_deliveries (
     status INTEGER NOT NULL,
     duration_us INTEGER NOT NULL,
     PRIMARY KEY (service, notification_id, fingerprint, verdict)
-) STRICT;
-CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen);
+) STRICT, WITHOUT ROWID;
+-- Those that may be of no question.
+CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen) WHERE verdict IN ('stale', 'unknown');
 
 CREATE TABLE atp_refused (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
