@@ -51,16 +51,23 @@ impl<S: Store> Tally<S> {
 
     /// Counts soon.
     pub(crate) async fn soon(self: &Arc<Self>, note: Note) {
+        if let Some(note) = self.add(note) {
+            self.now(note).await;
+        }
+    }
+
+    /// The note again, if there is no room for it.
+    fn add(self: &Arc<Self>, note: Note) -> Option<Note> {
         let mut waiting = self.waiting();
         if waiting.notes.len() >= Self::LIMIT {
-            drop(waiting);
-            return self.now(note).await;
+            return Some(note);
         }
         waiting.add(note);
         if !mem::replace(&mut waiting.is_written, true) {
             // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
             tokio::spawn(Writing(Arc::clone(self)).run());
         }
+        None
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -115,7 +122,9 @@ impl<S: Store> Writing<S> {
     fn failed(&self, notes: Vec<Note>, error: &StoreError) {
         tracing::error!(target: "atp_actix", rows = notes.len(), %error, "not counted yet");
         let mut waiting = self.0.waiting();
-        notes.into_iter().for_each(|note| waiting.put_back(note));
+        for note in notes {
+            waiting.put_back(note);
+        }
     }
 }
 

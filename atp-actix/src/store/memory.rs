@@ -221,7 +221,9 @@ impl Store for MemoryStore {
 
     async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        notes.iter().for_each(|note| tables.count(note, now));
+        for note in notes {
+            tables.count(note, now);
+        }
         Ok(())
     }
 
