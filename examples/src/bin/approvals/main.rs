@@ -10,6 +10,7 @@ mod pages;
 mod paste;
 mod questions;
 mod tasks;
+mod trial;
 mod webhook;
 
 use std::{
@@ -63,7 +64,8 @@ async fn serve(port: u16, database: &Path) -> Result<(), Failure> {
     let address = server.addrs().first().copied().ok_or_else(|| Failure::new("the server has no address"))?;
     announce(&[address]);
     invite(&tasks, &word, address, database).await?;
-    Ok(server.run().await?)
+    server.run().await?;
+    Ok(tasks.close().await?)
 }
 
 /// The secret, and how a shell writes it. One from the environment is not printed.

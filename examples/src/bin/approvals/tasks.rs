@@ -1,6 +1,6 @@
 //! One SQLite file: the tables of this service, and the library's store beside them.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path};
 
 use atp_actix::{
     Error, UserDecision,
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{
     SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous},
 };
 
 /// The tasks. A clone shares the connections.
@@ -36,9 +36,6 @@ pub struct Task {
 }
 
 impl Tasks {
-    /// How long to wait for the database. The sender waits five seconds, and should still get a 503.
-    const PATIENCE: Duration = Duration::from_secs(2);
-
     /// Opens the file, or makes it.
     pub async fn open(file: &Path) -> Result<Self, Failure> {
         let explain = |error: Error| {
@@ -55,11 +52,10 @@ impl Tasks {
         let options = SqliteConnectOptions::new()
             .filename(file)
             .foreign_keys(true)
-            .busy_timeout(Self::PATIENCE)
             // What the store demands: a decision is on the disk before it is acknowledged.
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
-        let pool = SqlitePoolOptions::new().acquire_timeout(Self::PATIENCE).connect_with(options).await?;
+        let pool = SqlitePool::connect_with(options).await?;
         sqlx::raw_sql(include_str!("schema.sql")).execute(&pool).await?;
         let store = SqliteStore::from_pool(pool.clone()).await?;
         Ok(Self { pool, store })
@@ -114,12 +110,12 @@ impl Tasks {
         Ok(tasks)
     }
 
-    /// How often a decision took effect.
-    pub async fn effects(&self, notification_id: &str) -> sqlx::Result<u32> {
-        sqlx::query_scalar("SELECT count(*) FROM effects WHERE notification_id = ?")
-            .bind(notification_id)
-            .fetch_one(&self.pool)
-            .await
+    /// Closes the file, and moves into it what SQLite has put beside it: the store's own connection is still open, so that
+    /// would not happen by itself.
+    pub async fn close(&self) -> sqlx::Result<()> {
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+        self.pool.close().await;
+        Ok(())
     }
 }
 
