@@ -46,7 +46,10 @@ async fn serve(port: u16, database: &Path) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let tasks = Tasks::open(database).await?;
     for asked in questions::all()? {
-        tasks.add(&asked.id, &asked.question).await?;
+        let explain = |error| {
+            Failure::new(format!("cannot record `{}`: {error}; begin anew with another --database", asked.id))
+        };
+        tasks.add(&asked.id, &asked.question).await.map_err(explain)?;
     }
     let (secret, word) = secret(&tasks).await?;
     let (verifier, data) = (Verifier::new(secret), web::Data::new(tasks.clone()));

@@ -86,7 +86,7 @@ async fn twice(trial: &mut Trial) -> Result<(), Failure> {
 
 async fn too_late(trial: &mut Trial) -> Result<(), Failure> {
     let asked = questions::refund(1043, Some(Utc::now() - TimeDelta::seconds(1)))?;
-    trial.tasks.add(&asked.id, &asked.question).await?;
+    trial.ask(&asked).await?;
     let answer = sample(trial, &asked);
     trial.send("answered after the deadline", &answer, "409", (&asked.id, "pending")).await
 }
@@ -95,7 +95,7 @@ async fn too_early(trial: &mut Trial) -> Result<(), Failure> {
     let asked = questions::refund(1044, None)?;
     let answer = sample(trial, &asked);
     trial.send("an answer that overtakes its question", &answer, "503", (&asked.id, "-")).await?;
-    trial.tasks.add(&asked.id, &asked.question).await?;
+    trial.ask(&asked).await?;
     let task = (&*asked.id, "approved");
     trial.send("  again, now that it is recorded", &answer, "200", task).await?;
     trial.send("  the same again", &answer, "200", task).await
@@ -104,7 +104,7 @@ async fn too_early(trial: &mut Trial) -> Result<(), Failure> {
 /// Two different answers over two sockets: nobody knows which of them will stand.
 async fn two_at_once(trial: &mut Trial) -> Result<(), Failure> {
     let asked = questions::refund(1045, None)?;
-    trial.tasks.add(&asked.id, &asked.question).await?;
+    trial.ask(&asked).await?;
     let [first, second] = [1250, 900].map(|cents| trial.sender.answer(&asked.id, "refund", cents));
     let sent = [trial.send_aside(&first), trial.send_aside(&second)];
     let [mut one, mut other] = sent.map(arrived);

@@ -75,7 +75,7 @@ impl Tasks {
     }
 
     /// Adds a task and records its question, both or neither, before the question is sent. It can be done again.
-    pub async fn add(&self, notification_id: &str, question: &Question) -> Result<(), Failure> {
+    pub async fn add(&self, notification_id: &str, question: &Question) -> Result<(), Error> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query("INSERT OR IGNORE INTO tasks VALUES (?)")
             .bind(notification_id)

@@ -10,12 +10,12 @@ use actix_web::rt::time::sleep;
 use atp_actix::test::{Sender, SignedAnswer};
 use atp_examples::{Failure, client};
 
-use crate::{child::Service, tasks::Tasks, webhook};
+use crate::{child::Service, questions::Asked, tasks::Tasks, webhook};
 
 /// A service under trial, and what went wrong so far.
 pub struct Trial {
     pub sender: Sender,
-    /// The service's own database, to ask in and to look into.
+    /// The service's own database.
     pub tasks: Tasks,
     pub service: Service,
     checks: usize,
@@ -36,6 +36,11 @@ impl Trial {
     pub fn end(self) -> bool {
         println!("{} checks, {} wrong", self.checks, self.wrong);
         self.wrong == 0
+    }
+
+    /// Records a question, as the part of the service that sends it would.
+    pub async fn ask(&self, asked: &Asked) -> Result<(), Failure> {
+        self.tasks.add(&asked.id, &asked.question).await.map_err(Failure::new)
     }
 
     /// Sends a delivery once, and checks the status and the task's state.

@@ -19,8 +19,8 @@ use crate::{
 
 pub const PATH: &str = "/atp/webhook";
 
-/// How long a decision may take. If this process dies in the middle of one, nobody can take it up earlier; the slowest
-/// handler needs a second.
+/// How long a decision may take; a minute unless set. If this process dies in the middle of one, nobody can take it up before
+/// that, and the answer waits. The slowest handler needs a second.
 const LEASE: Duration = Duration::from_secs(4);
 
 pub fn webhook(verifier: Verifier, store: SqliteStore) -> Webhook {
