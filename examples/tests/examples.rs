@@ -305,6 +305,21 @@ fn approvals_of_two_answers_at_once_one_stands() {
     assert_eq!(service.get("/").body.matches("reason ").count(), 1, "one of them took effect");
 }
 
+/// The secret is in them.
+#[cfg(unix)]
+#[test]
+fn approvals_keeps_its_files_to_itself() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder("private");
+    let database = folder.join("approvals.sqlite");
+    let _service =
+        Service::start(env!("CARGO_BIN_EXE_approvals"), |command| command.arg("--database").arg(&database));
+    for file in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} has {mode:o}", file.path());
+    }
+}
+
 #[test]
 fn approvals_asks_again_for_an_answer_that_overtakes_its_question() {
     let database = folder("early").join("approvals.sqlite");

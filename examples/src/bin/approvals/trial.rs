@@ -88,8 +88,11 @@ impl Trial {
     ) -> Result<(), Failure> {
         let state = self.state(id).await?;
         let right = expected.split(" or ").any(|one| one == got) && state == expected_state;
-        let remark =
-            if right { String::new() } else { format!("  WRONG: the task should be {expected_state}") };
+        let remark = if right {
+            String::new()
+        } else {
+            format!("  WRONG: {expected} and {expected_state} were right")
+        };
         println!("{name:<46}{expected:<12}{got:<6}{state}{remark}");
         self.checks += 1;
         self.wrong += usize::from(!right);
