@@ -1,14 +1,16 @@
 //! A service that waits for three decisions and keeps them in one SQLite file.
 //!
 //! `cargo run --bin approvals` needs nothing else. It prints a command for each question; paste them into another
-//! terminal and look at `http://127.0.0.1:8080/`. With `-- --once` it sends itself good and bad answers, prints what each
-//! got, and exits 0 if all are as they should be.
+//! terminal and look at `http://127.0.0.1:8080/`. With `-- --once` it starts itself a second time, sends that good and bad
+//! answers, kills it in the middle of one, prints what each got, and exits 0 if all are as they should be.
 
+mod child;
 mod once;
 mod pages;
 mod paste;
 mod questions;
 mod tasks;
+mod trial;
 mod webhook;
 
 use std::{
@@ -18,7 +20,7 @@ use std::{
     process::ExitCode,
 };
 
-use actix_web::{App, HttpServer, dev::Server, web};
+use actix_web::{App, HttpServer, web};
 use atp_actix::{Secret, Verifier};
 use atp_examples::{Failure, announce};
 
@@ -43,25 +45,18 @@ async fn main() -> Result<ExitCode, Failure> {
 async fn serve(port: u16, database: &Path) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let tasks = Tasks::open(database).await?;
-    let (secret, word) = secret(&tasks).await?;
-    let (server, address) = start(port, &tasks, secret).await?;
-    announce(&[address]);
-    invite(&tasks, &word, address, database).await?;
-    server.await?;
-    tasks.close().await;
-    Ok(())
-}
-
-/// The server with its three questions, and where it listens.
-async fn start(port: u16, tasks: &Tasks, secret: Secret) -> Result<(Server, SocketAddr), Failure> {
-    for asked in questions::all() {
-        tasks.record(&asked).await?;
+    for asked in questions::all()? {
+        let explain = |error| {
+            Failure::new(format!("cannot record `{}`: {error}; begin anew with another --database", asked.id))
+        };
+        tasks.add(&asked.id, &asked.question).await.map_err(explain)?;
     }
+    let (secret, word) = secret(&tasks).await?;
     let (verifier, data) = (Verifier::new(secret), web::Data::new(tasks.clone()));
     let app = move || {
         App::new()
             .app_data(data.clone())
-            .service(webhook::webhook(verifier.clone()))
+            .service(webhook::webhook(verifier.clone(), data.store.clone()))
             .route("/tasks", web::get().to(pages::json))
             .route("/", web::get().to(pages::html))
     };
@@ -70,7 +65,10 @@ async fn start(port: u16, tasks: &Tasks, secret: Secret) -> Result<(Server, Sock
     };
     let server = HttpServer::new(app).bind(("127.0.0.1", port)).map_err(explain)?;
     let address = server.addrs().first().copied().ok_or_else(|| Failure::new("the server has no address"))?;
-    Ok((server.run(), address))
+    announce(&[address]);
+    invite(&tasks, &word, address, database).await?;
+    server.run().await?;
+    Ok(tasks.close().await?)
 }
 
 /// The secret, and how a shell writes it. One from the environment is not printed.
@@ -86,12 +84,9 @@ async fn secret(tasks: &Tasks) -> Result<(Secret, String), Failure> {
 
 /// Says what is waited for, and how to answer.
 async fn invite(tasks: &Tasks, secret: &str, address: SocketAddr, database: &Path) -> Result<(), Failure> {
-    let stored = tasks.all().await.map_err(|error| Failure::new(error.to_string()))?;
-    for asked in questions::all() {
-        let Some(task) = stored.iter().find(|task| Some(&task.notification_id) == asked.question.id.as_ref())
-        else {
-            continue;
-        };
+    let stored = tasks.all().await.map_err(Failure::new)?;
+    for asked in questions::all()? {
+        let Some(task) = stored.iter().find(|task| task.notification_id == asked.id) else { continue };
         println!("\n{} ({}): {}", task.title, task.notification_id, task.state);
         if task.state == "pending" {
             println!("{}", paste::command(&asked, secret, address));

@@ -1,118 +1,164 @@
-//! `--once`: the service tries itself, over a real socket.
+//! `--once`: the service tries itself, over real sockets. This process is the ATP server and the human; a second one, with
+//! the same database, is the service.
 
 use std::{
     env, fs,
-    net::SocketAddr,
+    mem::swap,
     path::{Path, PathBuf},
     process::{self, ExitCode},
 };
 
-use actix_web::{rt, web};
-use atp_actix::{
-    Scheme, Secret,
-    test::{Sender, SignedAnswer},
+use atp_actix::{Scheme, test::SignedAnswer};
+use atp_examples::Failure;
+use chrono::{TimeDelta, Utc};
+use serde_json::json;
+
+use crate::{
+    questions::{self, Asked},
+    trial::{Trial, arrived},
 };
-use atp_examples::{Failure, client};
-use serde_json::{Value, json};
 
-use crate::{questions, tasks::Tasks, webhook};
-
-/// Starts the service with a fresh database, sends it every case, and prints what each got.
+/// Tries everything with a fresh database, and prints what came of it.
 pub async fn run() -> Result<ExitCode, Failure> {
     let folder = Folder::new()?;
-    let tasks = Tasks::open(&folder.file("approvals.sqlite")).await?;
-    let secret = tasks.secret().await?;
-    let (server, address) = crate::start(0, &tasks, Secret::new(secret.clone())?).await?;
-    let handle = server.handle();
-    let running = rt::spawn(server);
-    let all_right = web::block(move || try_all(address, &cases(&Sender::new(secret)))).await;
-    handle.stop(true).await;
-    running.await??;
-    tasks.close().await;
-    Ok(if all_right?? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// One delivery, and what must come of it.
-struct Case {
-    name: &'static str,
-    delivery: SignedAnswer,
-    /// The question whose task is looked at afterwards.
-    question: &'static str,
-    status: u16,
-    state: &'static str,
-}
-
-fn cases(sender: &Sender) -> Vec<Case> {
-    let sample = |nth: usize| {
-        let asked = &questions::all()[nth];
-        sender.answer(asked.question.id.clone().unwrap_or_default(), asked.sample.0, &asked.sample.1)
-    };
-    let (deploy, refund, regions) = (sample(0), sample(1), sample(2));
-    let case = |name, delivery, question, status, state| Case { name, delivery, question, status, state };
-    vec![
-        case("forged", deploy.clone().forged(), "deploy", 401, "pending"),
-        case("signed an hour ago", deploy.clone().stale(), "deploy", 401, "pending"),
-        case("cut off after it was signed", deploy.clone().truncated(), "deploy", 401, "pending"),
-        case("signed, but not JSON", deploy.clone().body("approve"), "deploy", 400, "pending"),
-        case(
-            "no action_id",
-            deploy.clone().body(r#"{"notification_id":"deploy"}"#),
-            "deploy",
-            400,
-            "pending",
-        ),
-        case(
-            "an action of another question",
-            sender.answer("refund", "approve", ()),
-            "refund",
-            400,
-            "pending",
-        ),
-        case("an action of no question", sender.answer("deploy", "explode", ()), "deploy", 400, "pending"),
-        case(
-            "a form without a required field",
-            sender.answer("refund", "refund", json!({})),
-            "refund",
-            400,
-            "pending",
-        ),
-        case("not among the options", sender.answer("regions", "place", ["moon"]), "regions", 400, "pending"),
-        case("nobody asked that", sender.answer("lunch", "approve", ()), "lunch", 404, "-"),
-        case("deploy, timestamped", deploy.clone(), "deploy", 200, "approved"),
-        case(
-            "refund, Python's canonical form",
-            refund.scheme(Scheme::PythonCanonical),
-            "refund",
-            200,
-            "approved",
-        ),
-        case("regions, Node's compact form", regions.scheme(Scheme::NodeCompact), "regions", 200, "approved"),
-        case("the same answer again, raw", deploy.scheme(Scheme::Raw), "deploy", 200, "approved"),
-        case("another answer", sender.answer("deploy", "reject", "too late"), "deploy", 409, "approved"),
-    ]
-}
-
-/// Whether all got what they should.
-fn try_all(address: SocketAddr, cases: &[Case]) -> Result<bool, Failure> {
-    println!("{:<34}{:<10}{:<6}{:<12}", "case", "expected", "got", "task");
-    let mut wrong = 0;
-    for case in cases {
-        let status = client::post(address, webhook::PATH, &case.delivery)?.status;
-        let state = state(address, case.question)?;
-        let right = status == case.status && state == case.state;
-        let remark = if right { String::new() } else { format!("WRONG: the task should be {}", case.state) };
-        println!("{:<34}{:<10}{:<6}{:<12}{remark}", case.name, case.status, status, state);
-        wrong += usize::from(!right);
+    let log = folder.file("log");
+    let all_right = try_all(&folder.file("approvals.sqlite"), &log).await;
+    if !matches!(all_right, Ok(true)) {
+        eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
     }
-    println!("{} cases, {wrong} wrong", cases.len());
-    Ok(wrong == 0)
+    Ok(if all_right? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The state of a task as `GET /tasks` shows it; `-` if there is no such task.
-fn state(address: SocketAddr, question: &str) -> Result<String, Failure> {
-    let tasks: Vec<Value> = serde_json::from_str(&client::get(address, "/tasks")?.body)?;
-    let task = tasks.iter().find(|task| task["notification_id"] == question);
-    Ok(task.and_then(|task| task["state"].as_str()).unwrap_or("-").to_owned())
+async fn try_all(database: &Path, log: &Path) -> Result<bool, Failure> {
+    let mut trial = Trial::start(database, log).await?;
+    refused(&mut trial).await?;
+    twice(&mut trial).await?;
+    too_late(&mut trial).await?;
+    too_early(&mut trial).await?;
+    two_at_once(&mut trial).await?;
+    killed(&mut trial).await?;
+    effects(&mut trial).await?;
+    Ok(trial.end())
+}
+
+/// What is no answer, or none to what was asked. None of it changes a task.
+async fn refused(trial: &mut Trial) -> Result<(), Failure> {
+    let sender = trial.sender.clone();
+    let approval = sender.answer("deploy", "approve", ());
+    let four_days_ago = approval.clone().at(Utc::now() - TimeDelta::days(4));
+    let no_action = approval.clone().body(r#"{"notification_id":"deploy"}"#);
+    let too_much = sender.answer("refund-1042", "refund", 20_000);
+    for (name, delivery, status, id) in [
+        ("forged", approval.clone().forged(), "401", "deploy"),
+        ("signed four days ago", four_days_ago, "401", "deploy"),
+        ("signed an hour ahead", approval.clone().future(), "401", "deploy"),
+        ("cut off after it was signed", approval.clone().truncated(), "401", "deploy"),
+        ("signed, but not JSON", approval.clone().body("approve"), "400", "deploy"),
+        ("no action_id", no_action, "400", "deploy"),
+        ("an action of another question", sender.answer("regions", "approve", ()), "400", "regions"),
+        ("an action of no question", sender.answer("deploy", "explode", ()), "400", "deploy"),
+        ("more than was paid", too_much, "400", "refund-1042"),
+        ("not among the options", sender.answer("regions", "place", ["moon"]), "400", "regions"),
+        ("a reason that is no text", sender.answer("regions", "reject", json!({})), "400", "regions"),
+        ("by an agent, where only humans may", approval.by_agent(), "403", "deploy"),
+    ] {
+        trial.send(name, &delivery, status, (id, "pending")).await?;
+    }
+    let lunch = sender.answer("lunch", "approve", ());
+    trial.send("nobody asked that, as far as is known", &lunch, "503", ("lunch", "-")).await
+}
+
+/// The same answer again gets the same reply, however it is signed. Another does not.
+async fn twice(trial: &mut Trial) -> Result<(), Failure> {
+    let [_, refund, regions] = questions::all()?;
+    let task = ("refund-1042", "approved");
+    let answer = sample(trial, &refund).scheme(Scheme::PythonCanonical);
+    trial.send("refund, Python's canonical form", &answer, "200", task).await?;
+    trial.send("  the same again", &answer, "200", task).await?;
+
+    let task = ("regions", "approved");
+    let answer = sample(trial, &regions).stale().scheme(Scheme::NodeCompact);
+    trial.send("regions, Node's compact form, an hour old", &answer, "200", task).await?;
+    trial.send("  the same again, raw", &answer.scheme(Scheme::Raw), "200", task).await?;
+    let other = trial.sender.answer("regions", "reject", "too far away");
+    trial.send("  another answer", &other, "409", task).await
+}
+
+async fn too_late(trial: &mut Trial) -> Result<(), Failure> {
+    let asked = questions::refund(1043, Some(Utc::now() - TimeDelta::seconds(1)))?;
+    trial.ask(&asked).await?;
+    let answer = sample(trial, &asked);
+    trial.send("answered after the deadline", &answer, "409", (&asked.id, "pending")).await
+}
+
+async fn too_early(trial: &mut Trial) -> Result<(), Failure> {
+    let asked = questions::refund(1044, None)?;
+    let answer = sample(trial, &asked);
+    trial.send("an answer that overtakes its question", &answer, "503", (&asked.id, "-")).await?;
+    trial.ask(&asked).await?;
+    let task = (&*asked.id, "approved");
+    trial.send("  again, now that it is recorded", &answer, "200", task).await?;
+    trial.send("  the same again", &answer, "200", task).await
+}
+
+/// Two different answers over two sockets: nobody knows which of them will stand.
+async fn two_at_once(trial: &mut Trial) -> Result<(), Failure> {
+    let asked = questions::refund(1045, None)?;
+    trial.ask(&asked).await?;
+    let [first, second] = [1250, 900].map(|cents| trial.sender.answer(&asked.id, "refund", cents));
+    let sent = [trial.send_aside(&first), trial.send_aside(&second)];
+    let [mut one, mut other] = sent.map(arrived);
+    let (mut standing, mut refused) = (first, second);
+    if other == "200" {
+        swap(&mut one, &mut other);
+        swap(&mut standing, &mut refused);
+    }
+    let task = (&*asked.id, "approved");
+    trial.check("two answers at once: one of them", "200", &one, task).await?;
+    trial.check("  the other", "409 or 503", &other, task).await?;
+    trial.deliver("  the other again", &refused, "409", task).await?;
+    trial.deliver("  the one again", &standing, "200", task).await
+}
+
+/// The process is killed in the middle of a decision, and another takes it up.
+async fn killed(trial: &mut Trial) -> Result<(), Failure> {
+    let approval = trial.sender.answer("deploy", "approve", ());
+    let sent = trial.send_aside(&approval);
+    let told = trial.service.wait_for("deploying ")?;
+    trial.service.kill();
+    trial.check("deploy, killed while it is handled", "none", &arrived(sent), ("deploy", "pending")).await?;
+
+    let task = ("deploy", "approved");
+    trial.service.restart()?;
+    trial.deliver("  restarted, delivered until it is handled", &approval, "200", task).await?;
+    let again = if trial.service.wait_for("deploying ")? == told { "same" } else { "other" };
+    trial.check("  the decision that the deployer was told", "same", again, task).await?;
+    trial.send("  the same answer again", &approval, "200", task).await?;
+    let other = trial.sender.answer("deploy", "reject", "too late");
+    trial.send("  another answer", &other, "409", task).await
+}
+
+/// However often an answer came: how often did it take effect?
+async fn effects(trial: &mut Trial) -> Result<(), Failure> {
+    for (id, expected, state) in [
+        ("deploy", "1", "approved"),
+        ("refund-1042", "1", "approved"),
+        ("regions", "1", "approved"),
+        ("refund-1043", "0", "pending"),
+        ("refund-1044", "1", "approved"),
+        ("refund-1045", "1", "approved"),
+    ] {
+        let tasks = trial.tasks.all().await.map_err(Failure::new)?;
+        let effects = tasks.iter().filter(|task| task.notification_id == id && task.outcome.is_some());
+        let got = effects.count().to_string();
+        trial.check(&format!("effects of {id}"), expected, &got, (id, state)).await?;
+    }
+    Ok(())
+}
+
+/// The answer that the demonstration gives.
+fn sample(trial: &Trial, Asked { id, sample: (action, data), .. }: &Asked) -> SignedAnswer {
+    trial.sender.answer(id, *action, data)
 }
 
 /// A temporary folder that goes when this goes.

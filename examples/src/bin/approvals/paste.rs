@@ -10,7 +10,12 @@ use crate::{questions::Asked, webhook};
 /// shell.
 pub fn command(asked: &Asked, secret: &str, address: SocketAddr) -> String {
     let (action, data) = &asked.sample;
-    let body = json!({ "notification_id": asked.question.id, "action_id": action, "response_data": data });
+    let body = json!({
+        "notification_id": asked.id,
+        "action_id": action,
+        "response_data": data,
+        "responder": { "id": "you", "type": "human" },
+    });
     let body = quote(&body.to_string());
     let path = webhook::PATH;
     // In parentheses, so that the shell keeps none of the variables.

@@ -1,55 +1,77 @@
 //! What this service asks. A real one would also send each question to its ATP server.
 
-use atp_actix::atp_core::{Action, Field, Notification, Options, Selections, TextRules};
-use serde_json::{Value, json};
+use atp_actix::{
+    atp_core::{Action, Notification, NumberRules, Options, Selections, TextRules},
+    store::Question,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Result, Value, json};
 
-/// A question, for whom it was asked, and the answer that the demonstration gives.
+/// A question, and the answer that the demonstration gives.
 pub struct Asked {
-    pub question: Notification,
-    pub user_id: &'static str,
-    pub request_id: &'static str,
+    pub id: String,
+    pub question: Question,
     pub sample: (&'static str, Value),
 }
 
 /// The three questions.
-pub fn all() -> [Asked; 3] {
-    [deploy(), refund(), regions()]
+pub fn all() -> Result<[Asked; 3]> {
+    Ok([deploy()?, refund(1042, None)?, regions()])
 }
 
-fn deploy() -> Asked {
-    let question =
+/// What the answer about a deployment needs to know.
+#[derive(Serialize, Deserialize)]
+pub struct Release {
+    pub version: String,
+}
+
+fn deploy() -> Result<Asked> {
+    let id = "deploy".to_owned();
+    let notification =
         Notification::new("Deploy to production?", "Version 2.1.0 of backend-api is ready: 47 changes.")
-            .id("deploy")
+            .id(&id)
             .action(Action::simple("approve", "Deploy").flag("irreversible"))
             .action(reject());
-    Asked { question, user_id: "user_7", request_id: "req_deploy", sample: ("approve", Value::Null) }
+    let question = Question::new(notification)
+        .user_id("user_7")
+        .request_id("req_deploy")
+        .context(Release { version: "2.1.0".to_owned() })?;
+    Ok(Asked { id, question, sample: ("approve", Value::Null) })
 }
 
-fn refund() -> Asked {
-    let fields =
-        [Field::new("cents", "Cents").kind("number").required(), Field::new("note", "Note").kind("text")];
-    let question =
-        Notification::new("Refund order 1042?", "The customer paid 129.00 and reports a broken cup.")
-            .id("refund")
-            .action(Action::form("refund", "Refund", fields))
-            .action(reject());
-    let sample = ("refund", json!({ "cents": 1250, "note": "one cup of six" }));
-    Asked { question, user_id: "user_8", request_id: "req_refund", sample }
+/// What the answer about a refund needs to know.
+#[derive(Serialize, Deserialize)]
+pub struct Order {
+    pub number: u32,
+}
+
+/// One question for each order. Its rules are judged before the handler runs, so that a human can correct himself.
+pub fn refund(number: u32, deadline: Option<DateTime<Utc>>) -> Result<Asked> {
+    let id = format!("refund-{number}");
+    let title = format!("Refund order {number}?");
+    let mut notification = Notification::new(title, "The customer paid 129.00 and reports a broken cup.")
+        .id(&id)
+        .action(Action::number("refund", "Refund, in cents", NumberRules::new().min(1).max(12_900).step(1)))
+        .action(reject());
+    notification.deadline = deadline;
+    let question = Question::new(notification)
+        .user_id("user_8")
+        .request_id(format!("req_{id}"))
+        .context(Order { number })?;
+    Ok(Asked { id, question, sample: ("refund", json!(1250)) })
 }
 
 fn regions() -> Asked {
+    let id = "regions".to_owned();
     let options = Options::new([("eu-west", "Ireland"), ("us-east", "Virginia"), ("ap-south", "Mumbai")]);
     let selections = Selections::any().min(1).max(2);
-    let question = Notification::new("Where may the search index run?", "Choose one region, or two.")
-        .id("regions")
+    let notification = Notification::new("Where may the search index run?", "Choose one region, or two.")
+        .id(&id)
         .action(Action::multi_choice("place", "Run it there", options, selections))
         .action(reject());
-    Asked {
-        question,
-        user_id: "user_7",
-        request_id: "req_regions",
-        sample: ("place", json!(["eu-west", "ap-south"])),
-    }
+    let question = Question::new(notification).user_id("user_7").request_id("req_regions");
+    Asked { id, question, sample: ("place", json!(["eu-west", "ap-south"])) }
 }
 
 /// Every question can be rejected, with a reason.

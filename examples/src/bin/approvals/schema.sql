@@ -4,17 +4,12 @@ CREATE TABLE IF NOT EXISTS settings (
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS tasks (
-    notification_id TEXT PRIMARY KEY,
-    question TEXT NOT NULL,                 -- the notification that was sent, as JSON
-    user_id TEXT NOT NULL,
-    request_id TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'pending',
-    outcome TEXT,                           -- in words, for humans
-    action_id TEXT,                         -- the answer that stands
-    response_data TEXT                      -- its data, as canonical JSON
+    notification_id TEXT PRIMARY KEY        -- the store has the question, the decision and the state
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS events (
-    notification_id TEXT PRIMARY KEY REFERENCES tasks,
+-- Nothing here is unique: a decision that took effect twice would show.
+CREATE TABLE IF NOT EXISTS effects (
+    notification_id TEXT NOT NULL REFERENCES tasks,
+    outcome TEXT NOT NULL,                  -- in words, for humans
     event TEXT NOT NULL                     -- the user decision, as JSON
 ) STRICT;

@@ -1,75 +1,88 @@
-//! The webhook: one handler an action. Each says what the answer means; `Tasks::decide` says whether it counts.
+//! The webhook: one handler an action. A handler runs once for its question, and only for an answer that fits it.
 
-use std::num::NonZeroU32;
-
-use actix_web::{Result, http::StatusCode, web};
-use atp_actix::{
-    AtpResponse, Delivery, ErrorReply, Form, MultiChoice, Refusal, Simple, Text, Verifier, Webhook,
+use std::{
+    io::{self, Write as _},
+    time::Duration,
 };
-use serde::Deserialize;
 
-use crate::tasks::{Decision, Refused, Tasks};
+use actix_web::rt::time::sleep;
+use atp_actix::{
+    AtpResponse, Correlation, Delivery, Error, MultiChoice, Number, Simple, Task, Text, Transaction,
+    Verifier, Webhook, store::SqliteStore,
+};
+use sqlx::Sqlite;
+
+use crate::{
+    questions::{Order, Release},
+    tasks::take_effect,
+};
 
 pub const PATH: &str = "/atp/webhook";
 
-pub fn webhook(verifier: Verifier) -> Webhook {
+/// How long a decision may take; a minute unless set. If this process dies in the middle of one, nobody can take it up before
+/// that, and the answer waits. The slowest handler needs a second.
+const LEASE: Duration = Duration::from_secs(4);
+
+pub fn webhook(verifier: Verifier, store: SqliteStore) -> Webhook {
     Webhook::new(PATH, verifier)
+        .store(store)
+        .lease(LEASE)
         .on("approve", approve)
-        .on("reject", reject)
+        .humans_only("approve")
         .on("refund", refund)
         .on("place", place)
-        .otherwise(not_an_action)
+        .on("reject", reject)
 }
 
-async fn approve(answer: AtpResponse<Simple>, tasks: web::Data<Tasks>) -> Result<()> {
-    decide(&tasks, answer.delivery(), "approved", "as asked".to_owned()).await
+async fn approve(
+    answer: AtpResponse<Simple>,
+    origin: Correlation<Release>,
+    task: Task,
+    mut tx: Transaction<Sqlite>,
+) -> Result<(), Error> {
+    let version = &origin.context.version;
+    deploy(version, answer.delivery()).await?;
+    task.set("approved");
+    take_effect(&mut tx, &answer, &origin, &format!("version {version} is deployed")).await
 }
 
-async fn reject(reason: AtpResponse<Text>, tasks: web::Data<Tasks>) -> Result<()> {
-    decide(&tasks, reason.delivery(), "rejected", reason.data.clone()).await
+async fn refund(
+    cents: AtpResponse<Number>,
+    origin: Correlation<Order>,
+    task: Task,
+    mut tx: Transaction<Sqlite>,
+) -> Result<(), Error> {
+    task.set("approved");
+    let outcome = format!("{:.2} back for order {}", cents.data / 100.0, origin.context.number);
+    take_effect(&mut tx, &cents, &origin, &outcome).await
 }
 
-#[derive(Deserialize)]
-struct Refund {
-    cents: NonZeroU32,
-    note: Option<String>,
+async fn place(
+    regions: AtpResponse<MultiChoice>,
+    origin: Correlation,
+    task: Task,
+    mut tx: Transaction<Sqlite>,
+) -> Result<(), Error> {
+    task.set("approved");
+    take_effect(&mut tx, &regions, &origin, &regions.data.join(" and ")).await
 }
 
-async fn refund(answer: AtpResponse<Form<Refund>>, tasks: web::Data<Tasks>) -> Result<()> {
-    let Refund { cents, note } = &answer.data;
-    let note = note.as_deref().unwrap_or("no note");
-    let outcome = format!("{}.{:02} back: {note}", cents.get() / 100, cents.get() % 100);
-    decide(&tasks, answer.delivery(), "approved", outcome).await
+async fn reject(
+    reason: AtpResponse<Text>,
+    origin: Correlation,
+    task: Task,
+    mut tx: Transaction<Sqlite>,
+) -> Result<(), Error> {
+    task.set("rejected");
+    take_effect(&mut tx, &reason, &origin, &reason.data).await
 }
 
-async fn place(regions: AtpResponse<MultiChoice>, tasks: web::Data<Tasks>) -> Result<()> {
-    decide(&tasks, regions.delivery(), "approved", regions.data.join(" and ")).await
-}
-
-/// Every action that this service asks has its handler above, so this one was not asked.
-async fn not_an_action(delivery: Delivery, tasks: web::Data<Tasks>) -> Result<()> {
-    decide(&tasks, &delivery, "pending", String::new()).await
-}
-
-async fn decide(tasks: &Tasks, delivery: &Delivery, state: &'static str, outcome: String) -> Result<()> {
-    let decided = tasks.decide(delivery.answer(), Decision { state, outcome }).await;
-    decided.map_err(reply)
-}
-
-/// The library answers what it knows: data that does not fit, and our own faults. The rest is ours to say.
-fn reply(refused: Refused) -> actix_web::Error {
-    let (status, code, error) = match refused {
-        Refused::Unfit(violations) => return Refusal::from(violations).into(),
-        Refused::Failed(error) => return error.into(),
-        Refused::NotAsked => {
-            (StatusCode::NOT_FOUND, "NOTIFICATION_NOT_FOUND", "this service did not ask that")
-        }
-        Refused::NotAnAction => {
-            (StatusCode::BAD_REQUEST, "INVALID_ACTION_ID", "the question does not have that action")
-        }
-        Refused::AlreadyAnswered => {
-            (StatusCode::CONFLICT, "NOTIFICATION_ALREADY_RESPONDED", "another answer stands")
-        }
-    };
-    ErrorReply::new(status, code, error).into()
+/// Stands for a service elsewhere. No transaction reaches it: after a crash it is told again, and knows by the decision's
+/// id that it was told before.
+///
+/// The second that it takes holds up all others who write. What takes longer is a row for a worker to find.
+async fn deploy(version: &str, delivery: &Delivery) -> io::Result<()> {
+    writeln!(io::stdout(), "deploying {version}, decision {}", delivery.decision_id())?;
+    sleep(Duration::from_secs(1)).await;
+    Ok(())
 }
