@@ -4,14 +4,16 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use atp_core::Fingerprint;
+use tokio::time::sleep;
 
 use crate::store::{Note, Store, StoreError, Verdict};
 
-/// Counts after the answer, without holding up the next one: what comes while a batch is written goes into the next batch,
-/// and the same delivery again is a greater number in it.
+/// Counts after the answer, without holding up the next one: the first at once, and what comes shortly after a batch in the
+/// next batch, where the same delivery again is a greater number.
 pub(crate) struct Tally<S> {
     store: S,
     waiting: Mutex<Waiting>,
@@ -31,6 +33,9 @@ fn row(note: &Note) -> Row {
 }
 
 impl<S: Store> Tally<S> {
+    /// How long after a batch the next one is written, so that there is more in it.
+    const PAUSE: Duration = Duration::from_millis(20);
+
     /// Rows of one batch, so that it does not hold up decisions for long.
     const BATCH: usize = 100;
 
@@ -109,6 +114,9 @@ impl<S: Store> Writing<S> {
         while let Some(notes) = self.next() {
             if let Err(error) = self.0.store.note(&notes).await {
                 return self.failed(notes, &error);
+            }
+            if notes.len() < Tally::<S>::BATCH {
+                sleep(Tally::<S>::PAUSE).await;
             }
         }
     }

@@ -203,13 +203,16 @@ impl PostgresStore {
     /// Begins a handler's transaction, and ends the claim in it first of all: with a success, until something else is said.
     /// It is one message, and a claim that is lost is an exception.
     fn begin_end_statement(&self, claim: &Claim) -> String {
-        let text =
-            |text: &str| format!("convert_from(decode('{}', 'hex'), 'UTF8')", row::hex(text.as_bytes()));
+        // `convert_from` is of the collation "C", which the table's key is not.
+        let text = |text: &str| {
+            let hex = row::hex(escape(text).as_bytes());
+            format!("convert_from(decode('{hex}', 'hex'), 'UTF8') COLLATE \"default\"")
+        };
         format!(
             "{}; SELECT atp_end({}, {}, decode('{}', 'hex'))",
             self.begin_statement(),
-            text(&escape(&claim.service)),
-            text(&escape(&claim.notification_id)),
+            text(&claim.service),
+            text(&claim.notification_id),
             row::hex(claim.token.as_bytes()),
         )
     }
