@@ -33,10 +33,10 @@ use crate::{
     delivery::Delivery,
     error::{ErrorBody, ErrorReply, Refusal},
     log,
-    slot::Slot,
+    slot::{Claiming, Left, Slot},
     store::{
-        Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note,
-        Outcome, Recorded, Store, StoreError, Token, Verdict,
+        Claim, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note, Outcome,
+        Recorded, Store, StoreError, Token, Verdict,
     },
     tally::Tally,
 };
@@ -345,7 +345,7 @@ where
         }
     }
 
-    /// Claim, handler, completion.
+    /// Extractors, claim, handler, completion.
     async fn work(
         self: Rc<Self>,
         request: ServiceRequest,
@@ -364,25 +364,23 @@ where
             token: Token::random(),
             lease: self.rules.lease,
         };
-        let stop = match self.store.claim(&claim).await {
-            Ok(Claimed::Started) => None,
-            Ok(Claimed::Running) => Some(Stop::refused(Verdict::Running, Refusal::StillRunning)),
-            Ok(Claimed::Completed(decision)) => Some(self.decided(decision, fingerprint, &delivery)),
-            Err(error) => Some(Stop::failed(error)),
-        };
-        if let Some(stop) = stop {
-            return self.stop(stop, &delivery, started).await;
-        }
         match self.handle(request, &delivery, go, &claim).await {
             Ok(response) => {
                 self.note(&delivery, Verdict::Handled, response.status(), started).await;
                 response
             }
-            Err(failure) => {
-                let Failure { response, at_leisure } = *failure;
+            Err(End::Stopped(stop)) => self.stop(stop, &delivery, started).await,
+            Err(End::Failed(failure)) => {
+                let Failure { response, is_claimed, at_leisure } = *failure;
                 let this = Rc::clone(&self);
                 let status = response.status();
-                let after = async move { this.give_up(&delivery, &claim, status, started).await };
+                let after = async move {
+                    if is_claimed {
+                        this.release(&claim).await;
+                    }
+                    this.keep(&delivery, Verdict::Failed).await;
+                    this.note(&delivery, Verdict::Failed, status, started).await;
+                };
                 if at_leisure {
                     rt::spawn(after);
                 } else {
@@ -393,14 +391,11 @@ where
         }
     }
 
-    /// Gives the claim back, and keeps the answer.
-    async fn give_up(&self, delivery: &Delivery, claim: &Claim, status: StatusCode, started: Instant) {
+    async fn release(&self, claim: &Claim) {
         // If this fails the lease ends by itself.
         if let Err(error) = self.store.release(claim).await {
             tracing::error!(target: "atp_actix", %error, "a claim was not released");
         }
-        self.keep(delivery, Verdict::Failed).await;
-        self.note(delivery, Verdict::Failed, status, started).await;
     }
 
     /// Runs the handler and completes the claim.
@@ -410,20 +405,34 @@ where
         delivery: &Delivery,
         go: Go,
         claim: &Claim,
-    ) -> Result<HttpResponse, Box<Failure>> {
+    ) -> Result<HttpResponse, End> {
         let slot = self.slot(claim);
         let state: NewState = Rc::new(RefCell::new(Some(delivery.answer().action_id.clone())));
         prepare(request.request(), go, &slot, &state);
         let response = self.run(request, &slot).await;
         // Whatever happened, the slot is empty from here on: what is dropped is rolled back.
         let left = slot.left();
-        let at_leisure = left.is_err();
-        let fail = |response| Err(Box::new(Failure { response, at_leisure }));
+        let is_claimed = matches!(left, Left::Claim);
+        let (transaction, unclean) = match left {
+            Left::Nothing | Left::Claim => (None, None),
+            Left::Transaction(transaction) => (Some(transaction), None),
+            Left::Unclean(error) => (None, Some(error)),
+            Left::Running => return Err(Stop::refused(Verdict::Running, Refusal::StillRunning).into()),
+            Left::Completed(decision) => {
+                return Err(self.decided(decision, claim.fingerprint, delivery).into());
+            }
+            Left::Failed(error) => return Err(Stop::failed(error).into()),
+        };
+        let at_leisure = unclean.is_some();
+        let fail = |response| Err(End::Failed(Box::new(Failure { response, is_claimed, at_leisure })));
         let refuse = |refusal: Refusal| fail(HttpResponse::from_error(refusal));
         let (http, response) = match response {
             Ok(response) => response.into_parts(),
             Err(refusal) => return refuse(refusal),
         };
+        if let Some(error) = unclean {
+            return refuse(error.into());
+        }
         let (status, answered) = (response.status(), http.extensions_mut().remove::<Answered>().is_some());
         if status == StatusCode::SERVICE_UNAVAILABLE || (answered && status.is_server_error()) {
             return fail(response.map_into_boxed_body());
@@ -435,11 +444,6 @@ where
         if !status.is_success() && !status.is_client_error() {
             return refuse(Refusal::HandlerFault("a handler answered neither a success nor an error"));
         }
-        let transaction = match left {
-            // What a handler refuses has no effect.
-            Ok(left) => left.filter(|_| status.is_success()),
-            Err(error) => return refuse(error.into()),
-        };
         let (response, outcome) = match self.outcome(response, delivery).await {
             Ok(both) => both,
             Err(refusal) => return refuse(refusal),
@@ -449,17 +453,24 @@ where
             Ok(()) => Ok(response),
             Err(error) => {
                 let response = HttpResponse::from_error(Refusal::Store(error));
-                Err(Box::new(Failure { response, at_leisure: true }))
+                Err(End::Failed(Box::new(Failure { response, is_claimed, at_leisure: true })))
             }
         }
     }
 
     fn slot(&self, claim: &Claim) -> Rc<Slot<S::Transaction>> {
-        let (store, claim) = (self.store.clone(), claim.clone());
-        Slot::new(Box::new(move || {
-            let (store, claim) = (store.clone(), claim.clone());
-            Box::pin(async move { store.begin(&claim).await })
-        }))
+        let shared = Rc::new((self.store.clone(), claim.clone()));
+        let again = Rc::clone(&shared);
+        Slot::new(
+            Box::new(move || {
+                let shared = Rc::clone(&shared);
+                Box::pin(async move { shared.0.begin(&shared.1).await })
+            }),
+            Box::new(move || {
+                let shared = Rc::clone(&again);
+                Box::pin(async move { shared.0.claim(&shared.1).await })
+            }),
+        )
     }
 
     /// The handler's response, unless it panics or takes too long.
@@ -471,19 +482,16 @@ where
         let call = AssertUnwindSafe(self.next.call(request)).catch_unwind();
         // Dropped while the claim is surely still ours.
         let lease = self.rules.lease.mul_f32(0.9);
-        let limit = self.store.transaction_limit();
         let too_long = async {
-            let held = async {
-                slot.opened.notified().await;
-                match limit {
-                    Some(limit) => rt::time::sleep(limit).await,
-                    None => std::future::pending().await,
-                }
-            };
-            match select(pin!(held), pin!(rt::time::sleep(lease))).await {
-                Either::Left(_) => Refusal::HandlerTooSlow("its transaction was open too long"),
-                Either::Right(_) => Refusal::HandlerTooSlow("its lease ended"),
+            if rt::time::timeout(lease, slot.claimed.notified()).await.is_err() {
+                return Refusal::HandlerTooSlow("its extractors did not end");
             }
+            let (limit, what) = match self.store.transaction_limit() {
+                Some(limit) if slot.has_transaction() => (limit, "its transaction was open too long"),
+                _ => (lease, "its lease ended"),
+            };
+            rt::time::sleep(limit).await;
+            Refusal::HandlerTooSlow(what)
         };
         match first(call, too_long).await {
             Either::Left(Ok(Ok(response))) => Ok(response),
@@ -519,11 +527,25 @@ where
     }
 }
 
-/// A claim that was not completed.
+/// What is not handled in the end.
+enum End {
+    /// Somebody else has the claim.
+    Stopped(Stop),
+    Failed(Box<Failure>),
+}
+
 struct Failure {
     response: HttpResponse,
-    /// Whether giving it up may take long: the store failed, or somebody still holds the transaction.
+    /// Whether there is a claim to give back.
+    is_claimed: bool,
+    /// Whether that may take long: the store failed, or somebody still holds the transaction.
     at_leisure: bool,
+}
+
+impl From<Stop> for End {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
 }
 
 /// The first of two to end.
@@ -539,6 +561,8 @@ fn prepare<T: 'static>(request: &HttpRequest, go: Go, slot: &Rc<Slot<T>>, state:
     let mut extensions = request.extensions_mut();
     extensions.insert(Rc::new(go.question));
     extensions.insert(Rc::clone(slot));
+    let claiming: Rc<dyn Claiming> = Rc::<Slot<T>>::clone(slot);
+    extensions.insert(claiming);
     extensions.insert(Rc::clone(state));
     if go.is_late {
         extensions.insert(Late);

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     panic::Location,
+    rc::Rc,
     sync::{Arc, Once},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use actix_web::{
     web,
 };
 use atp_core::{Scheme, Verifier};
-use futures_util::future::{BoxFuture, FutureExt as _, Map};
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     delivery::Delivery,
     error::{ErrorReply, Refusal},
     guard::{Action, Late},
+    slot::Claiming,
     store::{Kept, Store, StoreError},
     tally::Tally,
     verify::{Keeper, VerifySignature},
@@ -362,27 +364,38 @@ fn twice(what: &str, earlier: &Location<'_>, here: &Location<'_>) {
     panic!("a second handler for {what}: the first is at {earlier}, the second at {here}");
 }
 
-/// A handler whose empty success says `{"status":"success"}`.
+/// A handler that runs if the claim is ours, and whose empty success says `{"status":"success"}`.
 #[derive(Clone)]
 struct Concluding<H>(H);
 
-impl<H: Handler<Args>, Args> Handler<Args> for Concluding<H> {
+impl<H: Handler<Args>, Args: 'static> Handler<(HttpRequest, Args)> for Concluding<H> {
     type Output = Concluded<H::Output>;
-    type Future = Map<H::Future, fn(H::Output) -> Concluded<H::Output>>;
+    type Future = LocalBoxFuture<'static, Self::Output>;
 
-    fn call(&self, args: Args) -> Self::Future {
-        self.0.call(args).map(Concluded)
+    fn call(&self, (request, args): (HttpRequest, Args)) -> Self::Future {
+        let (handler, claiming) = (self.0.clone(), request.extensions().get::<Rc<dyn Claiming>>().cloned());
+        Box::pin(async move {
+            let is_ours = match claiming {
+                Some(claiming) => claiming.is_ours().await,
+                None => true,
+            };
+            if is_ours { Concluded(Some(handler.call(args).await)) } else { Concluded(None) }
+        })
     }
 }
 
-struct Concluded<R>(R);
+/// What the handler said, if it ran.
+struct Concluded<R>(Option<R>);
 
 impl<R: Responder> Responder for Concluded<R> {
     type Body = EitherBody<R::Body, &'static str>;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse<Self::Body> {
+        let Some(said) = self.0 else {
+            return HttpResponse::with_body(StatusCode::SERVICE_UNAVAILABLE, EitherBody::right(""));
+        };
         request.extensions_mut().insert(Answered);
-        let mut response = self.0.respond_to(request);
+        let mut response = said.respond_to(request);
         let empty = matches!(response.body().size(), BodySize::None | BodySize::Sized(0));
         if !response.status().is_success() || !empty {
             return response.map_into_left_body();

@@ -92,7 +92,7 @@ impl<S: Store> Store for Killing<S> {
         self.around("before claim", "after claim", self.store.claim(claim)).await
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<S::Transaction, StoreError> {
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<S::Transaction>, StoreError> {
         self.point.reached("before begin");
         let transaction = self.store.begin(claim).await;
         self.point.reached("after begin");

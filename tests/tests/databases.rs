@@ -154,14 +154,20 @@ impl PostgresDatabase {
 }
 
 impl PostgresDatabase {
-    /// The server's processes that serve this database, and the one that makes more of them.
+    /// The server's processes that serve this database.
     pub(crate) async fn backends(&self) -> Vec<u32> {
+        self.ids("SELECT pid FROM pg_stat_activity WHERE datname = current_database()").await
+    }
+
+    async fn ids(&self, query: &'static str) -> Vec<u32> {
         let ids: Vec<i32> =
-            sqlx::query_scalar("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
-                .fetch_all(&self.pool)
-                .await
-                .expect("the server's processes");
-        let mut ids: Vec<u32> = ids.into_iter().map(|id| u32::try_from(id).expect("a process")).collect();
+            sqlx::query_scalar(query).fetch_all(&self.pool).await.expect("the server's processes");
+        ids.into_iter().map(|id| u32::try_from(id).expect("a process")).collect()
+    }
+
+    /// All processes of the server, and first of all the one that makes more of them.
+    pub(crate) async fn processes(&self) -> Vec<u32> {
+        let mut ids = self.ids("SELECT pid FROM pg_stat_activity").await;
         let status = fs::read_to_string(format!("/proc/{}/status", ids[0])).unwrap_or_default();
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
         ids.extend(parent);

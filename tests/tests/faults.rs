@@ -230,7 +230,7 @@ async fn stepped(store: impl Store, clock: &Clock, times: &Clock, step: TimeDelt
     };
     record(&store, "n-1").await;
     let gone = claim("reject");
-    assert_eq!(store.claim(&gone).await.expect("a claim"), Claimed::Started);
+    assert_eq!(store.claim(&gone).await.expect("a claim"), Claimed::Started(()));
     let app =
         Mounted::new(Webhook::new(PATH, clock.verifier()).store(store.clone()).otherwise(|| async { "" }))
             .await;

@@ -139,7 +139,7 @@ async fn kill_once(
 ) {
     database.store().record(&question(id)).await.expect("a question");
     let sender = Sender::new(SECRET);
-    let plain = point == "plain handler";
+    let plain = ["before claim", "after claim", "plain handler"].contains(&point);
     let refused = point.ends_with("keep");
     let answer = if plain { sender.answer(id, "reject", "no") } else { sender.answer(id, "approve", ()) };
     let mut victim = Victim::start(&database.url(), Some(point));

@@ -58,7 +58,7 @@ async fn started<S: Store>(stores: &[S], id: &str, free: impl Future<Output = ()
     free.await;
     let mut started = 0;
     for claim in claims {
-        started += usize::from(matches!(claim.await.expect("no panic"), Ok(Claimed::Started)));
+        started += usize::from(matches!(claim.await.expect("no panic"), Ok(Claimed::Started(()))));
     }
     started
 }

@@ -42,6 +42,8 @@ pub async fn contract(store: impl Store) {
     a_claim_is_fenced_once_another_took_it(&store).await;
     a_released_claim_was_never_made(&store).await;
     a_decision_is_completed_with_its_transaction_or_not_at_all(&store).await;
+    what_a_handler_refuses_is_recorded_alone(&store).await;
+    a_lease_that_ended_and_nobody_took_is_not_lost(&store).await;
     deliveries_are_counted(&store).await;
     what_is_refused_is_kept_once_and_redriven_once(&store).await;
     only_a_recorded_refusal_is_reopened(&store).await;
@@ -79,10 +81,19 @@ fn completion(text: &'static str) -> Completion {
     Completion { outcome: outcome(200, text), state: Some("approved".to_owned()) }
 }
 
+/// Claims in a transaction.
+async fn begin<S: Store>(store: &S, claim: &Claim) -> S::Transaction {
+    match store.begin(claim).await.expect("an answer") {
+        Claimed::Started(transaction) => transaction,
+        Claimed::Running => panic!("somebody is at it"),
+        Claimed::Completed(completed) => panic!("it is over: {completed:?}"),
+    }
+}
+
 /// Claims and completes.
 async fn decide(store: &impl Store, service: &str, id: &str, answer: &str, completion: &Completion) {
     let claim = claim(service, id, answer);
-    assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started, "{service} {id}");
+    assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()), "{service} {id}");
     store.complete(&claim, completion, None).await.expect("a completion");
 }
 
@@ -161,7 +172,7 @@ async fn of_many_claims_one_starts(store: &impl Store) {
     let claims: Vec<Claim> = claims.collect();
     let claimed = join_all(claims.iter().map(|claim| store.claim(claim))).await;
     let claimed: Vec<Claimed> = claimed.into_iter().map(|claimed| claimed.expect("a claim")).collect();
-    let winners: Vec<usize> = (0..16).filter(|nth| claimed[*nth] == Claimed::Started).collect();
+    let winners: Vec<usize> = (0..16).filter(|nth| claimed[*nth] == Claimed::Started(())).collect();
     assert_eq!(winners.len(), 1, "{claimed:?}");
     assert_eq!(claimed.iter().filter(|claimed| **claimed == Claimed::Running).count(), 15);
     let winner = &claims[winners[0]];
@@ -178,13 +189,16 @@ async fn a_claim_is_fenced_once_another_took_it(store: &impl Store) {
     const OURS: &str = "fenced";
     store.record(&question(OURS, "n")).await.expect("a question");
     let short = Claim { lease: Duration::ZERO, ..claim(OURS, "n", "approve") };
-    assert_eq!(store.claim(&short).await.expect("a claim"), Claimed::Started);
-    // A lease that ended, and that nobody took, is not lost: `begin` still works.
-    drop(store.begin(&short).await.expect("still ours"));
+    assert_eq!(store.claim(&short).await.expect("a claim"), Claimed::Started(()));
     tokio::time::sleep(Duration::from_millis(2)).await;
     let next = claim(OURS, "n", "reject");
-    assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started);
-    assert!(matches!(store.begin(&short).await, Err(StoreError::Fenced)));
+    drop(begin(store, &next).await);
+    let never = Claim { token: Token::random(), ..short.clone() };
+    assert!(matches!(store.complete(&never, &completion("x"), None).await, Err(StoreError::Fenced)));
+    let unfinished = store.find(OURS, "n").await.expect("an answer");
+    assert_eq!(unfinished.decision, None);
+    assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started(()));
+    assert!(matches!(store.begin(&short).await, Ok(Claimed::Running)));
     let late = store.complete(&short, &completion("late"), None).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
     store.release(&short).await.expect("no harm");
@@ -200,10 +214,10 @@ async fn a_released_claim_was_never_made(store: &impl Store) {
     const OURS: &str = "released";
     store.record(&question(OURS, "n")).await.expect("a question");
     let first = claim(OURS, "n", "approve");
-    assert_eq!(store.claim(&first).await.expect("a claim"), Claimed::Started);
+    assert_eq!(store.claim(&first).await.expect("a claim"), Claimed::Started(()));
     store.release(&first).await.expect("a release");
     let next = claim(OURS, "n", "reject");
-    assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started);
+    assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started(()));
     assert!(matches!(store.complete(&first, &completion("x"), None).await, Err(StoreError::Fenced)));
     store.release(&next).await.expect("a release");
 }
@@ -214,17 +228,46 @@ async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl
         store.record(&question(OURS, id)).await.expect("a question");
     }
     let dropped = claim(OURS, "dropped", "approve");
-    assert_eq!(store.claim(&dropped).await.expect("a claim"), Claimed::Started);
-    drop(store.begin(&dropped).await.expect("a transaction"));
+    drop(begin(store, &dropped).await);
     assert!(store.find(OURS, "dropped").await.expect("an answer").decision.is_none());
-    store.release(&dropped).await.expect("a release");
+    let released = store.complete(&dropped, &completion("x"), None).await;
+    assert!(matches!(released, Err(StoreError::Fenced)), "{released:?}");
+    let next = claim(OURS, "dropped", "approve");
+    assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started(()));
+    assert!(matches!(store.begin(&dropped).await, Ok(Claimed::Running)));
+    store.release(&next).await.expect("a release");
     let committed = claim(OURS, "committed", "approve");
-    assert_eq!(store.claim(&committed).await.expect("a claim"), Claimed::Started);
-    let transaction = store.begin(&committed).await.expect("a transaction");
+    let transaction = begin(store, &committed).await;
     store.complete(&committed, &completion("in it"), Some(transaction)).await.expect("a completion");
     let found = store.find(OURS, "committed").await.expect("an answer");
     assert_eq!(found.decision.expect("a decision").outcome, outcome(200, "in it"));
     assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
+    let expected = Completed { fingerprint: committed.fingerprint, outcome: outcome(200, "in it") };
+    match store.begin(&claim(OURS, "committed", "reject")).await {
+        Ok(Claimed::Completed(completed)) => assert_eq!(completed, expected),
+        _ => panic!("a completed decision can be begun"),
+    }
+}
+
+async fn what_a_handler_refuses_is_recorded_alone(store: &impl Store) {
+    const OURS: &str = "refused in it";
+    store.record(&question(OURS, "n")).await.expect("a question");
+    let claim = claim(OURS, "n", "approve");
+    let transaction = begin(store, &claim).await;
+    let refusal = Completion { outcome: outcome(409, "no"), state: None };
+    store.complete(&claim, &refusal, Some(transaction)).await.expect("a completion");
+    let found = store.find(OURS, "n").await.expect("an answer");
+    assert_eq!(found.decision.expect("a decision").outcome, outcome(409, "no"));
+    assert_eq!(found.question.expect("the question").state, None);
+}
+
+async fn a_lease_that_ended_and_nobody_took_is_not_lost(store: &impl Store) {
+    const OURS: &str = "not lost";
+    store.record(&question(OURS, "n")).await.expect("a question");
+    let short = Claim { lease: Duration::ZERO, ..claim(OURS, "n", "approve") };
+    assert_eq!(store.claim(&short).await.expect("a claim"), Claimed::Started(()));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    store.complete(&short, &completion("done"), None).await.expect("still ours");
 }
 
 fn note(service: &str, id: &str, answer: &str, verdict: Verdict) -> Note {
@@ -343,7 +386,7 @@ async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
     assert_eq!(state, None, "a refusal leaves the state");
     decide(store, OURS, "done", "approve", &completion("done")).await;
     let running = claim(OURS, "running", "approve");
-    assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started);
+    assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started(()));
     for id in ["done", "running", "none"] {
         assert!(matches!(store.reopen(OURS, id).await, Err(StoreError::NotRefused(_))), "{id}");
     }
@@ -362,7 +405,7 @@ async fn every_text_comes_back(store: &impl Store) {
         store.record(&asked).await.unwrap_or_else(|error| panic!("{text:?}: {error}"));
         let data = RawJson::new(r#"{"\u0000":"\ud83d"}"#).expect("JSON").as_str().to_owned();
         let claim = Claim { data: Some(data), ..claim(text, text, text) };
-        assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started, "{text:?}");
+        assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()), "{text:?}");
         let completion = Completion { outcome: outcome(200, "done"), state: Some(text.to_owned()) };
         store.complete(&claim, &completion, None).await.expect("a completion");
         let note = Note {
@@ -416,7 +459,7 @@ async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
     store.keep(&kept(OURS, Some("done"), "of the decided", Verdict::Conflict)).await.expect("kept");
     store.keep(&kept(OURS, None, "of nobody", Verdict::Malformed)).await.expect("kept");
     store.invalidate(OURS, "taken back", "superseded").await.expect("an invalidation");
-    assert_eq!(store.claim(&claim(OURS, "running", "approve")).await.expect("a claim"), Claimed::Started);
+    assert_eq!(store.claim(&claim(OURS, "running", "approve")).await.expect("a claim"), Claimed::Started(()));
     // What the other tests have left was recorded before this, and so was all of ours.
     tokio::time::sleep(Duration::from_millis(2)).await;
     let before = Utc::now();

@@ -85,6 +85,19 @@ impl MemoryStore {
     }
 }
 
+/// A claim that is given back where it is not completed. There is nothing to write in it.
+#[derive(Debug)]
+pub struct Uncommitted {
+    store: MemoryStore,
+    claim: Claim,
+}
+
+impl Drop for Uncommitted {
+    fn drop(&mut self) {
+        self.store.tables().release(&self.claim);
+    }
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::new()
@@ -98,7 +111,7 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    type Transaction = ();
+    type Transaction = Uncommitted;
 
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         let key = question.checked_key()?.to_owned();
@@ -189,18 +202,24 @@ impl Store for MemoryStore {
             completed: None,
         };
         tables.decisions.insert(id, decision);
-        Ok(Claimed::Started)
+        Ok(Claimed::Started(()))
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<(), StoreError> {
-        self.tables().running(claim).map(drop)
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<Uncommitted>, StoreError> {
+        Ok(match self.claim(claim).await? {
+            Claimed::Started(()) => {
+                Claimed::Started(Uncommitted { store: self.clone(), claim: claim.clone() })
+            }
+            Claimed::Running => Claimed::Running,
+            Claimed::Completed(completed) => Claimed::Completed(completed),
+        })
     }
 
     async fn complete(
         &self,
         claim: &Claim,
         completion: &Completion,
-        _: Option<()>,
+        _: Option<Uncommitted>,
     ) -> Result<(), StoreError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         let (id, decision) = tables.running(claim)?;
@@ -212,10 +231,7 @@ impl Store for MemoryStore {
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        let mut tables = self.tables();
-        if let Ok((id, _)) = tables.running(claim) {
-            tables.decisions.remove(&id);
-        }
+        self.tables().release(claim);
         Ok(())
     }
 
@@ -370,6 +386,12 @@ impl Tables {
         match self.decisions.get_mut(&id) {
             Some(held) if held.token == claim.token && held.completed.is_none() => Ok((id, held)),
             _ => Err(StoreError::Fenced),
+        }
+    }
+
+    fn release(&mut self, claim: &Claim) {
+        if let Ok((id, _)) = self.running(claim) {
+            self.decisions.remove(&id);
         }
     }
 

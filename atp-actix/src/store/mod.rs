@@ -42,7 +42,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use contract::contract;
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, Uncommitted};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use open::Open;
 #[cfg(feature = "postgres")]
@@ -94,13 +94,23 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// because a clock was set back, may be taken over; a completed decision never.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
-    /// Opens the transaction that will complete a claim. [`StoreError::Fenced`] if the claim is no longer ours.
-    fn begin(&self, claim: &Claim) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
+    /// Takes the right to decide as [`Store::claim`] does, in the transaction that will complete it.
+    ///
+    /// Whatever commits that transaction commits a success with it, until [`Store::complete`] says something else. Dropped,
+    /// it is rolled back, and the claim was never made.
+    fn begin(
+        &self,
+        claim: &Claim,
+    ) -> impl Future<Output = Result<Claimed<Self::Transaction>, StoreError>> + Send;
 
-    /// Ends a claim with its outcome, in one transaction with the task's state and the handler's own work. Durable.
+    /// Ends a claim with its outcome and the task's state: in the transaction that the claim was made in and the handler has
+    /// worked in, if there is one. Durable.
+    ///
+    /// What a handler refuses has no effect: where the outcome is no success, that transaction is rolled back first, and the
+    /// outcome is recorded alone.
     ///
     /// [`StoreError::Fenced`] if another has taken the claim over; then nothing was written. Any other error leaves open
-    /// whether it was; the next delivery finds out. A transaction that was dropped instead is rolled back.
+    /// whether it was; the next delivery finds out.
     fn complete(
         &self,
         claim: &Claim,
@@ -305,6 +315,12 @@ impl Outcome {
     /// The longest body that is recorded, in bytes; a longer one is recorded as `{"status":"success"}`.
     pub const MAX_BODY: usize = 16 << 10;
 
+    /// Whether it is a success: what the handler wrote stands.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
     /// 200 `{"status":"success"}`.
     #[must_use]
     pub fn success() -> Self {
@@ -337,17 +353,17 @@ pub struct Claim {
 
 impl Claim {
     /// What completes it unless its handler says something else.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn is_completed_by(&self, Completion { outcome, state }: &Completion) -> bool {
-        state.as_ref() == Some(&self.action_id) && *outcome == Outcome::success()
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn expected(&self) -> Completion {
+        Completion { outcome: Outcome::success(), state: Some(self.action_id.clone()) }
     }
 }
 
 /// What came of a [`Claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claimed {
-    /// It is ours.
-    Started,
+pub enum Claimed<T = ()> {
+    /// It is ours, with what it is completed in.
+    Started(T),
     /// Somebody is at it.
     Running,
     /// It is over.
@@ -478,6 +494,7 @@ pub struct Note {
     pub duration: Duration,
 }
 
+#[cfg(feature = "postgres")]
 impl Note {
     /// What names its row.
     pub(crate) fn row(&self) -> (&str, &str, &[u8; 32], Verdict) {

@@ -54,6 +54,18 @@ impl<Db: Database> Open<Db> {
         Ok(())
     }
 
+    /// Rolls back at once, and not when the connection is closed.
+    pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
+        if self.0.is_rolled_back() {
+            return Err(ENDED);
+        }
+        while Db::TransactionManager::get_transaction_depth(self.connection()) > 0 {
+            Db::TransactionManager::rollback(self.connection_mut()).await?;
+        }
+        self.0.give_back();
+        Ok(())
+    }
+
     pub(crate) fn connection(&self) -> &Db::Connection {
         self.0.connection()
     }

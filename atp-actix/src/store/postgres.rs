@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use atp_core::Scheme;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _,
+    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr,
     pool::{PoolConnection, PoolConnectionMetadata},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -43,9 +43,6 @@ pub struct PostgresStore {
     transaction_limit: Duration,
     redelivery_window: Duration,
 }
-
-/// Of the exception of `atp_end`.
-const CLAIM_LOST: &str = "ATP01";
 
 impl PostgresStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up who wants the same rows.
@@ -178,43 +175,83 @@ impl PostgresStore {
 
     /// A durable transaction.
     async fn write(&self) -> Result<Open<Postgres>, StoreError> {
-        Ok(self.open(self.begin_statement()).await?)
-    }
-
-    async fn open(&self, statement: String) -> sqlx::Result<Open<Postgres>> {
         let pooled = Pooled { connection: self.pool.acquire().await?, is_over: false };
-        Open::begin(pooled, AssertSqlSafe(statement).into_sql_str()).await
+        Ok(Open::begin(pooled, self.begin_statement()).await?)
     }
 
     /// One message: what begins, and what limits it. All its limits are its own: behind a pooler a session belongs to nobody.
-    fn begin_statement(&self) -> String {
+    fn begin_statement(&self) -> SqlStr {
         // The server counts milliseconds in 32 bits.
         let millis = |limit: Duration| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
         let limit = self.transaction_limit;
-        format!(
+        AssertSqlSafe(format!(
             "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
              SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL synchronous_commit = on",
             millis(Self::PATIENCE),
             millis(limit.saturating_add(Self::PATIENCE)),
             millis(limit.saturating_add(Duration::from_secs(1))),
-        )
+        ))
+        .into_sql_str()
     }
 
-    /// Begins a handler's transaction, and ends the claim in it first of all: with a success, until something else is said.
-    /// It is one message, and a claim that is lost is an exception.
-    fn begin_end_statement(&self, claim: &Claim) -> String {
-        // `convert_from` is of the collation "C", which the table's key is not.
-        let text = |text: &str| {
-            let hex = row::hex(escape(text).as_bytes());
-            format!("convert_from(decode('{hex}', 'hex'), 'UTF8') COLLATE \"default\"")
-        };
-        format!(
-            "{}; SELECT atp_end({}, {}, decode('{}', 'hex'))",
-            self.begin_statement(),
-            text(&claim.service),
-            text(&claim.notification_id),
-            row::hex(claim.token.as_bytes()),
+    /// What became of a claim that did not start.
+    async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
+        let row: Option<row::Decision> = sqlx::query_as(
+            "SELECT fingerprint, status, content_type, body FROM atp_decisions
+             WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
         )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
+    }
+
+    /// Takes the right to decide, if nobody has it; whether it did. A completed claim is one of a transaction, where nobody sees
+    /// it before it is committed.
+    async fn take(
+        connection: &mut PgConnection,
+        claim: &Claim,
+        completion: Option<&Completion>,
+    ) -> sqlx::Result<bool> {
+        // No lease is so long that the time of its end overflows.
+        let lease = row::micros(claim.lease).min(i64::MAX / 2);
+        let outcome = completion.map(|completion| &completion.outcome);
+        let state = completion.and_then(|completion| completion.state.as_deref());
+        // Who is at it may hold the row's lock, or be about to insert it: that is seen without waiting for it. Where it is
+        // waited for all the same, the row is judged by the time after that, or what another has leased meanwhile would start
+        // in the future.
+        let taken = sqlx::query(
+            "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
+                 lease_until, completed_at, status, content_type, body, state)
+             SELECT $1, $2, $3, $4, $5, $6, n.now, n.now + $7, CASE WHEN $8 THEN n.now END, $9, $10, $11, $12
+             FROM (SELECT atp_now() AS now) AS n
+             WHERE CASE WHEN $8 THEN atp_durable() ELSE atp_quick() END AND atp_alone($1, $2) AND NOT EXISTS (
+                 SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2
+                 AND (completed_at IS NOT NULL OR lease_until > n.now AND leased_at <= n.now))
+             ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
+                 action_id = excluded.action_id, data = excluded.data, token = excluded.token,
+                 leased_at = atp_now(), lease_until = atp_now() + $7,
+                 completed_at = excluded.completed_at, status = excluded.status,
+                 content_type = excluded.content_type, body = excluded.body, state = excluded.state
+             WHERE atp_decisions.completed_at IS NULL
+                 AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.fingerprint.as_bytes()[..])
+        .bind(escape(&claim.action_id))
+        .bind(&claim.data)
+        .bind(&claim.token.as_bytes()[..])
+        .bind(lease)
+        .bind(completion.is_some())
+        .bind(outcome.map(|outcome| i64::from(outcome.status)))
+        .bind(outcome.and_then(|outcome| outcome.content_type.as_deref()))
+        .bind(outcome.map(|outcome| &outcome.body[..]))
+        .bind(state.map(escape))
+        .execute(connection)
+        .await?;
+        Ok(taken.rows_affected() == 1)
     }
 
     /// Looks through one batch of questions, and forgets those that were over by `before`: how many, and where it ended.
@@ -462,50 +499,20 @@ impl Store for PostgresStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        // No lease is so long that the time of its end overflows.
-        let lease = row::micros(claim.lease).min(i64::MAX / 2);
-        // Who is at it may hold the row's lock: that is seen without waiting for it. Where it is waited for, the row is judged
-        // by the time after that, or what another has leased meanwhile would start in the future.
-        let started = sqlx::query(
-            "INSERT INTO atp_decisions
-                 (service, notification_id, fingerprint, action_id, data, token, leased_at, lease_until)
-             SELECT $1, $2, $3, $4, $5, $6, n.now, n.now + $7 FROM (SELECT atp_now() AS now) AS n
-             WHERE atp_quick() AND NOT EXISTS (
-                 SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2
-                 AND (completed_at IS NOT NULL OR lease_until > n.now AND leased_at <= n.now))
-             ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
-                 action_id = excluded.action_id, data = excluded.data, token = excluded.token,
-                 leased_at = atp_now(), lease_until = atp_now() + $7
-             WHERE atp_decisions.completed_at IS NULL
-                 AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.fingerprint.as_bytes()[..])
-        .bind(escape(&claim.action_id))
-        .bind(&claim.data)
-        .bind(&claim.token.as_bytes()[..])
-        .bind(lease)
-        .execute(&mut *connection)
-        .await?;
-        if started.rows_affected() == 1 {
-            return Ok(Claimed::Started);
-        }
-        let row: Option<row::Decision> = sqlx::query_as(
-            "SELECT fingerprint, status, content_type, body FROM atp_decisions
-             WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .fetch_optional(&mut *connection)
-        .await?;
-        Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
+        let taken = Self::take(&mut connection, claim, None).await?;
+        drop(connection);
+        if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Open<Postgres>, StoreError> {
-        self.open(self.begin_end_statement(claim)).await.map_err(|error| {
-            if row::has_code(&error, CLAIM_LOST) { StoreError::Fenced } else { error.into() }
-        })
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Postgres>>, StoreError> {
+        let mut open = self.write().await?;
+        // First of all: whatever the handler commits, it commits this with it.
+        let expected = claim.expected();
+        if Self::take(open.connection_mut(), claim, Some(&expected)).await? {
+            return Ok(Claimed::Started(open));
+        }
+        open.commit().await?;
+        self.standing(claim).await
     }
 
     async fn complete(
@@ -515,8 +522,14 @@ impl Store for PostgresStore {
         transaction: Option<Open<Postgres>>,
     ) -> Result<(), StoreError> {
         if let Some(mut open) = transaction {
-            Self::restate(open.connection_mut(), claim, completion).await?;
-            return open.commit().await;
+            if completion.outcome.is_success() {
+                Self::restate(open.connection_mut(), claim, completion).await?;
+                return open.commit().await;
+            }
+            open.rollback().await?;
+            let mut connection = self.pool.acquire().await?;
+            let taken = Self::take(&mut connection, claim, Some(completion)).await?;
+            return if taken { Ok(()) } else { Err(StoreError::Fenced) };
         }
         let Completion { outcome, state } = completion;
         let ended = sqlx::query(

@@ -191,13 +191,6 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(backend)
 }
 
-/// For a text or a token in a statement that takes no parameters.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| DIGITS.get(usize::from(digit))).map(|digit| char::from(*digit)).collect()
-}
-
 pub(super) fn time(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
@@ -228,11 +221,6 @@ fn number(status: i64) -> u16 {
 /// For a column of 64 bits with a sign.
 pub(super) fn integer(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
-}
-
-/// Whether the database said so.
-pub(super) fn has_code(error: &sqlx::Error, code: &str) -> bool {
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(code))
 }
 
 pub(super) fn backend(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {

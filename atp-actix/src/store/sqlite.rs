@@ -5,7 +5,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use atp_core::Scheme;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    AssertSqlSafe, QueryBuilder, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
+    QueryBuilder, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -54,10 +54,9 @@ pub struct SqliteStore {
 }
 
 /// `SQLITE_CONSTRAINT_COMMITHOOK`: a statement outside of a transaction, or a handler's `COMMIT`.
-const COMMIT_HOOK: &str = "531";
-
-/// `SQLITE_CONSTRAINT_NOTNULL`.
-const NOT_NULL: &str = "1299";
+fn is_refused_commit(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("531"))
+}
 
 impl SqliteStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up all who write.
@@ -285,29 +284,71 @@ impl SqliteStore {
         Ok(rows)
     }
 
-    /// Begins a handler's transaction, and ends the claim in it first of all: with a success, until something else is said.
-    /// It is one message, and a claim that is lost violates a constraint.
-    fn begin_statement(claim: &Claim, now: i64) -> String {
-        format!(
-            "BEGIN IMMEDIATE;
-             UPDATE atp_decisions SET completed_at = {now}, status = 200, content_type = 'application/json',
-                 body = CAST('{{\"status\":\"success\"}}' AS BLOB), state = action_id
-             WHERE service = {} AND notification_id = {} AND token = x'{}' AND completed_at IS NULL;
-             INSERT INTO atp_schema SELECT NULL WHERE changes() = 0",
-            quote(&claim.service),
-            quote(&claim.notification_id),
-            row::hex(claim.token.as_bytes()),
+    /// What became of a claim that did not start.
+    async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
+        let row: Option<row::Decision> = sqlx::query_as(
+            "SELECT fingerprint, status, content_type, body FROM atp_decisions
+             WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL",
         )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
-    /// Ends a claim, or says what came of one that was ended in the same transaction; how many rows that were.
+    /// Takes the right to decide, if nobody has it; whether it did. A completed claim is one of a transaction, where nobody sees
+    /// it before it is committed.
+    async fn take(
+        &self,
+        connection: &mut SqliteConnection,
+        claim: &Claim,
+        completion: Option<&Completion>,
+    ) -> sqlx::Result<bool> {
+        // Another process may have leased while this one waits for the file's lock: such a lease starts in its future, though
+        // no clock was set back.
+        let now = (self.clock)().timestamp_micros();
+        let future = now.saturating_add(row::micros(Self::SLACK));
+        let outcome = completion.map(|completion| &completion.outcome);
+        let state = completion.and_then(|completion| completion.state.as_deref());
+        let taken = sqlx::query(
+            "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
+                 lease_until, completed_at, status, content_type, body, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+             ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
+                 action_id = excluded.action_id, data = excluded.data, token = excluded.token,
+                 leased_at = excluded.leased_at, lease_until = excluded.lease_until,
+                 completed_at = excluded.completed_at, status = excluded.status,
+                 content_type = excluded.content_type, body = excluded.body, state = excluded.state
+             WHERE completed_at IS NULL AND (lease_until <= ?7 OR leased_at > ?14)",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.fingerprint.as_bytes()[..])
+        .bind(escape(&claim.action_id))
+        .bind(&claim.data)
+        .bind(&claim.token.as_bytes()[..])
+        .bind(now)
+        .bind(now.saturating_add(row::micros(claim.lease)))
+        .bind(completion.map(|_| now))
+        .bind(outcome.map(|outcome| i64::from(outcome.status)))
+        .bind(outcome.and_then(|outcome| outcome.content_type.as_deref()))
+        .bind(outcome.map(|outcome| &outcome.body[..]))
+        .bind(state.map(escape))
+        .bind(future)
+        .execute(connection)
+        .await?;
+        Ok(taken.rows_affected() == 1)
+    }
+
+    /// Ends a claim, or says what came of one that was ended in the same transaction; whether it was there.
     async fn end(
         connection: &mut SqliteConnection,
         claim: &Claim,
         now: i64,
         Completion { outcome, state }: &Completion,
         is_ended: bool,
-    ) -> sqlx::Result<u64> {
+    ) -> sqlx::Result<bool> {
         let ended = sqlx::query(
             "UPDATE atp_decisions SET completed_at = ?4, status = ?5, content_type = ?6, body = ?7, state = ?8
              WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND (completed_at IS NOT NULL) = ?9",
@@ -323,13 +364,8 @@ impl SqliteStore {
         .bind(is_ended)
         .execute(connection)
         .await?;
-        Ok(ended.rows_affected())
+        Ok(ended.rows_affected() == 1)
     }
-}
-
-/// A text in a statement that takes no parameters.
-fn quote(text: &str) -> String {
-    format!("'{}'", escape(text).replace('\'', "''"))
 }
 
 impl fmt::Debug for SqliteStore {
@@ -423,51 +459,20 @@ impl Store for SqliteStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let mut quick = self.turn().await?.quick().await?;
-        // Another process may have leased while this one waits for the file's lock: such a lease starts in its future, though
-        // no clock was set back.
-        let now = (self.clock)().timestamp_micros();
-        let future = now.saturating_add(row::micros(Self::SLACK));
-        let started = sqlx::query(
-            "INSERT INTO atp_decisions
-                 (service, notification_id, fingerprint, action_id, data, token, leased_at, lease_until)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
-                 action_id = excluded.action_id, data = excluded.data, token = excluded.token,
-                 leased_at = excluded.leased_at, lease_until = excluded.lease_until
-             WHERE completed_at IS NULL AND (lease_until <= ?7 OR leased_at > ?9)",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.fingerprint.as_bytes()[..])
-        .bind(escape(&claim.action_id))
-        .bind(&claim.data)
-        .bind(&claim.token.as_bytes()[..])
-        .bind(now)
-        .bind(now.saturating_add(row::micros(claim.lease)))
-        .bind(future)
-        .execute(quick.connection_mut())
-        .await?;
+        let taken = self.take(quick.connection_mut(), claim, None).await?;
         quick.give_back();
-        if started.rows_affected() == 1 {
-            return Ok(Claimed::Started);
-        }
-        let row: Option<row::Decision> = sqlx::query_as(
-            "SELECT fingerprint, status, content_type, body FROM atp_decisions
-             WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .fetch_optional(&self.readers)
-        .await?;
-        Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
+        if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Open<Sqlite>, StoreError> {
-        let durable = self.turn().await?.durable().await?;
-        let statement = Self::begin_statement(claim, (self.clock)().timestamp_micros());
-        Open::begin(durable, AssertSqlSafe(statement).into_sql_str())
-            .await
-            .map_err(|error| if row::has_code(&error, NOT_NULL) { StoreError::Fenced } else { error.into() })
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Sqlite>>, StoreError> {
+        let mut open = self.write().await?;
+        // First of all: whatever the handler commits, it commits this with it.
+        let expected = claim.expected();
+        if self.take(open.connection_mut(), claim, Some(&expected)).await? {
+            return Ok(Claimed::Started(open));
+        }
+        open.commit().await?;
+        self.standing(claim).await
     }
 
     async fn complete(
@@ -477,21 +482,33 @@ impl Store for SqliteStore {
         transaction: Option<Open<Sqlite>>,
     ) -> Result<(), StoreError> {
         let now = (self.clock)().timestamp_micros();
-        let Some(mut open) = transaction else {
-            let mut durable = self.turn().await?.durable().await?;
-            durable.allow_commit();
-            let ended = Self::end(Lent::connection_mut(&mut durable), claim, now, completion, false).await?;
-            durable.give_back();
-            return if ended == 1 { Ok(()) } else { Err(StoreError::Fenced) };
-        };
-        if !claim.is_completed_by(completion) {
-            match Self::end(open.connection_mut(), claim, now, completion, true).await {
-                Ok(1) => {}
-                Err(error) if !row::has_code(&error, COMMIT_HOOK) => return Err(error.into()),
-                _ => return Err(ENDED),
+        let alone = match transaction {
+            Some(mut open) if completion.outcome.is_success() => {
+                if *completion != claim.expected() {
+                    match Self::end(open.connection_mut(), claim, now, completion, true).await {
+                        Ok(true) => {}
+                        Err(error) if !is_refused_commit(&error) => return Err(error.into()),
+                        _ => return Err(ENDED),
+                    }
+                }
+                return open.commit().await;
             }
-        }
-        open.commit().await
+            Some(open) => {
+                open.rollback().await?;
+                true
+            }
+            None => false,
+        };
+        let mut durable = self.turn().await?.durable().await?;
+        durable.allow_commit();
+        let connection = Lent::connection_mut(&mut durable);
+        let is_ended = if alone {
+            self.take(connection, claim, Some(completion)).await?
+        } else {
+            Self::end(connection, claim, now, completion, false).await?
+        };
+        durable.give_back();
+        if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), StoreError> {

@@ -14,6 +14,10 @@ CREATE FUNCTION atp_quick() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
     'SELECT set_config(''synchronous_commit'', ''off'', true) = ''off''
         AND set_config(''lock_timeout'', ''2000'', true) IS NOT NULL';
 
+-- Whether nobody else is about to decide this notification. It holds until the transaction ends.
+CREATE FUNCTION atp_alone(service TEXT, notification_id TEXT) RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
+    'SELECT pg_try_advisory_xact_lock(hashtextextended(service || '' '' || notification_id, 4706431052178216241))';
+
 CREATE TABLE atp_questions (
     service TEXT NOT NULL,
     key TEXT NOT NULL,                      -- our own; the notification's id unless we named it
@@ -47,18 +51,6 @@ CREATE TABLE atp_decisions (
     state TEXT,                             -- of the task, from then on
     PRIMARY KEY (service, notification_id)
 ) WITH (fillfactor = 70);                   -- a completion finds room beside its claim
-
--- Ends a claim with a success, until something else is said.
-CREATE FUNCTION atp_end(of_service TEXT, of_notification_id TEXT, of_token BYTEA) RETURNS VOID LANGUAGE plpgsql AS '
-BEGIN
-    UPDATE atp_decisions SET completed_at = atp_now(), status = 200, content_type = ''application/json'',
-        body = ''{"status":"success"}'', state = action_id
-    WHERE service = of_service AND notification_id = of_notification_id AND token = of_token
-        AND completed_at IS NULL;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION ''the claim is lost'' USING ERRCODE = ''ATP01'';
-    END IF;
-END';
 
 CREATE TABLE atp_deliveries (
     service TEXT NOT NULL,
