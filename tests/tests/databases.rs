@@ -1,6 +1,7 @@
 //! Databases for tests, gone with them.
 
 use std::{
+    cell::RefCell,
     env, fs,
     path::PathBuf,
     process,
@@ -199,8 +200,26 @@ impl Database for PostgresDatabase {
 
 impl Drop for PostgresDatabase {
     fn drop(&mut self) {
+        let left = Left { server: self.server.clone(), name: self.name.clone() };
+        LEFT.with_borrow_mut(|all| all.push(left));
+    }
+}
+
+thread_local! {
+    /// What this thread's test leaves, dropped after the test's runtime: while that stands still with a connection half made,
+    /// the server would wait a minute for its password before it drops a database.
+    static LEFT: RefCell<Vec<Left>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Left {
+    server: String,
+    name: String,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // Another runtime, since this one may be ending.
+        // A thread that ends cannot have a runtime.
         let dropped = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

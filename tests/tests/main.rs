@@ -17,6 +17,7 @@ mod kills;
 mod layout;
 mod logged;
 mod model;
+mod postgres;
 mod races;
 mod responses;
 mod senders;

@@ -183,11 +183,16 @@ impl<D: Transactional> Orders<D> {
         test::call_service(&app, approve(id).post_to(PATH).to_request()).await.status().as_u16()
     }
 
-    /// Delivers to a good handler until it is handled, as a server would: a claim may be given back after the answer.
+    /// Delivers to a good handler until it is handled.
     pub(crate) async fn until_handled(&self, id: &str) {
+        self.until_handled_by(id, |webhook| webhook.on("approve", good::<D>)).await;
+    }
+
+    /// Delivers until it is handled, as a server would: a claim may be given back after the answer.
+    pub(crate) async fn until_handled_by(&self, id: &str, webhook: impl Fn(Webhook) -> Webhook) {
         let patience = Instant::now() + Duration::from_secs(20);
         loop {
-            match self.deliver_again(id, |webhook| webhook.on("approve", good::<D>)).await {
+            match self.deliver_again(id, &webhook).await {
                 200 => return,
                 status => assert!(status == 503 && Instant::now() < patience, "{id} is lost: {status}"),
             }
