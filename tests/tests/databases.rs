@@ -16,6 +16,37 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
+/// The same tests for each store.
+macro_rules! on_every_store {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[actix_web::test]
+            async fn $name() {
+                super::$name(atp_actix::store::MemoryStore::new()).await;
+            })*
+        }
+        mod sqlite {
+            $(#[actix_web::test]
+            async fn $name() {
+                let file = crate::databases::SqliteFile::new();
+                super::$name(file.open().await).await;
+            })*
+        }
+        mod postgres {
+            use crate::databases::Database as _;
+
+            $(#[actix_web::test]
+            async fn $name() {
+                if let Some(database) = crate::databases::PostgresDatabase::new().await {
+                    super::$name(database.store().clone()).await;
+                }
+            })*
+        }
+    };
+}
+
+pub(crate) use on_every_store;
+
 /// A store with the service's own table `effects` beside it.
 pub(crate) trait Database {
     type Store: Store;
