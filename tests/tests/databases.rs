@@ -142,7 +142,7 @@ impl Database for SqliteDatabase {
 
 /// The server of `DATABASE_URL`, else one on the standard local port. A machine without it skips, and says so; continuous
 /// integration must have it.
-async fn postgres() -> Option<String> {
+async fn postgres() -> Option<(String, PgConnection)> {
     let candidates = match env::var("DATABASE_URL") {
         Ok(url) => vec![url],
         Err(_) => vec!["postgres://postgres:postgres@127.0.0.1:5432/postgres".to_owned()],
@@ -150,8 +150,7 @@ async fn postgres() -> Option<String> {
     for url in candidates {
         let connected = tokio::time::timeout(Duration::from_secs(3), PgConnection::connect(&url)).await;
         if let Ok(Ok(connection)) = connected {
-            let _ = connection.close().await;
-            return Some(url);
+            return Some((url, connection));
         }
     }
     assert!(
@@ -172,9 +171,8 @@ pub(crate) struct PostgresDatabase {
 
 impl PostgresDatabase {
     pub(crate) async fn new() -> Option<Self> {
-        let server = postgres().await?;
+        let (server, mut connection) = postgres().await?;
         let name = unique();
-        let mut connection = PgConnection::connect(&server).await.expect("the server");
         let create = format!("CREATE DATABASE {name}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut connection).await.expect("a database");
         let url = with_database(&server, &name);

@@ -28,7 +28,7 @@ use crate::{
 };
 
 async fn orders() -> Option<Orders<PostgresDatabase>> {
-    Some(Orders::over(PostgresDatabase::new().await?).await)
+    Some(Orders::over(PostgresDatabase::new().await?))
 }
 
 /// With a store of one's own, in which a handler may wait for another.

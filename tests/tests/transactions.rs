@@ -16,7 +16,6 @@ use atp_actix::{
 use atp_tests::PATH;
 use sqlx::{
     Connection as _, Pool, Postgres, Sqlite, SqlitePool,
-    pool::PoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -31,14 +30,14 @@ macro_rules! on_each_database {
         mod sqlite {
             $(#[actix_web::test]
             async fn $name() {
-                super::$name(super::Orders::over(super::SqliteDatabase::new().await).await).await;
+                super::$name(super::Orders::over(super::SqliteDatabase::new().await)).await;
             })*
         }
         mod postgres {
             $(#[actix_web::test]
             async fn $name() {
                 if let Some(database) = super::PostgresDatabase::new().await {
-                    super::$name(super::Orders::over(database).await).await;
+                    super::$name(super::Orders::over(database)).await;
                 }
             })*
         }
@@ -74,8 +73,8 @@ pub(crate) trait Transactional: Database + 'static {
     /// The store, as a program opens it that starts again.
     async fn reopen(&self) -> Result<Self::Store, StoreError>;
 
-    /// A store with few connections, whose handlers soon hold one too long. What one does to a connection the next ones find.
-    async fn impatient(&self) -> Self::Store;
+    /// The store, whose handlers soon hold a transaction too long.
+    fn impatient(&self) -> Self::Store;
 
     async fn record_in(
         store: &Self::Store,
@@ -104,7 +103,7 @@ impl Transactional for SqliteDatabase {
         SqliteStore::open(self.file.path()).await
     }
 
-    async fn impatient(&self) -> SqliteStore {
+    fn impatient(&self) -> SqliteStore {
         self.store().clone().with_transaction_limit(LIMIT)
     }
 
@@ -136,10 +135,8 @@ impl Transactional for PostgresDatabase {
         PostgresStore::connect(&self.url()).await
     }
 
-    async fn impatient(&self) -> PostgresStore {
-        let pool = PoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(2));
-        let pool = pool.connect(&self.url()).await.expect("a pool");
-        PostgresStore::from_pool(pool).await.expect("a store").with_transaction_limit(LIMIT)
+    fn impatient(&self) -> PostgresStore {
+        self.store().clone().with_transaction_limit(LIMIT)
     }
 
     async fn record_in(
@@ -166,9 +163,8 @@ pub(crate) struct Orders<D: Transactional> {
 }
 
 impl<D: Transactional> Orders<D> {
-    pub(crate) async fn over(database: D) -> Self {
-        let store = database.impatient().await;
-        Self { database, store }
+    pub(crate) fn over(database: D) -> Self {
+        Self { store: database.impatient(), database }
     }
 
     /// Delivers the approval of a fresh question to this handler; the status.
@@ -398,7 +394,7 @@ async fn on_sqlite_nothing_is_committed_by_hand() {
         ("ROLLBACK, and more work", &["ROLLBACK", "INSERT INTO effects VALUES ('half', '')"], 500),
         ("ROLLBACK, and a transaction", &["ROLLBACK", "BEGIN"], 500),
     ];
-    let orders = Orders::over(SqliteDatabase::new().await).await;
+    let orders = Orders::over(SqliteDatabase::new().await);
     for (nth, (case, steps, status)) in cases.iter().enumerate() {
         let (id, before) = (format!("n-{nth}"), orders.notes().await);
         let steps = *steps;
@@ -420,7 +416,7 @@ async fn on_sqlite_nothing_is_committed_by_hand() {
 /// On SQLite a statement that fails undoes itself alone: a handler may go on without it.
 #[actix_web::test]
 async fn on_sqlite_a_handler_may_go_on_after_a_statement_failed() {
-    let orders = Orders::over(SqliteDatabase::new().await).await;
+    let orders = Orders::over(SqliteDatabase::new().await);
     let swallows = |mut tx: Transaction<Sqlite>| async move {
         let failed = SqliteDatabase::execute(&mut tx, "INSERT INTO nowhere VALUES (1)").await;
         assert!(failed.is_err(), "there is no such table");
