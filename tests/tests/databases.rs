@@ -1,6 +1,7 @@
 //! Databases for tests, gone with them.
 
 use std::{
+    cell::RefCell,
     env, fs,
     path::PathBuf,
     process,
@@ -14,6 +15,37 @@ use sqlx::{
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
+
+/// The same tests for each store.
+macro_rules! on_every_store {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[actix_web::test]
+            async fn $name() {
+                super::$name(atp_actix::store::MemoryStore::new()).await;
+            })*
+        }
+        mod sqlite {
+            $(#[actix_web::test]
+            async fn $name() {
+                let file = crate::databases::SqliteFile::new();
+                super::$name(file.open().await).await;
+            })*
+        }
+        mod postgres {
+            use crate::databases::Database as _;
+
+            $(#[actix_web::test]
+            async fn $name() {
+                if let Some(database) = crate::databases::PostgresDatabase::new().await {
+                    super::$name(database.store().clone()).await;
+                }
+            })*
+        }
+    };
+}
+
+pub(crate) use on_every_store;
 
 /// A store with the service's own table `effects` beside it.
 pub(crate) trait Database {
@@ -110,7 +142,7 @@ impl Database for SqliteDatabase {
 
 /// The server of `DATABASE_URL`, else one on the standard local port. A machine without it skips, and says so; continuous
 /// integration must have it.
-async fn postgres() -> Option<String> {
+async fn postgres() -> Option<(String, PgConnection)> {
     let candidates = match env::var("DATABASE_URL") {
         Ok(url) => vec![url],
         Err(_) => vec!["postgres://postgres:postgres@127.0.0.1:5432/postgres".to_owned()],
@@ -118,8 +150,7 @@ async fn postgres() -> Option<String> {
     for url in candidates {
         let connected = tokio::time::timeout(Duration::from_secs(3), PgConnection::connect(&url)).await;
         if let Ok(Ok(connection)) = connected {
-            let _ = connection.close().await;
-            return Some(url);
+            return Some((url, connection));
         }
     }
     assert!(
@@ -140,9 +171,8 @@ pub(crate) struct PostgresDatabase {
 
 impl PostgresDatabase {
     pub(crate) async fn new() -> Option<Self> {
-        let server = postgres().await?;
+        let (server, mut connection) = postgres().await?;
         let name = unique();
-        let mut connection = PgConnection::connect(&server).await.expect("the server");
         let create = format!("CREATE DATABASE {name}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut connection).await.expect("a database");
         let url = with_database(&server, &name);
@@ -205,8 +235,26 @@ impl Database for PostgresDatabase {
 
 impl Drop for PostgresDatabase {
     fn drop(&mut self) {
+        let left = Left { server: self.server.clone(), name: self.name.clone() };
+        LEFT.with_borrow_mut(|all| all.push(left));
+    }
+}
+
+thread_local! {
+    /// What this thread's test leaves, dropped after the test's runtime: while that stands still with a connection half made,
+    /// the server would wait a minute for its password before it drops a database.
+    static LEFT: RefCell<Vec<Left>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Left {
+    server: String,
+    name: String,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // Another runtime, since this one may be ending.
+        // A thread that ends cannot have a runtime.
         let dropped = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

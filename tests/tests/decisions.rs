@@ -15,48 +15,19 @@ use atp_actix::{
     AtpResponse, Correlation, Delivery, Error, ErrorReply, Number, Scheme, Secret, Simple, Task, Text,
     Verifier, Webhook,
     atp_core::{Action, Field, Notification, NumberRules, Options, TextRules},
-    store::{MemoryStore, Noted, Question, Redrive, Store, Verdict},
+    store::{Noted, Question, Redrive, Store, Verdict},
     test::{Sender, SignedAnswer},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::{LocalBoxFuture, join_all};
 use serde_json::{Value, json};
 
-use crate::{databases::SqliteFile, server::SECRET};
+use crate::{databases::on_every_store, server::SECRET};
 
 const PATH: &str = "/atp/webhook";
 const SUCCESS: &str = r#"{"status":"success"}"#;
 const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 const OPAQUE: &str = r#"{"error":"Internal server error"}"#;
-
-/// The same tests for each store.
-macro_rules! on_every_store {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            $(#[actix_web::test]
-            async fn $name() {
-                super::$name(super::MemoryStore::new()).await;
-            })*
-        }
-        mod sqlite {
-            $(#[actix_web::test]
-            async fn $name() {
-                let file = super::SqliteFile::new();
-                super::$name(file.open().await).await;
-            })*
-        }
-        mod postgres {
-            use crate::databases::Database as _;
-
-            $(#[actix_web::test]
-            async fn $name() {
-                if let Some(database) = crate::databases::PostgresDatabase::new().await {
-                    super::$name(database.store().clone()).await;
-                }
-            })*
-        }
-    };
-}
 
 on_every_store!(
     the_same_delivery_again_gets_the_same_answer_and_runs_nothing,

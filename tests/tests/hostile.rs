@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{self, BufRead as _, Read as _},
+    ops::Deref,
     process::{self, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -11,13 +12,50 @@ use std::{
 use actix_web::{HttpResponse, web};
 use atp_actix::{
     AtpResponse, Scheme, Secret, Text, Verifier, Webhook,
+    store::{MemoryStore, Store},
     test::{Sender, SignedAnswer},
 };
 use bytes::Bytes;
 use chrono::DateTime;
 use tokio::time::sleep;
 
-use crate::server::{Address, Answer, Client, SECRET, Server, post, request};
+use crate::{
+    decisions::record,
+    server::{Address, Answer, Client, SECRET, Server, post, request},
+    watched::{Calls, Watched},
+};
+
+/// The same tests for webhooks without a store, and with each store.
+macro_rules! with_and_without_a_store {
+    ($($name:ident),* $(,)?) => {
+        mod stateless {
+            $(#[actix_web::test]
+            async fn $name() {
+                super::$name(super::Site::stateless()).await;
+            })*
+        }
+        mod stateful {
+            $(async fn $name(store: impl atp_actix::store::Store) {
+                super::$name(super::Site::over(store).await).await;
+            })*
+            crate::databases::on_every_store!($($name),*);
+        }
+    };
+}
+
+// A body without end, a large one and a slow one are cut off before there is anything to remember.
+with_and_without_a_store!(
+    each_form_of_the_signature_header_has_its_status,
+    only_plain_json_is_read,
+    a_compressed_body_is_not_unpacked,
+    other_methods_are_refused_and_post_is_named,
+    the_limit_is_exact,
+    a_body_that_breaks_off_is_no_delivery,
+    ambiguous_framing_is_refused,
+    a_sender_may_ask_before_it_sends_the_body,
+    pipelined_requests_are_not_confused,
+    bodies_that_are_not_strict_json_in_utf_8_are_malformed_when_signed_and_401_when_not,
+);
 
 /// Stands in what strangers send, wherever text can stand. No answer may hold it.
 const MARKER: &str = "Xq7StrangersOwnWordsXq7";
@@ -42,17 +80,84 @@ async fn accepted() -> HttpResponse {
 }
 
 /// `/small` has the limit that is set unless one sets it, `/big` 16 MiB, and at `/epoch` it is five seconds past 1970.
-fn mount(config: &mut web::ServiceConfig) {
+fn webhooks() -> [Webhook; 3] {
     let epoch = verifier().clock(|| DateTime::from_timestamp(5, 0).expect("a time"));
-    config
-        .service(Webhook::new("/small", verifier()).body_within(BODY_WITHIN).otherwise(accepted))
-        .service(Webhook::new("/big", verifier()).limit(BIG_LIMIT).otherwise(accepted))
-        .service(Webhook::new("/epoch", epoch).otherwise(accepted));
+    [
+        Webhook::new("/small", verifier()).body_within(BODY_WITHIN).otherwise(accepted),
+        Webhook::new("/big", verifier()).limit(BIG_LIMIT).otherwise(accepted),
+        Webhook::new("/epoch", epoch).otherwise(accepted),
+    ]
 }
 
-/// One worker, so that whoever stalls it stalls everybody.
+fn mount(config: &mut web::ServiceConfig) {
+    for webhook in webhooks() {
+        config.service(webhook);
+    }
+}
+
+/// Without a store; one worker, so that whoever stalls it stalls everybody.
 fn serve() -> Server {
     Server::start(1, mount)
+}
+
+/// [`webhooks`], served without a store or with one that tells what it was asked.
+struct Site {
+    server: Server,
+    calls: Option<Calls>,
+}
+
+impl Site {
+    fn stateless() -> Self {
+        Self { server: serve(), calls: None }
+    }
+
+    /// The question of [`good`] is recorded, and answered so.
+    async fn over(store: impl Store) -> Self {
+        record(&store, "n-1").await;
+        let store = Watched::new(store);
+        let calls = store.calls.clone();
+        let server = Server::start(1, move |config: &mut web::ServiceConfig| {
+            for webhook in webhooks() {
+                config.service(webhook.store(store.clone()));
+            }
+        });
+        let site = Self { server, calls: Some(calls) };
+        site.serves_on("nothing").await;
+        site
+    }
+
+    fn has_a_store(&self) -> bool {
+        self.calls.is_some()
+    }
+
+    /// A good request on a new connection is served.
+    async fn serves_on(&self, after: &str) {
+        self.server.serves_on(after).await;
+        let asked = self.calls.as_ref().map(Calls::take);
+        assert!(asked.is_none_or(|asked| asked.contains(&"find")), "{after}: the store is not watched");
+    }
+
+    /// The store was not asked for anything since the last good request.
+    fn assert_untouched(&self, case: &str) {
+        let asked = self.calls.as_ref().map(Calls::take).unwrap_or_default();
+        assert!(asked.is_empty(), "{case}: the store was asked to {asked:?}");
+    }
+
+    /// A stranger learns nothing, and the store does not learn of him.
+    fn assert_tells_nothing(&self, answer: &Answer, case: &str) {
+        assert_tells_nothing(answer, case);
+        if matches!(answer.status, 401 | 405 | 408 | 413 | 415) {
+            self.assert_untouched(case);
+        }
+    }
+}
+
+impl Deref for Site {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }
 
 impl Address {
@@ -89,9 +194,7 @@ fn assert_tells_nothing(answer: &Answer, case: &str) {
     }
 }
 
-#[actix_web::test]
-async fn each_form_of_the_signature_header_has_its_status() {
-    let server = serve();
+async fn each_form_of_the_signature_header_has_its_status(server: Site) {
     let (_, body) = good().member("note", MARKER).to_parts();
     let seconds = DateTime::from_timestamp(5, 0).expect("a time");
     let right = good().body(body.clone()).at(seconds).to_parts().0.remove(1).1;
@@ -159,16 +262,14 @@ async fn each_form_of_the_signature_header_has_its_status() {
         if answer.status != *status {
             wrong.push(format!("{case}: {} instead of {status}: {signatures:?}", answer.status));
         }
-        assert_tells_nothing(&answer, case);
+        server.assert_tells_nothing(&answer, case);
         server.serves_on(case).await;
     }
     println!("{} forms of the signature header", cases.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-#[actix_web::test]
-async fn only_plain_json_is_read() {
-    let server = serve();
+async fn only_plain_json_is_read(server: Site) {
     let (json, gzip) = ("application/json", "content-encoding");
     let cases: &[(&str, &[(&str, &str)], u16)] = &[
         ("plain", &[("content-type", json)], 200),
@@ -204,16 +305,14 @@ async fn only_plain_json_is_read() {
             let answer = server.exchange(&request("POST", "/small", &headers, &body)).await;
             let answer = answer.unwrap_or_else(|| panic!("{scheme}, {case}: no answer"));
             assert_eq!(answer.status, *status, "{scheme}, {case}: {headers:?}");
-            assert_tells_nothing(&answer, case);
+            server.assert_tells_nothing(&answer, case);
             server.serves_on(case).await;
         }
     }
 }
 
 /// A body that says gzip and is gzip is not unpacked: a small one could become a huge one.
-#[actix_web::test]
-async fn a_compressed_body_is_not_unpacked() {
-    let server = serve();
+async fn a_compressed_body_is_not_unpacked(server: Site) {
     // An empty gzip member: enough to tell whether anyone tries.
     let packed: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     for (case, answer, status) in [
@@ -224,13 +323,12 @@ async fn a_compressed_body_is_not_unpacked() {
     ] {
         let answer = server.exchange(&post("/small", &answer)).await.expect("an answer");
         assert_eq!(answer.status, status, "{case}");
+        server.assert_tells_nothing(&answer, case);
         server.serves_on(case).await;
     }
 }
 
-#[actix_web::test]
-async fn other_methods_are_refused_and_post_is_named() {
-    let server = serve();
+async fn other_methods_are_refused_and_post_is_named(server: Site) {
     let (headers, body) = good().to_parts();
     for method in ["GET", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "TRACE", "BREW"] {
         for body in [&b""[..], &body] {
@@ -242,7 +340,7 @@ async fn other_methods_are_refused_and_post_is_named() {
             assert_eq!(answer.status, 405, "{method} with {} bytes", body.len());
             assert_eq!(answer.header("allow"), Some("POST"), "{method}");
             if method != "HEAD" {
-                assert_tells_nothing(&answer, method);
+                server.assert_tells_nothing(&answer, method);
             }
             server.serves_on(method).await;
         }
@@ -321,9 +419,7 @@ async fn a_body_without_end_is_cut_off() {
     }
 }
 
-#[actix_web::test]
-async fn the_limit_is_exact() {
-    let server = serve();
+async fn the_limit_is_exact(server: Site) {
     for (path, limit) in [("/small", 256 << 10), ("/big", BIG_LIMIT)] {
         for (len, status) in [(limit, 200), (limit + 1, 413)] {
             // White space after the value belongs to the body and to what is signed.
@@ -352,9 +448,7 @@ async fn the_limit_is_exact() {
     }
 }
 
-#[actix_web::test]
-async fn a_body_that_breaks_off_is_no_delivery() {
-    let server = serve();
+async fn a_body_that_breaks_off_is_no_delivery(server: Site) {
     let (headers, body) = good().to_parts();
     let whole = request("POST", "/small", &headers, &body);
     for cut in [1, body.len() / 2, body.len() - 1, body.len()] {
@@ -366,6 +460,7 @@ async fn a_body_that_breaks_off_is_no_delivery() {
         let status = answer.as_ref().map(|answer| answer.status);
         assert!(matches!(status, None | Some(400)), "cut by {cut}, then half closed: {answer:?}");
         assert!(client.is_closed_within(Duration::from_secs(5)).await, "cut by {cut}: still open");
+        server.assert_untouched("a half-closed connection");
         server.serves_on("a half-closed connection").await;
 
         // The sender is gone.
@@ -382,14 +477,13 @@ async fn a_body_that_breaks_off_is_no_delivery() {
         let answer = server.exchange(&sent).await;
         let status = answer.as_ref().map(|answer| answer.status);
         assert!(matches!(status, None | Some(400)), "{rubbish:?}: {answer:?}");
+        server.assert_untouched(rubbish);
         server.serves_on(rubbish).await;
     }
 }
 
 /// Where two readers could see two bodies, there is none.
-#[actix_web::test]
-async fn ambiguous_framing_is_refused() {
-    let server = serve();
+async fn ambiguous_framing_is_refused(server: Site) {
     let (headers, body) = good().to_parts();
     let len = body.len().to_string();
     let cases: &[&[(&str, &str)]] = &[
@@ -415,18 +509,19 @@ async fn ambiguous_framing_is_refused() {
         let answer = client.answer().await;
         let status = answer.as_ref().map(|answer| answer.status);
         assert!(matches!(status, None | Some(400)), "{framing:?}: {answer:?}");
+        server.assert_untouched(&format!("{framing:?}"));
         server.serves_on(&format!("{framing:?}")).await;
     }
 }
 
 /// A sender that asks before it sends a body, as curl does with a long one.
-#[actix_web::test]
-async fn a_sender_may_ask_before_it_sends_the_body() {
-    let server = serve();
+async fn a_sender_may_ask_before_it_sends_the_body(server: Site) {
+    // With a store an answer may come late.
+    let stale = if server.has_a_store() { 200 } else { 401 };
     for (case, answer, status) in [
         ("good", good(), 200),
         ("forged", good().forged(), 401),
-        ("stale", good().stale(), 401),
+        ("stale", good().stale(), stale),
         ("no signature", good().without_header("x-atp-signature"), 401),
         ("not JSON", good().header("content-type", "text/plain"), 415),
         ("too long", good().body(vec![b' '; 300 << 10]), 413),
@@ -441,14 +536,14 @@ async fn a_sender_may_ask_before_it_sends_the_body() {
             answer = client.answer().await.unwrap_or_else(|| panic!("{case}: no final answer"));
         }
         assert_eq!(answer.status, status, "{case}");
-        assert_tells_nothing(&answer, case);
+        server.assert_tells_nothing(&answer, case);
         server.serves_on(case).await;
     }
 }
 
 #[actix_web::test]
 async fn a_trickled_body_is_given_up_and_stalls_nobody() {
-    let server = serve();
+    let server = Site::over(MemoryStore::new()).await;
     for (case, answer) in
         [("signed", good()), ("bare digest", good().signature("0".repeat(64)).member("note", MARKER))]
     {
@@ -472,7 +567,7 @@ async fn a_trickled_body_is_given_up_and_stalls_nobody() {
         assert!(served > 1, "{case}");
         let answer = slow.answer().await.unwrap_or_else(|| panic!("{case}: no answer"));
         assert_eq!(answer.status, 408, "{case} after {trickled} bytes");
-        assert_tells_nothing(&answer, case);
+        server.assert_tells_nothing(&answer, case);
         assert!(slow.is_closed_within(Duration::from_secs(5)).await, "{case}: still open");
         server.serves_on(case).await;
     }
@@ -487,9 +582,7 @@ async fn a_trickled_body_is_given_up_and_stalls_nobody() {
 
 /// Several requests in one packet: each gets its own answer or the connection ends, and no byte of a body is taken for a
 /// request.
-#[actix_web::test]
-async fn pipelined_requests_are_not_confused() {
-    let server = serve();
+async fn pipelined_requests_are_not_confused(server: Site) {
     // If the body of the first were taken for a request it would be answered 200.
     let smuggled = post("/small", &good());
     let chunked = |answer: SignedAnswer| {
@@ -502,6 +595,8 @@ async fn pipelined_requests_are_not_confused() {
         sent
     };
     let wrapped = |answer: SignedAnswer| answer.body(smuggled.clone());
+    // With a store an answer may come late, so it is read.
+    let stale = if server.has_a_store() { 400 } else { 401 };
     // (case, the first request, its status, whether the second one must be answered)
     let cases: Vec<(&str, Vec<u8>, u16, bool)> = vec![
         ("good", post("/small", &good()), 200, true),
@@ -510,7 +605,7 @@ async fn pipelined_requests_are_not_confused() {
         ("signed, not JSON", post("/small", &wrapped(good())), 400, true),
         ("no signature", post("/small", &wrapped(good().without_header("x-atp-signature"))), 401, false),
         ("no signature, chunks", chunked(wrapped(good().without_header("x-atp-signature"))), 401, false),
-        ("stale", post("/small", &wrapped(good().stale())), 401, false),
+        ("stale", post("/small", &wrapped(good().stale())), stale, server.has_a_store()),
         ("not JSON", post("/small", &wrapped(good().header("content-type", "text/plain"))), 415, false),
         ("too long", post("/small", &good().body(vec![b' '; 300 << 10])), 413, false),
         ("GET without a body", request("GET", "/small", &[("x", "y")], b""), 405, false),
@@ -543,8 +638,10 @@ fn utf_16(text: &[u8], unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
     String::from_utf8_lossy(text).encode_utf16().flat_map(unit).collect()
 }
 
-/// The statuses of one body: signed in the timestamped scheme, signed raw, and with digests of nobody.
-async fn judge(server: &Address, case: &str, path: &str, bytes: Vec<u8>, signed: u16) {
+/// The statuses of one body: signed in the timestamped scheme, signed raw, and with digests of nobody. To a webhook with a
+/// store it is another answer than the one that stands.
+async fn judge(server: &Site, case: &str, path: &str, bytes: Vec<u8>, signed: u16) {
+    let signed = if signed == 200 && server.has_a_store() { 409 } else { signed };
     let bytes = Bytes::from(bytes);
     let deliver = |scheme| good().body(bytes.clone()).scheme(scheme);
     let unsigned = good().body(bytes.clone()).signature("0".repeat(64));
@@ -561,16 +658,17 @@ async fn judge(server: &Address, case: &str, path: &str, bytes: Vec<u8>, signed:
             400 => {
                 assert!(answer.text().contains(r#""code":"MALFORMED_PAYLOAD""#), "{case}, {how}: {answer:?}")
             }
-            401 => assert_tells_nothing(&answer, case),
+            401 => server.assert_tells_nothing(&answer, case),
+            409 => {
+                assert!(answer.text().contains("NOTIFICATION_ALREADY_RESPONDED"), "{case}, {how}: {answer:?}")
+            }
             _ => {}
         }
         server.serves_on(case).await;
     }
 }
 
-#[actix_web::test]
-async fn bodies_that_are_not_strict_json_in_utf_8_are_malformed_when_signed_and_401_when_not() {
-    let server = serve();
+async fn bodies_that_are_not_strict_json_in_utf_8_are_malformed_when_signed_and_401_when_not(server: Site) {
     let plain = payload("null");
     let with_bom = |bom: &[u8], text: &[u8]| [bom, text].concat();
     let replaced = |data: &[u8]| {

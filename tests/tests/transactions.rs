@@ -1,229 +1,357 @@
-//! What a handler writes in its transaction takes effect with the decision, once, or not at all.
+//! What a handler writes in its transaction takes effect with the decision, once, or not at all: on each store that has one.
+//!
+//! What one database alone lets a handler do is at the end for SQLite, and in `postgres.rs`.
 
-use std::{cell::RefCell, time::Duration};
-
-use actix_web::{App, HttpResponse, http::StatusCode, rt::time::sleep, test};
-use atp_actix::{
-    AtpResponse, Error, ErrorReply, Secret, Simple, Transaction, Verifier, Webhook,
-    atp_core::{Action, Notification},
-    store::{MemoryStore, Question, SqliteStore, Store},
-    test::Sender,
+use std::{
+    any::Any,
+    cell::RefCell,
+    time::{Duration, Instant},
 };
+
+use actix_web::{App, HttpResponse, http::StatusCode, rt::time::sleep, test, web};
+use atp_actix::{
+    AtpResponse, Error, ErrorReply, Simple, Transaction, Webhook,
+    store::{MemoryStore, PostgresStore, Question, SqliteStore, Store, StoreError},
+};
+use atp_tests::PATH;
 use sqlx::{
-    Connection as _, Sqlite, SqlitePool,
+    Connection as _, Pool, Postgres, Sqlite, SqlitePool,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{databases::SqliteFile, server::SECRET};
+use crate::{
+    databases::{Database, PostgresDatabase, SqliteDatabase, SqliteFile},
+    decisions::{approve, asked, record, verifier},
+};
 
-const PATH: &str = "/atp/webhook";
-
-/// The service's own table, in the database of the store.
-struct Orders {
-    pool: SqlitePool,
-    store: SqliteStore,
-    _file: SqliteFile,
+/// The same tests for each store that hands transactions out.
+macro_rules! on_each_database {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[actix_web::test]
+            async fn $name() {
+                super::$name(super::Orders::over(super::SqliteDatabase::new().await)).await;
+            })*
+        }
+        mod postgres {
+            $(#[actix_web::test]
+            async fn $name() {
+                if let Some(database) = super::PostgresDatabase::new().await {
+                    super::$name(super::Orders::over(database)).await;
+                }
+            })*
+        }
+    };
 }
 
-impl Orders {
-    async fn new() -> Self {
-        let file = SqliteFile::new();
-        let store = file.open().await.with_transaction_limit(Duration::from_millis(500));
-        let options = SqliteConnectOptions::new().filename(file.path()).busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePool::connect_with(options).await.expect("a pool");
-        sqlx::raw_sql("CREATE TABLE orders (note TEXT NOT NULL)").execute(&pool).await.expect("a table");
-        Self { pool, store, _file: file }
+on_each_database!(
+    it_is_committed_with_the_decision_once,
+    it_may_be_dropped_before_the_handler_ends,
+    an_error,
+    a_server_error,
+    a_redirect,
+    a_panic,
+    a_statement_that_fails,
+    a_savepoint_left_open,
+    a_rollback_by_hand,
+    a_transaction_taken_twice,
+    a_transaction_held_too_long,
+    another_extractor_that_refuses,
+    a_transaction_that_is_kept_is_not_committed,
+    a_refusal_is_final_and_its_work_is_rolled_back,
+    a_question_is_recorded_with_the_services_own_row_or_not_at_all,
+    a_schema_of_a_newer_program_is_refused_and_named,
+);
+
+/// What differs between the databases that hand transactions out.
+pub(crate) trait Transactional: Database + 'static {
+    type Sql: sqlx::Database;
+
+    /// The service's own connections.
+    fn pool(&self) -> &Pool<Self::Sql>;
+
+    /// The store, as a program opens it that starts again.
+    async fn reopen(&self) -> Result<Self::Store, StoreError>;
+
+    /// The store, whose handlers soon hold a transaction too long.
+    fn impatient(&self) -> Self::Store;
+
+    async fn record_in(
+        store: &Self::Store,
+        connection: &mut Connection<Self>,
+        question: &Question,
+    ) -> Result<(), StoreError>;
+
+    async fn execute(connection: &mut Connection<Self>, sql: &'static str) -> sqlx::Result<()>;
+
+    async fn write(connection: &mut Connection<Self>, note: &str) -> sqlx::Result<()>;
+}
+
+type Connection<D> = <<D as Transactional>::Sql as sqlx::Database>::Connection;
+
+const LIMIT: Duration = Duration::from_millis(500);
+const WRITE: &str = "INSERT INTO effects VALUES ($1, '')";
+
+impl Transactional for SqliteDatabase {
+    type Sql = Sqlite;
+
+    fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    async fn reopen(&self) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open(self.file.path()).await
+    }
+
+    fn impatient(&self) -> SqliteStore {
+        self.store().clone().with_transaction_limit(LIMIT)
+    }
+
+    async fn record_in(
+        store: &SqliteStore,
+        connection: &mut Connection<Self>,
+        question: &Question,
+    ) -> Result<(), StoreError> {
+        store.record_in(connection, question).await
+    }
+
+    async fn execute(connection: &mut Connection<Self>, sql: &'static str) -> sqlx::Result<()> {
+        sqlx::raw_sql(sql).execute(connection).await.map(drop)
+    }
+
+    async fn write(connection: &mut Connection<Self>, note: &str) -> sqlx::Result<()> {
+        sqlx::query(WRITE).bind(note).execute(connection).await.map(drop)
+    }
+}
+
+impl Transactional for PostgresDatabase {
+    type Sql = Postgres;
+
+    fn pool(&self) -> &Pool<Postgres> {
+        &self.pool
+    }
+
+    async fn reopen(&self) -> Result<PostgresStore, StoreError> {
+        PostgresStore::connect(&self.url()).await
+    }
+
+    fn impatient(&self) -> PostgresStore {
+        self.store().clone().with_transaction_limit(LIMIT)
+    }
+
+    async fn record_in(
+        store: &PostgresStore,
+        connection: &mut Connection<Self>,
+        question: &Question,
+    ) -> Result<(), StoreError> {
+        store.record_in(connection, question).await
+    }
+
+    async fn execute(connection: &mut Connection<Self>, sql: &'static str) -> sqlx::Result<()> {
+        sqlx::raw_sql(sql).execute(connection).await.map(drop)
+    }
+
+    async fn write(connection: &mut Connection<Self>, note: &str) -> sqlx::Result<()> {
+        sqlx::query(WRITE).bind(note).execute(connection).await.map(drop)
+    }
+}
+
+/// The service's own table, in the database of the store.
+pub(crate) struct Orders<D: Transactional> {
+    pub(crate) database: D,
+    pub(crate) store: D::Store,
+}
+
+impl<D: Transactional> Orders<D> {
+    pub(crate) fn over(database: D) -> Self {
+        Self { store: database.impatient(), database }
     }
 
     /// Delivers the approval of a fresh question to this handler; the status.
-    async fn deliver(&self, id: &str, webhook: impl FnOnce(Webhook) -> Webhook) -> u16 {
-        let notification =
-            Notification::new("Deploy?", "").id(id).action(Action::simple("approve", "Approve"));
-        self.store.record(&Question::new(notification)).await.expect("a question");
+    pub(crate) async fn deliver(&self, id: &str, webhook: impl FnOnce(Webhook) -> Webhook) -> u16 {
+        record(&self.store, id).await;
         self.deliver_again(id, webhook).await
     }
 
-    async fn deliver_again(&self, id: &str, webhook: impl FnOnce(Webhook) -> Webhook) -> u16 {
-        let verifier = Verifier::new(Secret::new(SECRET).expect("a good secret"));
-        let webhook = webhook(Webhook::new(PATH, verifier).store(self.store.clone()));
+    pub(crate) async fn deliver_again(&self, id: &str, webhook: impl FnOnce(Webhook) -> Webhook) -> u16 {
+        let webhook = webhook(Webhook::new(PATH, verifier()).store(self.store.clone()));
         let app = test::init_service(App::new().service(webhook)).await;
-        let request = Sender::new(SECRET).answer(id, "approve", ()).post_to(PATH).to_request();
-        test::call_service(&app, request).await.status().as_u16()
+        test::call_service(&app, approve(id).post_to(PATH).to_request()).await.status().as_u16()
     }
 
-    async fn notes(&self) -> Vec<String> {
-        sqlx::query_scalar("SELECT note FROM orders ORDER BY rowid")
-            .fetch_all(&self.pool)
-            .await
-            .expect("notes")
+    /// Delivers to a good handler until it is handled.
+    pub(crate) async fn until_handled(&self, id: &str) {
+        self.until_handled_by(id, |webhook| webhook.on("approve", good::<D>)).await;
     }
 
-    async fn is_decided(&self, id: &str) -> bool {
+    /// Delivers until it is handled, as a server would: a claim may be given back after the answer.
+    pub(crate) async fn until_handled_by(&self, id: &str, webhook: impl Fn(Webhook) -> Webhook) {
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            match self.deliver_again(id, &webhook).await {
+                200 => return,
+                status => assert!(status == 503 && Instant::now() < patience, "{id} is lost: {status}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Everything that was written, in order.
+    pub(crate) async fn notes(&self) -> Vec<String> {
+        let mut notes = self.database.effects().await;
+        notes.sort();
+        notes
+    }
+
+    pub(crate) async fn is_decided(&self, id: &str) -> bool {
         self.store.find("default", id).await.expect("an answer").decision.is_some()
     }
 }
 
-async fn write(tx: &mut Transaction<Sqlite>, note: &str) -> Result<(), Error> {
-    sqlx::query("INSERT INTO orders VALUES (?)").bind(note).execute(&mut **tx).await?;
-    Ok(())
+pub(crate) async fn write<D: Transactional>(tx: &mut Transaction<D::Sql>, note: &str) -> Result<(), Error> {
+    Ok(D::write(tx, note).await?)
 }
 
-async fn good(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
-    write(&mut tx, &answer.notification_id).await
+pub(crate) async fn good<D: Transactional>(
+    answer: AtpResponse<Simple>,
+    mut tx: Transaction<D::Sql>,
+) -> Result<(), Error> {
+    write::<D>(&mut tx, &answer.notification_id).await
 }
 
-#[actix_web::test]
-async fn it_is_committed_with_the_decision_once() {
-    let orders = Orders::new().await;
-    assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", good)).await, 200);
-    assert_eq!(orders.deliver_again("n-1", |webhook| webhook.on("approve", good)).await, 200);
+async fn it_is_committed_with_the_decision_once<D: Transactional>(orders: Orders<D>) {
+    for _ in 0..2 {
+        assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", good::<D>)).await, 200);
+    }
     assert_eq!(orders.notes().await, ["n-1"]);
     assert!(orders.is_decided("n-1").await);
 }
 
-/// A handler may do that, and nothing of it stays; the next delivery is handled.
+async fn it_may_be_dropped_before_the_handler_ends<D: Transactional>(orders: Orders<D>) {
+    let drops = |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "n-1").await?;
+        drop(tx);
+        sleep(Duration::from_millis(20)).await;
+        Ok::<_, Error>(())
+    };
+    assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", drops)).await, 200);
+    orders.until_handled("n-1").await;
+    assert_eq!(orders.notes().await, ["n-1"]);
+}
+
+/// Nothing of what a handler did stays, and the next deliveries are handled, whichever connection they get.
+async fn leaves_no_trace<D: Transactional>(
+    orders: Orders<D>,
+    expected: u16,
+    webhook: impl FnOnce(Webhook) -> Webhook,
+) {
+    assert_eq!(orders.deliver("n-1", webhook).await, expected);
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(orders.notes().await, [""; 0]);
+    assert!(!orders.is_decided("n-1").await);
+    orders.until_handled("n-1").await;
+    for _ in 0..6 {
+        assert_eq!(orders.deliver_again("n-1", |webhook| webhook.on("approve", good::<D>)).await, 200);
+    }
+    assert_eq!(orders.notes().await, ["n-1"]);
+    assert_eq!(orders.deliver("n-2", |webhook| webhook.on("approve", good::<D>)).await, 200);
+    assert_eq!(orders.notes().await, ["n-1", "n-2"]);
+}
+
 macro_rules! leaves_no_trace {
     ($($name:ident: $status:literal, $handler:expr;)*) => {$(
-        #[actix_web::test]
-        async fn $name() {
-            let orders = Orders::new().await;
-            let status = orders.deliver("n-1", |webhook| webhook.on("approve", $handler)).await;
-            assert_eq!(status, $status);
-            sleep(Duration::from_millis(50)).await;
-            assert_eq!(orders.notes().await, [""; 0]);
-            assert!(!orders.is_decided("n-1").await);
-            // Also on that pool, as often as it has connections.
-            for _ in 0..6 {
-                assert_eq!(orders.deliver_again("n-1", |webhook| webhook.on("approve", good)).await, 200);
-            }
-            assert_eq!(orders.notes().await, ["n-1"]);
-            assert_eq!(orders.deliver("n-2", |webhook| webhook.on("approve", good)).await, 200);
-            assert_eq!(orders.notes().await, ["n-1", "n-2"]);
+        async fn $name<D: Transactional>(orders: Orders<D>) {
+            leaves_no_trace(orders, $status, |webhook| webhook.on("approve", $handler)).await;
         }
     )*};
 }
 
 leaves_no_trace! {
-    an_error: 503, |mut tx: Transaction<Sqlite>| async move {
-        write(&mut tx, "lost").await?;
+    an_error: 503, |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
         Err::<(), Error>(std::fmt::Error.into())
     };
-    a_server_error: 500, |mut tx: Transaction<Sqlite>| async move {
-        write(&mut tx, "lost").await?;
+    a_server_error: 500, |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
         Ok::<_, Error>(HttpResponse::InternalServerError().finish())
     };
-    a_redirect: 500, |mut tx: Transaction<Sqlite>| async move {
-        write(&mut tx, "lost").await?;
+    a_redirect: 500, |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
         Ok::<_, Error>(HttpResponse::Found().finish())
     };
-    a_panic: 500, |mut tx: Transaction<Sqlite>| async move {
-        write(&mut tx, "lost").await?;
+    a_panic: 500, |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
         assert!(tx.is_in_transaction(), "never");
         if true { panic!("on purpose: the test wants a panic here") }
         Ok::<_, Error>(())
     };
-    a_savepoint_left_open: 500, |mut tx: Transaction<Sqlite>| async move {
+    a_statement_that_fails: 503, |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
+        D::execute(&mut tx, "INSERT INTO nowhere VALUES (1)").await?;
+        Ok::<_, Error>(())
+    };
+    a_savepoint_left_open: 500, |mut tx: Transaction<D::Sql>| async move {
         let mut savepoint = tx.begin().await?;
-        sqlx::query("INSERT INTO orders VALUES ('lost')").execute(&mut *savepoint).await?;
+        D::write(&mut savepoint, "lost").await?;
         std::mem::forget(savepoint);
         Ok::<_, Error>(())
     };
-    a_rollback_by_hand: 500, |mut tx: Transaction<Sqlite>| async move {
-        write(&mut tx, "lost").await?;
-        sqlx::query("ROLLBACK").execute(&mut *tx).await?;
+    a_rollback_by_hand: 500, |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
+        D::execute(&mut tx, "ROLLBACK").await?;
         Ok::<_, Error>(())
     };
-    a_rollback_by_hand_and_more_work: 503, |mut tx: Transaction<Sqlite>| async move {
-        write(&mut tx, "lost").await?;
-        sqlx::query("ROLLBACK").execute(&mut *tx).await?;
-        write(&mut tx, "half").await?;
-        Ok::<_, Error>(())
-    };
-    a_transaction_taken_twice: 500, |mut one: Transaction<Sqlite>, two: Option<Transaction<Sqlite>>| async move {
-        write(&mut one, "lost").await?;
+    a_transaction_taken_twice: 500, |mut one: Transaction<D::Sql>, two: Option<Transaction<D::Sql>>| async move {
+        write::<D>(&mut one, "lost").await?;
         assert!(two.is_none(), "never");
         Ok::<_, Error>(())
     };
-    a_transaction_held_too_long: 503, |mut tx: Transaction<Sqlite>| async move {
-        write(&mut tx, "lost").await?;
+    a_transaction_held_too_long: 503, |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
         sleep(Duration::from_secs(3)).await;
         Ok::<_, Error>(())
+    };
+    another_extractor_that_refuses: 500, |mut tx: Transaction<D::Sql>, _: web::Data<String>| async move {
+        write::<D>(&mut tx, "never").await
     };
 }
 
 thread_local! {
-    static KEPT: RefCell<Option<Transaction<Sqlite>>> = const { RefCell::new(None) };
+    static KEPT: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
-#[actix_web::test]
-async fn a_transaction_that_is_kept_is_not_committed() {
-    async fn keeps(mut tx: Transaction<Sqlite>) -> Result<(), Error> {
-        write(&mut tx, "lost").await?;
-        KEPT.set(Some(tx));
-        Ok(())
-    }
-    let orders = Orders::new().await;
+async fn a_transaction_that_is_kept_is_not_committed<D: Transactional>(orders: Orders<D>) {
+    let keeps = |mut tx: Transaction<D::Sql>| async move {
+        write::<D>(&mut tx, "lost").await?;
+        KEPT.set(Some(Box::new(tx)));
+        Ok::<_, Error>(())
+    };
     assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", keeps)).await, 500);
     assert!(!orders.is_decided("n-1").await);
     KEPT.set(None);
     sleep(Duration::from_millis(50)).await;
     assert_eq!(orders.notes().await, [""; 0]);
-    assert_eq!(orders.deliver_again("n-1", |webhook| webhook.on("approve", good)).await, 200);
+    orders.until_handled("n-1").await;
     assert_eq!(orders.notes().await, ["n-1"]);
 }
 
-#[actix_web::test]
-async fn a_commit_by_hand_commits_nothing() {
-    async fn commits(mut tx: Transaction<Sqlite>) -> Result<(), Error> {
-        write(&mut tx, "lost").await?;
-        let _ = sqlx::query("COMMIT").execute(&mut *tx).await;
-        Ok(())
-    }
-    let orders = Orders::new().await;
-    let status = orders.deliver("n-1", |webhook| webhook.on("approve", commits)).await;
-    assert!(status >= 500, "{status}");
-    assert_eq!(orders.notes().await, [""; 0]);
-    assert_eq!(orders.deliver_again("n-1", |webhook| webhook.on("approve", good)).await, 200);
-    assert_eq!(orders.notes().await, ["n-1"]);
-}
-
-#[actix_web::test]
-async fn a_refusal_is_final_and_its_work_is_rolled_back() {
-    async fn refuses(mut tx: Transaction<Sqlite>) -> Result<(), ErrorReply> {
-        let written = write(&mut tx, "lost").await;
+async fn a_refusal_is_final_and_its_work_is_rolled_back<D: Transactional>(orders: Orders<D>) {
+    let refuses = |mut tx: Transaction<D::Sql>| async move {
+        let written = write::<D>(&mut tx, "lost").await;
         assert!(written.is_ok(), "written");
-        Err(ErrorReply::new(StatusCode::CONFLICT, "OUT_OF_STOCK", "there is none left"))
-    }
-    let orders = Orders::new().await;
-    for _ in 0..2 {
-        assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", refuses)).await, 409);
-    }
+        Err::<(), _>(ErrorReply::new(StatusCode::CONFLICT, "OUT_OF_STOCK", "there is none left"))
+    };
+    assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", refuses)).await, 409);
     assert!(orders.is_decided("n-1").await);
+    assert_eq!(orders.deliver_again("n-1", |webhook| webhook.on("approve", good::<D>)).await, 409);
     assert_eq!(orders.notes().await, [""; 0]);
 }
 
-#[actix_web::test]
-async fn it_is_refused_where_the_store_has_another_database() {
-    let notification =
-        Notification::new("Deploy?", "").id("n-1").action(Action::simple("approve", "Approve"));
-    let store = MemoryStore::new();
-    store.record(&Question::new(notification)).await.expect("a question");
-    let verifier = Verifier::new(Secret::new(SECRET).expect("a good secret"));
-    let webhook = Webhook::new(PATH, verifier).store(store).on("approve", good);
-    let app = test::init_service(App::new().service(webhook)).await;
-    let request = Sender::new(SECRET).answer("n-1", "approve", ()).post_to(PATH).to_request();
-    assert_eq!(test::call_service(&app, request).await.status(), 500);
-}
-
-#[actix_web::test]
-async fn a_question_is_recorded_with_the_services_own_row_or_not_at_all() {
-    let orders = Orders::new().await;
+async fn a_question_is_recorded_with_the_services_own_row_or_not_at_all<D: Transactional>(orders: Orders<D>) {
     for (id, commit) in [("lost", false), ("kept", true)] {
-        let notification =
-            Notification::new("Deploy?", "").id(id).action(Action::simple("approve", "Approve"));
-        let mut tx = orders.pool.begin().await.expect("a transaction");
-        sqlx::query("INSERT INTO orders VALUES (?)").bind(id).execute(&mut *tx).await.expect("a row");
-        orders.store.record_in(&mut tx, &Question::new(notification)).await.expect("a question");
+        let mut tx = orders.database.pool().begin().await.expect("a transaction");
+        D::write(&mut tx, id).await.expect("a row");
+        D::record_in(&orders.store, &mut tx, &Question::new(asked(id))).await.expect("a question");
         if commit {
             tx.commit().await.expect("a commit");
         } else {
@@ -233,6 +361,70 @@ async fn a_question_is_recorded_with_the_services_own_row_or_not_at_all() {
         assert_eq!(found.question.is_some(), commit, "{id}");
     }
     assert_eq!(orders.notes().await, ["kept"]);
+}
+
+async fn a_schema_of_a_newer_program_is_refused_and_named<D: Transactional>(orders: Orders<D>) {
+    let mut connection = orders.database.pool().acquire().await.expect("a connection");
+    D::execute(&mut connection, "INSERT INTO atp_schema VALUES (99)").await.expect("a version");
+    let Err(error) = orders.database.reopen().await else { panic!("a newer schema was taken") };
+    assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+#[actix_web::test]
+async fn it_is_refused_where_the_store_has_another_database() {
+    let store = MemoryStore::new();
+    record(&store, "n-1").await;
+    let webhook = || Webhook::new(PATH, verifier()).store(store.clone());
+    for webhook in
+        [webhook().on("approve", good::<SqliteDatabase>), webhook().on("approve", good::<PostgresDatabase>)]
+    {
+        let app = test::init_service(App::new().service(webhook)).await;
+        let response = test::call_service(&app, approve("n-1").post_to(PATH).to_request()).await;
+        assert_eq!(response.status(), 500);
+    }
+}
+
+/// The file's own hook lets nobody commit but the store.
+#[actix_web::test]
+async fn on_sqlite_nothing_is_committed_by_hand() {
+    let cases: &[(&str, &[&'static str], u16)] = &[
+        ("COMMIT", &["COMMIT"], 500),
+        ("COMMIT, and more work", &["COMMIT", "INSERT INTO effects VALUES ('half', '')"], 500),
+        ("COMMIT, and a transaction", &["COMMIT", "BEGIN"], 500),
+        ("ROLLBACK, and more work", &["ROLLBACK", "INSERT INTO effects VALUES ('half', '')"], 500),
+        ("ROLLBACK, and a transaction", &["ROLLBACK", "BEGIN"], 500),
+    ];
+    let orders = Orders::over(SqliteDatabase::new().await);
+    for (nth, (case, steps, status)) in cases.iter().enumerate() {
+        let (id, before) = (format!("n-{nth}"), orders.notes().await);
+        let steps = *steps;
+        let by_hand = move |mut tx: Transaction<Sqlite>| async move {
+            write::<SqliteDatabase>(&mut tx, "lost").await?;
+            for step in steps {
+                let _ = SqliteDatabase::execute(&mut tx, step).await;
+            }
+            Ok::<_, Error>(())
+        };
+        assert_eq!(orders.deliver(&id, |webhook| webhook.on("approve", by_hand)).await, *status, "{case}");
+        assert_eq!(orders.notes().await, before, "{case}");
+        assert!(!orders.is_decided(&id).await, "{case}");
+        orders.until_handled(&id).await;
+    }
+    assert_eq!(orders.notes().await, ["n-0", "n-1", "n-2", "n-3", "n-4"]);
+}
+
+/// On SQLite a statement that fails undoes itself alone: a handler may go on without it.
+#[actix_web::test]
+async fn on_sqlite_a_handler_may_go_on_after_a_statement_failed() {
+    let orders = Orders::over(SqliteDatabase::new().await);
+    let swallows = |mut tx: Transaction<Sqlite>| async move {
+        let failed = SqliteDatabase::execute(&mut tx, "INSERT INTO nowhere VALUES (1)").await;
+        assert!(failed.is_err(), "there is no such table");
+        write::<SqliteDatabase>(&mut tx, "n-1").await
+    };
+    assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", swallows)).await, 200);
+    orders.until_handled("n-1").await;
+    assert_eq!(orders.notes().await, ["n-1"]);
 }
 
 #[actix_web::test]
@@ -250,15 +442,4 @@ async fn a_pool_that_is_not_durable_is_refused() {
         let store = SqliteStore::from_pool(pool).await;
         assert_eq!(store.is_ok(), good, "{synchronous:?}: {store:?}");
     }
-}
-
-#[actix_web::test]
-async fn a_schema_of_a_newer_program_is_refused_and_named() {
-    let file = SqliteFile::new();
-    drop(file.open().await);
-    let options = SqliteConnectOptions::new().filename(file.path());
-    let pool = SqlitePool::connect_with(options).await.expect("a pool");
-    sqlx::query("INSERT INTO atp_schema VALUES (99)").execute(&pool).await.expect("a version");
-    let error = SqliteStore::open(file.path()).await.expect_err("a newer schema").to_string();
-    assert!(error.contains("version 99"), "{error}");
 }
