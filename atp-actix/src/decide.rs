@@ -239,11 +239,13 @@ where
     }
 
     fn check_age(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Stop> {
-        let window = self.rules.redelivery_window;
-        match (now - since).to_std() {
-            Ok(age) if age > window => Err(Stop::refused(Verdict::Stale, Refusal::Stale { age, window })),
-            _ => Ok(()),
-        }
+        let (window, tolerance) = (self.rules.redelivery_window, self.rules.verifier.get_tolerance());
+        let refusal = match ((now - since).to_std(), (since - now).to_std()) {
+            (Ok(age), _) if age > window => Refusal::Stale { age, window },
+            (_, Ok(by)) if by > tolerance => Refusal::Ahead { by, tolerance },
+            _ => return Ok(()),
+        };
+        Err(Stop::refused(Verdict::Stale, refusal))
     }
 
     /// The decision is completed: by this answer, or by another.

@@ -85,6 +85,14 @@ pub enum Refusal {
         /// How long ago it may be.
         window: Duration,
     },
+    /// With a store: signed at a time that is yet to come.
+    #[error("signed {} s in the future, more than {} s: compare the clocks", by.as_secs(), tolerance.as_secs())]
+    Ahead {
+        /// How far.
+        by: Duration,
+        /// How far it may be.
+        tolerance: Duration,
+    },
     /// With a store: the notification is not recorded, and may be in a moment.
     #[error("the notification is not recorded yet: call `Store::record` before you send it")]
     NotYetRecorded,
@@ -147,7 +155,7 @@ impl Refusal {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Stale { .. } => StatusCode::UNAUTHORIZED,
+            Self::Stale { .. } | Self::Ahead { .. } => StatusCode::UNAUTHORIZED,
             Self::Signature(error) if !error.is_malformed() => StatusCode::UNAUTHORIZED,
             Self::UnknownAction
             | Self::Signature(_)
@@ -188,7 +196,9 @@ impl Refusal {
             Self::TooLarge { .. } => (None, "Payload too large".into()),
             Self::TooSlow { .. } => (None, "Request timeout".into()),
             Self::BrokenOff(_) => (None, "Incomplete body".into()),
-            Self::Signature(_) | Self::Stale { .. } => (None, "Invalid signature".into()),
+            Self::Signature(_) | Self::Stale { .. } | Self::Ahead { .. } => {
+                (None, "Invalid signature".into())
+            }
             Self::UnknownAction => (Some("INVALID_ACTION_ID"), self.to_string().into()),
             Self::Forbidden => (Some("NOTIFICATION_ACCESS_DENIED"), self.to_string().into()),
             Self::NotRecorded => (Some("NOTIFICATION_NOT_FOUND"), self.to_string().into()),

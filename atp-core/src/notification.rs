@@ -55,6 +55,10 @@ fn version() -> String {
 }
 
 impl Notification {
+    /// The longest id, in bytes: with a service's name it fits into a key of any database. The protocol does not say; its
+    /// ids have 36.
+    pub const MAX_ID: usize = 1000;
+
     /// A question made now, without actions yet.
     #[must_use]
     pub fn new(title: impl Into<String>, description: impl Into<String>) -> Self {
@@ -125,6 +129,9 @@ impl Notification {
             |at: &str, rule: &'static str| Err(QuestionError { at: at.to_owned(), rule: rule.to_owned() });
         if self.id.as_ref().is_some_and(String::is_empty) {
             return fail("/id", "is empty");
+        }
+        if self.id.as_ref().is_some_and(|id| id.len() > Self::MAX_ID) {
+            return fail("/id", "is longer than 1,000 bytes");
         }
         if self.context.title.is_empty() {
             return fail("/context/title", "is empty");

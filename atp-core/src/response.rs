@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer, de::DeserializeOwned};
 use crate::{
     canonical::Printed,
     json::{self, Index, Kind, NotJson, Token},
+    notification::Notification,
     time::Timestamp,
 };
 
@@ -242,7 +243,13 @@ impl Response {
                 lone_surrogates: index.lone_surrogates,
             };
             match &*index.name(name) {
-                b"notification_id" => notification_id = Some(identifier(index, value)?),
+                b"notification_id" => {
+                    let id = identifier(index, value)?;
+                    if id.len() > Notification::MAX_ID {
+                        return fail(index, value, value, "more than 1,000 bytes");
+                    }
+                    notification_id = Some(id);
+                }
                 b"action_id" => action_id = Some(identifier(index, value)?),
                 b"response_data" => response_data = Some(raw()),
                 b"timestamp" => timestamp = time(index, value, raw),

@@ -128,6 +128,12 @@ impl Verifier {
         self.set(|settings| settings.tolerance = tolerance)
     }
 
+    /// See [`Verifier::tolerance`].
+    #[must_use]
+    pub fn get_tolerance(&self) -> Duration {
+        self.settings.tolerance
+    }
+
     /// Stops judging the time inside the payload of a bare digest, which has no other.
     ///
     /// It costs all protection against replay there: who has once seen a signed delivery can send it again for ever.
@@ -137,7 +143,7 @@ impl Verifier {
         self.set(|settings| settings.payload_time = false)
     }
 
-    /// Accepts what was signed long ago, and a payload without a time; the future stays bounded.
+    /// Accepts what was signed long ago, and a payload with any time or none; a `t` in the header stays bounded in the future.
     ///
     /// Only for a receiver that remembers what it has handled and judges the age itself, after the verdict, by
     /// [`Verified::signed_at`]: an answer that a server delivers days later must not be lost, and a replay does no harm
@@ -436,7 +442,7 @@ impl Verification {
         let (seconds, allowed) = (distance.num_seconds().unsigned_abs(), tolerance.as_secs());
         match seconds > allowed {
             false => Ok(Some(time)),
-            true if time < self.now && any_age => Ok(Some(time)),
+            true if any_age => Ok(Some(time)),
             true if time < self.now => Err(VerifyError::TooOld { seconds, tolerance: allowed }),
             true => Err(VerifyError::TooNew { seconds, tolerance: allowed }),
         }

@@ -10,7 +10,7 @@ use atp_actix::{
     Scheme,
     store::{
         Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Redrive, Refused, Store, StoreError,
-        Token, Verdict,
+        Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -52,12 +52,12 @@ macro_rules! pass_on {
                 self.store.$verb($($name),*).await
             })*
 
-            async fn note(&self, note: &Note) -> Result<(), StoreError> {
+            async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
                 // What succeeded is counted at any time after it was answered, so it cannot be told from a later call.
-                if !matches!(note.verdict, Verdict::Handled | Verdict::Replayed) {
+                if !notes.iter().all(|note| matches!(note.verdict, Verdict::Handled | Verdict::Replayed)) {
                     self.calls.push("note");
                 }
-                self.store.note(note).await
+                self.store.note(notes).await
             }
 
             fn transaction_limit(&self) -> Option<Duration> {
@@ -73,9 +73,9 @@ pass_on! {
     invalidate(service: &str, notification_id: &str, reason: &str) -> ();
     find(service: &str, notification_id: &str) -> Found;
     claim(claim: &Claim) -> Claimed;
-    begin(token: Token) -> S::Transaction;
-    complete(token: Token, completion: &Completion, transaction: Option<S::Transaction>) -> ();
-    release(token: Token) -> ();
+    begin(claim: &Claim) -> Claimed<S::Transaction>;
+    complete(claim: &Claim, completion: &Completion, transaction: Option<S::Transaction>) -> ();
+    release(claim: &Claim) -> ();
     keep(kept: &Kept) -> ();
     refused(service: &str, after: i64, limit: u32) -> Vec<Refused>;
     redrive(service: &str, id: i64) -> Redrive;

@@ -400,32 +400,39 @@ async fn every_text_comes_back(store: &impl Store) {
     let texts =
         ["a\0b", "'; DROP TABLE atp_questions; --", "\"\\0\\\\", "\u{202e}\u{5d0}", &astral, "\u{fffd}"];
     for text in texts {
-        let asked = question(text, text).user_id(text).request_id(text).context(json!({ text: text }));
+        // As much of it as a key holds.
+        let id: &str = &text.chars().take(60).collect::<String>();
+        let asked = question(id, id).user_id(text).request_id(text).context(json!({ text: text }));
         let asked = asked.expect("a context");
         store.record(&asked).await.unwrap_or_else(|error| panic!("{text:?}: {error}"));
         let data = RawJson::new(r#"{"\u0000":"\ud83d"}"#).expect("JSON").as_str().to_owned();
-        let claim = Claim { data: Some(data), ..claim(text, text, text) };
+        let claim = Claim { data: Some(data), ..claim(id, id, text) };
         assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()), "{text:?}");
         let completion = Completion { outcome: outcome(200, "done"), state: Some(text.to_owned()) };
         store.complete(&claim, &completion, None).await.expect("a completion");
         let note = Note {
             request_id: Some(text.to_owned()),
             responder: Some(text.to_owned()),
-            ..note(text, text, text, Verdict::Handled)
+            ..note(id, id, text, Verdict::Handled)
         };
         store.note(&[note]).await.expect("a note");
-        let found = store.find(text, text).await.expect("an answer");
+        let found = store.find(id, id).await.expect("an answer");
         assert_eq!(found.decision.expect("a decision").fingerprint, fingerprint(text), "{text:?}");
         let question = found.question.expect("the question");
-        assert_eq!(question.notification.id.as_deref(), Some(text));
+        assert_eq!(question.notification.id.as_deref(), Some(id));
         for found in [question.user_id, question.request_id, question.state] {
             assert_eq!(found.as_deref(), Some(text));
         }
         assert_eq!(question.context, json!({ text: text }));
-        let noted = store.deliveries(text, text).await.expect("an answer");
+        let noted = store.deliveries(id, id).await.expect("an answer");
         let of_it = (noted[0].request_id.as_deref(), noted[0].responder.as_deref());
         assert_eq!(of_it, (Some(text), Some(text)));
     }
+    let long = "n".repeat(Notification::MAX_ID + 1);
+    let keyed = Question::new(question("long", "n").notification).key(&*long);
+    assert!(matches!(store.record(&keyed).await, Err(StoreError::TooLong { .. })));
+    assert!(matches!(store.record(&question(&long, "n")).await, Err(StoreError::TooLong { .. })));
+    assert!(matches!(store.bind("long", "n", &long).await, Err(StoreError::TooLong { .. })));
 }
 
 async fn what_a_human_said_can_be_erased(store: &impl Store) {

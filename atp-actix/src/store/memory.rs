@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use atp_core::{Fingerprint, Scheme};
+use atp_core::{Fingerprint, Notification, Scheme};
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -142,6 +142,7 @@ impl Store for MemoryStore {
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
+        super::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut tables = self.tables();
         let stored = tables.questions.get(&pair(service, key));
         let bound =

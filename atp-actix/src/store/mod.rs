@@ -53,6 +53,14 @@ pub use sqlite::SqliteStore;
 /// The service that a question belongs to unless it is named.
 pub const DEFAULT_SERVICE: &str = "default";
 
+/// The longest name of a service, in bytes: with a notification's id it fits into a key of any database.
+pub const MAX_SERVICE: usize = 250;
+
+/// Refuses what does not fit into a key.
+pub(crate) fn check_length(what: &'static str, text: &str, most: usize) -> Result<(), StoreError> {
+    if text.len() <= most { Ok(()) } else { Err(StoreError::TooLong { what, most }) }
+}
+
 /// Remembers questions, decisions and deliveries. A clone shares them.
 ///
 /// Each verb is atomic. *Durable* ones have reached the disk when they return `Ok`; the others may be forgotten by a power
@@ -212,13 +220,14 @@ impl Question {
         }
     }
 
-    /// Names the service that asks; [`DEFAULT_SERVICE`] unless set. A webhook sees the questions of its own service only.
+    /// Names the service that asks, in at most [`MAX_SERVICE`] bytes; [`DEFAULT_SERVICE`] unless set. A webhook sees the
+    /// questions of its own service only.
     pub fn service(mut self, service: impl Into<String>) -> Self {
         self.service = service.into();
         self
     }
 
-    /// Records it under a key of our own; under the notification's id unless set. It is needed where the ATP server names
+    /// Records it under a key of our own, of at most [`Notification::MAX_ID`] bytes; under the notification's id unless set. It is needed where the ATP server names
     /// the notification: [`Store::bind`] says later which id that is.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
@@ -253,11 +262,20 @@ impl Question {
             && self.context == earlier.context
     }
 
+    /// What is asked, to be sent to the ATP server.
+    #[must_use]
+    pub fn notification(&self) -> &Notification {
+        &self.notification
+    }
+
     /// The key, if the question can be recorded.
     pub(crate) fn checked_key(&self) -> Result<&str, StoreError> {
         self.notification.check()?;
+        check_length("service", &self.service, MAX_SERVICE)?;
         let key = self.key.as_ref().or(self.notification.id.as_ref());
-        key.map(String::as_str).filter(|key| !key.is_empty()).ok_or(StoreError::NoKey)
+        let key = key.map(String::as_str).filter(|key| !key.is_empty()).ok_or(StoreError::NoKey)?;
+        check_length("key", key, Notification::MAX_ID)?;
+        Ok(key)
     }
 }
 
@@ -419,7 +437,7 @@ pub enum Verdict {
     Conflict,
     /// The deadline had passed, or the question was taken back.
     Late,
-    /// It was signed longer ago than servers deliver again.
+    /// It was signed longer ago than servers deliver again, or in the future.
     Stale,
     /// Its action is not of the question, or its data does not fit.
     Unfit,
@@ -620,6 +638,14 @@ pub enum StoreError {
     /// The question has neither an id nor a key.
     #[error("the question has no id: set `Notification::id`, or `Question::key` and later `Store::bind`")]
     NoKey,
+    /// It would not fit into a key.
+    #[error("the {what} is longer than {most} bytes")]
+    TooLong {
+        /// Which text.
+        what: &'static str,
+        /// How long it may be.
+        most: usize,
+    },
     /// Another question has that key or id.
     #[error("another question is recorded under {0:?}")]
     AlreadyRecorded(String),

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use atp_core::Scheme;
+use atp_core::{Notification, Scheme};
 use chrono::{DateTime, Utc};
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr,
@@ -85,6 +85,17 @@ impl PostgresStore {
         };
         store.migrate().await?;
         Ok(store)
+    }
+
+    /// The pool that it lives in, for the service's own tables in the same database.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Closes the pool. Who still uses a clone gets errors.
+    pub async fn close(&self) {
+        self.pool.close().await;
     }
 
     /// Sets how long a handler may hold its transaction; [`PostgresStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that
@@ -175,8 +186,11 @@ impl PostgresStore {
 
     /// A durable transaction.
     async fn write(&self) -> Result<Open<Postgres>, StoreError> {
-        let pooled = Pooled { connection: self.pool.acquire().await?, is_over: false };
-        Ok(Open::begin(pooled, self.begin_statement()).await?)
+        Ok(Open::begin(self.pooled().await?, self.begin_statement()).await?)
+    }
+
+    async fn pooled(&self) -> sqlx::Result<Pooled> {
+        Ok(Pooled { connection: self.pool.acquire().await?, is_over: false })
     }
 
     /// One message: what begins, and what limits it. All its limits are its own: behind a pooler a session belongs to nobody.
@@ -185,7 +199,7 @@ impl PostgresStore {
         let millis = |limit: Duration| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
         let limit = self.transaction_limit;
         AssertSqlSafe(format!(
-            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
+            "BEGIN READ WRITE; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
              SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL synchronous_commit = on",
             millis(Self::PATIENCE),
             millis(limit.saturating_add(Self::PATIENCE)),
@@ -196,14 +210,16 @@ impl PostgresStore {
 
     /// What became of a claim that did not start.
     async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
+        let mut pooled = self.pooled().await?;
         let row: Option<row::Decision> = sqlx::query_as(
             "SELECT fingerprint, status, content_type, body FROM atp_decisions
              WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *pooled.connection)
         .await?;
+        pooled.done();
         Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
@@ -354,7 +370,8 @@ impl PostgresStore {
     ) -> Result<(), StoreError> {
         let restated = sqlx::query(
             "UPDATE atp_decisions SET status = $4, content_type = $5, body = $6, state = $7
-             WHERE service = $1 AND notification_id = $2 AND token = $3 AND xmin = pg_current_xact_id()::xid",
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND xmin = pg_current_xact_id()::xid
+                 AND atp_durable()",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -374,10 +391,17 @@ fn was_idle(metadata: &PoolConnectionMetadata) -> bool {
     metadata.idle_for > Duration::from_secs(1)
 }
 
-/// A connection of the pool. Dropped before it is given back, it is closed and nobody gets it again.
+/// A connection of the pool. Dropped before it is done with, it is closed and nobody gets it again: an error may tell of what
+/// a handler did to its session.
 struct Pooled {
     connection: PoolConnection<Postgres>,
     is_over: bool,
+}
+
+impl Pooled {
+    fn done(mut self) {
+        self.is_over = true;
+    }
 }
 
 impl Drop for Pooled {
@@ -397,8 +421,8 @@ impl Lent<Postgres> for Pooled {
         &mut self.connection
     }
 
-    fn give_back(mut self: Box<Self>) {
-        self.is_over = true;
+    fn give_back(self: Box<Self>) {
+        self.done();
     }
 }
 
@@ -420,6 +444,7 @@ impl Store for PostgresStore {
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
+        super::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut open = self.write().await?;
         let bound = sqlx::query(
             "UPDATE atp_questions SET notification_id = $3
@@ -481,6 +506,7 @@ impl Store for PostgresStore {
     }
 
     async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
+        let mut pooled = self.pooled().await?;
         let row: row::Find = sqlx::query_as(
             "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
                  d.fingerprint, d.status, d.content_type, d.body,
@@ -492,15 +518,16 @@ impl Store for PostgresStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *pooled.connection)
         .await?;
+        pooled.done();
         row::found(row, notification_id)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let taken = Self::take(&mut connection, claim, None).await?;
-        drop(connection);
+        let mut pooled = self.pooled().await?;
+        let taken = Self::take(&mut pooled.connection, claim, None).await?;
+        pooled.done();
         if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
 
@@ -527,11 +554,13 @@ impl Store for PostgresStore {
                 return open.commit().await;
             }
             open.rollback().await?;
-            let mut connection = self.pool.acquire().await?;
-            let taken = Self::take(&mut connection, claim, Some(completion)).await?;
+            let mut pooled = self.pooled().await?;
+            let taken = Self::take(&mut pooled.connection, claim, Some(completion)).await?;
+            pooled.done();
             return if taken { Ok(()) } else { Err(StoreError::Fenced) };
         }
         let Completion { outcome, state } = completion;
+        let mut pooled = self.pooled().await?;
         let ended = sqlx::query(
             "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7
              WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()",
@@ -543,12 +572,14 @@ impl Store for PostgresStore {
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
         .bind(state.as_deref().map(escape))
-        .execute(&self.pool)
+        .execute(&mut *pooled.connection)
         .await?;
+        pooled.done();
         if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+        let mut pooled = self.pooled().await?;
         sqlx::query(
             "DELETE FROM atp_decisions
              WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_quick()",
@@ -556,8 +587,9 @@ impl Store for PostgresStore {
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
         .bind(&claim.token.as_bytes()[..])
-        .execute(&self.pool)
+        .execute(&mut *pooled.connection)
         .await?;
+        pooled.done();
         Ok(())
     }
 
@@ -571,6 +603,7 @@ impl Store for PostgresStore {
         };
         let numbers = |of: fn(&Note) -> i64| notes.iter().map(|note| of(note)).collect::<Vec<_>>();
         let fingerprints: Vec<_> = notes.iter().map(|note| &note.fingerprint.as_bytes()[..]).collect();
+        let mut pooled = self.pooled().await?;
         sqlx::query(
             "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
                  request_id, scheme, secret, responder, status, duration_us)
@@ -598,12 +631,14 @@ impl Store for PostgresStore {
         .bind(maybe(|note| &note.responder))
         .bind(numbers(|note| i64::from(note.status)))
         .bind(numbers(|note| row::micros(note.duration)))
-        .execute(&self.pool)
+        .execute(&mut *pooled.connection)
         .await?;
+        pooled.done();
         Ok(())
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
+        let mut pooled = self.pooled().await?;
         sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
              SELECT $1, $2, $3, $4, $5, atp_now(), $6 WHERE atp_durable()
@@ -615,12 +650,14 @@ impl Store for PostgresStore {
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
         .bind(&kept.body[..])
-        .execute(&self.pool)
+        .execute(&mut *pooled.connection)
         .await?;
+        pooled.done();
         Ok(())
     }
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+        let mut pooled = self.pooled().await?;
         let rows: Vec<row::Kept> = sqlx::query_as(
             "SELECT id, notification_id, verdict, scheme, refused_at, body FROM atp_refused
              WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3",
@@ -628,8 +665,9 @@ impl Store for PostgresStore {
         .bind(escape(service))
         .bind(after)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *pooled.connection)
         .await?;
+        pooled.done();
         rows.into_iter().map(row::refused).collect()
     }
 
@@ -676,6 +714,7 @@ impl Store for PostgresStore {
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+        let mut pooled = self.pooled().await?;
         let rows: Vec<row::Delivery> = sqlx::query_as(
             "SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
                  duration_us
@@ -683,8 +722,9 @@ impl Store for PostgresStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *pooled.connection)
         .await?;
+        pooled.done();
         rows.into_iter().map(row::noted).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
-use atp_core::Scheme;
+use atp_core::{Notification, Scheme};
 use chrono::{DateTime, Utc};
 use sqlx::{
     QueryBuilder, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
@@ -76,20 +76,20 @@ impl SqliteStore {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
         let options = options.foreign_keys(true).busy_timeout(Self::PATIENCE);
-        Self::from_pool(Self::pool().connect_with(options).await?).await
+        Self::from_pool(Self::pool_options().connect_with(options).await?).await
     }
 
     /// A database in memory, gone with the last clone: for tests.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let options: SqliteConnectOptions = "sqlite::memory:".parse()?;
         let options = options.synchronous(SqliteSynchronous::Full).busy_timeout(Self::PATIENCE);
-        let pool = Self::pool().connect_with(options).await?;
+        let pool = Self::pool_options().connect_with(options).await?;
         let keeper = pool.acquire().await?;
         Ok(Self { _keeper: Some(Arc::new(keeper)), ..Self::over(pool).await? })
     }
 
     /// A connection to a file does not break, so it is not tried before each use.
-    fn pool() -> SqlitePoolOptions {
+    fn pool_options() -> SqlitePoolOptions {
         let options = SqlitePoolOptions::new().max_connections(5).acquire_timeout(Self::PATIENCE);
         options.test_before_acquire(false)
     }
@@ -129,6 +129,19 @@ impl SqliteStore {
         };
         store.migrate().await?;
         Ok(store)
+    }
+
+    /// The pool that it reads from, for the service's own tables in the same file.
+    #[must_use]
+    pub fn pool(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Closes the pool and the connections that write, so that the file alone holds everything. Who still uses a clone gets
+    /// errors.
+    pub async fn close(&self) {
+        self.writer.lock().await.close().await;
+        self.readers.close().await;
     }
 
     /// Asks this clock for the time; the system's unless set.
@@ -386,6 +399,7 @@ impl Store for SqliteStore {
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
+        super::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut open = self.write().await?;
         let bound = sqlx::query(
             "UPDATE OR IGNORE atp_questions SET notification_id = ?3

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Sqlite, SqliteConnection,
+    ConnectOptions as _, Connection as _, Sqlite, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 use tokio::{
@@ -29,6 +29,15 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(options: SqliteConnectOptions) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self { options, durable: None, quick: None }))
+    }
+
+    /// The connections that are not lent.
+    pub(super) async fn close(&mut self) {
+        let durable = self.durable.take().map(|guarded| guarded.connection);
+        for connection in durable.into_iter().chain(self.quick.take()) {
+            // What is not closed in order is recovered when the file is opened next.
+            let _ = connection.close().await;
+        }
     }
 }
 
