@@ -576,6 +576,7 @@ fn again(outcome: Outcome) -> HttpResponse {
     let Outcome { status, content_type, body } = outcome;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+    response.extensions_mut().insert(log::Replayed);
     let content_type = content_type.and_then(|text| HeaderValue::try_from(text).ok());
     if let Some(content_type) = content_type {
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::http::{StatusCode, header::HeaderMap};
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header::HeaderMap},
+};
 use atp_core::Verifier;
 use bytes::Bytes;
 
@@ -14,16 +17,31 @@ use crate::{
     error::{Error, ErrorReply, Refusal},
 };
 
+/// In the extensions of a response: it is an outcome that was recorded before.
+pub(crate) struct Replayed;
+
 /// The event of a delivery that was verified: what became of it behind the middleware.
-pub(crate) fn passed(
-    delivery: &Delivery,
-    status: StatusCode,
-    error: Option<&actix_web::Error>,
-    started: Instant,
-) {
-    let request_id = delivery.request_id();
-    Event { request_id, delivery: Some(delivery), status, reason: error.map(reason), untold: None, started }
-        .tell();
+pub(crate) fn passed<B>(delivery: &Delivery, response: &HttpResponse<B>, started: Instant) {
+    let event = Event {
+        request_id: delivery.request_id(),
+        delivery: Some(delivery),
+        status: response.status(),
+        reason: response.error().map(reason),
+        untold: None,
+        started,
+    };
+    if response.extensions().get::<Replayed>().is_some() {
+        event.tell_of_replay();
+    } else {
+        event.tell();
+    }
+}
+
+/// [`passed`], where what is behind gave up.
+pub(crate) fn gave_up(delivery: &Delivery, error: &actix_web::Error, started: Instant) {
+    let (request_id, status) = (delivery.request_id(), error.as_response_error().status_code());
+    let reason = Some(reason(error));
+    Event { request_id, delivery: Some(delivery), status, reason, untold: None, started }.tell();
 }
 
 /// The texts of other errors may quote the answer, as those of `web::Json` do.
@@ -135,6 +153,10 @@ impl Event<'_> {
             500.. => event!(error, "failed", self),
             _ => event!(info, "handled", self),
         }
+    }
+
+    fn tell_of_replay(&self) {
+        event!(info, "replayed", self);
     }
 
     fn tell_at_info(&self) {

@@ -205,12 +205,12 @@ where
             };
             match inner.service.call(request).await {
                 Ok(response) => {
-                    log::passed(&delivery, response.status(), response.response().error(), started);
+                    log::passed(&delivery, response.response(), started);
                     Ok(inner.settings.finish(response, &delivery))
                 }
                 // Middleware behind this one gave up without a response; no request is left to make one for.
                 Err(error) => {
-                    log::passed(&delivery, error.as_response_error().status_code(), Some(&error), started);
+                    log::gave_up(&delivery, &error, started);
                     Err(inner.settings.finish_error(error, &delivery))
                 }
             }

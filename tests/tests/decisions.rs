@@ -22,7 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::{LocalBoxFuture, join_all};
 use serde_json::{Value, json};
 
-use crate::{databases::on_every_store, server::SECRET};
+use crate::{databases::on_every_store, logged, server::SECRET};
 
 const PATH: &str = "/atp/webhook";
 const SUCCESS: &str = r#"{"status":"success"}"#;
@@ -52,6 +52,7 @@ on_every_store!(
     deliveries_are_counted_by_verdict,
     services_answer_only_their_own_questions,
     a_long_answer_is_replayed_as_success,
+    the_log_tells_a_replay_from_a_decision,
 );
 
 pub(crate) fn verifier() -> Verifier {
@@ -447,6 +448,19 @@ async fn a_slow_handler_is_answered_for_and_found_done(store: impl Store) {
     sleep(Duration::from_millis(600)).await;
     app.expect(&approve("n-1"), 200, "done").await;
     assert_eq!(count(&runs), 1);
+}
+
+async fn the_log_tells_a_replay_from_a_decision(store: impl Store) {
+    let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
+    record(&store, "n-1").await;
+    let twice = async {
+        app.expect(&approve("n-1"), 200, "run 1").await;
+        app.expect(&approve("n-1"), 200, "run 1").await;
+    };
+    let ((), log) = logged::during(twice).await;
+    let outcomes: Vec<String> =
+        log.deliveries().into_iter().filter_map(|mut entry| entry.fields.remove("outcome")).collect();
+    assert_eq!(outcomes, ["handled", "replayed"], "{}", log.text());
 }
 
 async fn a_handler_beyond_its_lease_is_dropped(store: impl Store) {

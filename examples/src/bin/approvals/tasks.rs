@@ -11,15 +11,11 @@ use atp_examples::Failure;
 use chrono::Utc;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{
-    SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous},
-};
+use sqlx::{SqliteConnection, SqlitePool};
 
 /// The tasks. A clone shares the connections.
 #[derive(Clone)]
 pub struct Tasks {
-    pool: SqlitePool,
     /// For the webhook.
     pub store: SqliteStore,
 }
@@ -49,16 +45,13 @@ impl Tasks {
 
     async fn try_open(file: &Path) -> Result<Self, Error> {
         create_private(file)?;
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .foreign_keys(true)
-            // What the store demands: a decision is on the disk before it is acknowledged.
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let pool = SqlitePool::connect_with(options).await?;
-        sqlx::raw_sql(include_str!("schema.sql")).execute(&pool).await?;
-        let store = SqliteStore::from_pool(pool.clone()).await?;
-        Ok(Self { pool, store })
+        let store = SqliteStore::open(file).await?;
+        sqlx::raw_sql(include_str!("schema.sql")).execute(store.pool()).await?;
+        Ok(Self { store })
+    }
+
+    fn pool(&self) -> &SqlitePool {
+        self.store.pool()
     }
 
     /// The webhook secret that was made when the file was.
@@ -67,16 +60,16 @@ impl Tasks {
         sqlx::query(
             "INSERT OR IGNORE INTO settings VALUES ('webhook_secret', 'whsec_' || lower(hex(randomblob(32))))",
         )
-        .execute(&self.pool)
+        .execute(self.pool())
         .await?;
         sqlx::query_scalar("SELECT value FROM settings WHERE name = 'webhook_secret'")
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool())
             .await
     }
 
     /// Adds a task and records its question, both or neither, before the question is sent. It can be done again.
     pub async fn add(&self, notification_id: &str, question: &Question) -> Result<(), Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool().begin().await?;
         sqlx::query("INSERT OR IGNORE INTO tasks VALUES (?)")
             .bind(notification_id)
             .execute(&mut *transaction)
@@ -92,7 +85,7 @@ impl Tasks {
             "SELECT notification_id, outcome, event FROM tasks LEFT JOIN effects USING (notification_id)
              ORDER BY tasks.rowid",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await?;
         let mut tasks = Vec::new();
         for (notification_id, outcome, event) in rows {
@@ -108,14 +101,6 @@ impl Tasks {
             tasks.push(Task { notification_id, title, description, state, outcome, event });
         }
         Ok(tasks)
-    }
-
-    /// Closes the file, and moves into it what SQLite has put beside it: the store's own connection is still open, so that
-    /// would not happen by itself.
-    pub async fn close(&self) -> sqlx::Result<()> {
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
-        self.pool.close().await;
-        Ok(())
     }
 }
 

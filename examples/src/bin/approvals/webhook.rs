@@ -19,14 +19,9 @@ use crate::{
 
 pub const PATH: &str = "/atp/webhook";
 
-/// How long a decision may take; a minute unless set. If this process dies in the middle of one, nobody can take it up before
-/// that, and the answer waits. The slowest handler needs a second.
-const LEASE: Duration = Duration::from_secs(4);
-
 pub fn webhook(verifier: Verifier, store: SqliteStore) -> Webhook {
     Webhook::new(PATH, verifier)
         .store(store)
-        .lease(LEASE)
         .on("approve", approve)
         .humans_only("approve")
         .on("refund", refund)
