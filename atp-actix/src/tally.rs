@@ -70,7 +70,7 @@ impl<S: Store> Tally<S> {
         waiting.add(note);
         if !mem::replace(&mut waiting.is_written, true) {
             // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
-            tokio::spawn(Writing(Arc::clone(self)).run());
+            tokio::spawn(Writing { tally: Arc::clone(self), is_over: false }.run());
         }
         None
     }
@@ -106,13 +106,16 @@ impl Waiting {
     }
 }
 
-/// The one who writes. If its runtime ends another may begin.
-struct Writing<S: Store>(Arc<Tally<S>>);
+/// The one who writes. If its runtime ends before it does, another begins with the next delivery.
+struct Writing<S: Store> {
+    tally: Arc<Tally<S>>,
+    is_over: bool,
+}
 
 impl<S: Store> Writing<S> {
-    async fn run(self) {
+    async fn run(mut self) {
         while let Some(notes) = self.next() {
-            if let Err(error) = self.0.store.note(&notes).await {
+            if let Err(error) = self.tally.store.note(&notes).await {
                 return self.failed(notes, &error);
             }
             if notes.len() < Tally::<S>::BATCH {
@@ -121,15 +124,19 @@ impl<S: Store> Writing<S> {
         }
     }
 
-    fn next(&self) -> Option<Vec<Note>> {
-        let notes = self.0.waiting().take(Tally::<S>::BATCH);
-        (!notes.is_empty()).then_some(notes)
+    /// Whoever adds a note after there was none left starts another.
+    fn next(&mut self) -> Option<Vec<Note>> {
+        let mut waiting = self.tally.waiting();
+        let notes = waiting.take(Tally::<S>::BATCH);
+        self.is_over = notes.is_empty();
+        waiting.is_written = !self.is_over;
+        (!self.is_over).then_some(notes)
     }
 
     /// The next delivery tries again.
     fn failed(&self, notes: Vec<Note>, error: &StoreError) {
         tracing::error!(target: "atp_actix", rows = notes.len(), %error, "not counted yet");
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.tally.waiting();
         for note in notes {
             waiting.put_back(note);
         }
@@ -138,6 +145,85 @@ impl<S: Store> Writing<S> {
 
 impl<S: Store> Drop for Writing<S> {
     fn drop(&mut self) {
-        self.0.waiting().is_written = false;
+        if !self.is_over {
+            self.tally.waiting().is_written = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atp_core::Scheme;
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn note(verdict: Verdict, status: u16) -> Note {
+        Note {
+            service: "default".to_owned(),
+            notification_id: "n-1".to_owned(),
+            fingerprint: Fingerprint::new("approve", None),
+            verdict,
+            count: 1,
+            request_id: None,
+            scheme: Scheme::Raw,
+            secret: 0,
+            responder: None,
+            status,
+            duration: Duration::ZERO,
+        }
+    }
+
+    /// Nobody delivers any more, and soon this is written.
+    async fn expect(store: &MemoryStore, expected: &[(Verdict, u64, u16)]) {
+        let mut rows = Vec::new();
+        for _ in 0..500 {
+            let noted = store.deliveries("default", "n-1").await.expect("an answer");
+            rows = noted.iter().map(|row| (row.verdict, row.count, row.status)).collect();
+            rows.sort_unstable();
+            if rows == expected {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(rows, expected);
+    }
+
+    #[actix_web::test]
+    async fn every_delivery_is_counted_and_the_last_is_told() {
+        let store = MemoryStore::new();
+        let tally = Tally::new(store.clone());
+        tally.soon(note(Verdict::Handled, 200)).await;
+        for nth in 0..1000 {
+            tally.soon(note(Verdict::Replayed, if nth == 999 { 201 } else { 200 })).await;
+            if nth % 100 == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        expect(&store, &[(Verdict::Handled, 1, 200), (Verdict::Replayed, 1000, 201)]).await;
+    }
+
+    #[actix_web::test]
+    async fn a_writer_whose_runtime_ended_is_followed_by_another() {
+        let store = MemoryStore::new();
+        let tally = Tally::new(store.clone());
+        tally.waiting().is_written = true;
+        drop(Writing { tally: Arc::clone(&tally), is_over: false });
+        tally.soon(note(Verdict::Handled, 200)).await;
+        expect(&store, &[(Verdict::Handled, 1, 200)]).await;
+    }
+
+    #[test]
+    fn what_failed_is_put_back_behind_what_came_later() {
+        let mut waiting = Waiting::default();
+        waiting.add(note(Verdict::Replayed, 500));
+        let failed = waiting.take(10);
+        waiting.add(note(Verdict::Replayed, 200));
+        for note in failed {
+            waiting.put_back(note);
+        }
+        let notes = waiting.take(10);
+        assert_eq!(notes.len(), 1);
+        assert_eq!(notes.first().map(|note| (note.count, note.status)), Some((2, 200)));
     }
 }

@@ -33,7 +33,9 @@ use crate::{error::Refusal, slot::Slot, store::Open};
 /// # }
 /// ```
 ///
-/// It must be dropped when the handler returns, and can be taken once: two in one handler would wait for each other.
+/// It must be dropped when the handler returns, and can be taken once: two in one handler would wait for each other. On SQLite
+/// whatever else writes to the file waits for it, the store too: a handler that asks the next question records that in the same
+/// transaction, by the store's `record_in`.
 pub struct Transaction<Db: Database> {
     open: Option<Open<Db>>,
     slot: Rc<Slot<Open<Db>>>,
