@@ -91,7 +91,7 @@ const BY_HAND: &[(&[&str], u16, bool)] = &[
     (&["ROLLBACK; BEGIN", HALF], 500, false),
     (&["ROLLBACK AND CHAIN", HALF], 500, false),
     (&["SELECT 1 / 0", "ROLLBACK; BEGIN", HALF], 500, false),
-    (&["SET TRANSACTION READ ONLY"], 503, false),
+    (&["SET TRANSACTION READ ONLY"], 200, true),
     (&["DISCARD ALL"], 503, false),
     (&["VACUUM effects"], 503, false),
     (&["SET search_path = pg_catalog"], 503, false),

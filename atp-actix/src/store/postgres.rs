@@ -361,27 +361,40 @@ impl PostgresStore {
         Ok(rows)
     }
 
-    /// Says what came of a claim that was ended first of all in a handler's transaction. This transaction has not written it if
-    /// the handler has ended that one.
+    /// Says what came of a claim that was ended first of all in a handler's transaction: nothing new, as a rule. This
+    /// transaction has not written it if the handler has ended that one.
     async fn restate(
         connection: &mut PgConnection,
         claim: &Claim,
-        Completion { outcome, state }: &Completion,
+        completion: &Completion,
     ) -> Result<(), StoreError> {
-        let restated = sqlx::query(
-            "UPDATE atp_decisions SET status = $4, content_type = $5, body = $6, state = $7
-             WHERE service = $1 AND notification_id = $2 AND token = $3 AND xmin = pg_current_xact_id()::xid
-                 AND atp_durable()",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.token.as_bytes()[..])
-        .bind(i64::from(outcome.status))
-        .bind(&outcome.content_type)
-        .bind(&outcome.body[..])
-        .bind(state.as_deref().map(escape))
-        .execute(connection)
-        .await?;
+        let restated = if *completion == claim.expected() {
+            sqlx::query(
+                "SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND token = $3
+                     AND xmin = pg_current_xact_id()::xid AND atp_durable()",
+            )
+            .bind(escape(&claim.service))
+            .bind(escape(&claim.notification_id))
+            .bind(&claim.token.as_bytes()[..])
+            .execute(connection)
+            .await?
+        } else {
+            let Completion { outcome, state } = completion;
+            sqlx::query(
+                "UPDATE atp_decisions SET status = $4, content_type = $5, body = $6, state = $7
+                 WHERE service = $1 AND notification_id = $2 AND token = $3
+                     AND xmin = pg_current_xact_id()::xid AND atp_durable()",
+            )
+            .bind(escape(&claim.service))
+            .bind(escape(&claim.notification_id))
+            .bind(&claim.token.as_bytes()[..])
+            .bind(i64::from(outcome.status))
+            .bind(&outcome.content_type)
+            .bind(&outcome.body[..])
+            .bind(state.as_deref().map(escape))
+            .execute(connection)
+            .await?
+        };
         if restated.rows_affected() == 1 { Ok(()) } else { Err(ENDED) }
     }
 }
