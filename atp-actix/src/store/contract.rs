@@ -100,7 +100,6 @@ async fn decide(store: &impl Store, service: &str, id: &str, answer: &str, compl
 async fn a_question_is_recorded_once(store: &impl Store) {
     const OURS: &str = "recorded once";
     let asked = question(OURS, "n").user_id("user_9").request_id("req_1").context(json!({"a": [1]}));
-    let asked = asked.expect("a context");
     store.record(&asked).await.expect("a question");
     store.record(&asked).await.expect("the same question again");
     let other = question(OURS, "n").user_id("somebody else");
@@ -116,6 +115,9 @@ async fn a_question_is_recorded_once(store: &impl Store) {
     assert!(matches!(store.record(&unanswerable).await, Err(StoreError::Question(_))));
     let unnamed = Notification::new("Deploy?", "").action(Action::simple("approve", "Approve"));
     assert!(matches!(store.record(&Question::new(unnamed)).await, Err(StoreError::NoKey)));
+    let keyed_by_bytes = std::collections::HashMap::from([([0_u8], 0)]);
+    let unfit = question(OURS, "unfit").context(keyed_by_bytes);
+    assert!(matches!(store.record(&unfit).await, Err(StoreError::Context(_))));
     let nothing = store.find(OURS, "unknown").await.expect("an answer");
     assert!(nothing.question.is_none() && nothing.decision.is_none() && nothing.first_seen.is_none());
 }
@@ -403,7 +405,6 @@ async fn every_text_comes_back(store: &impl Store) {
         // As much of it as a key holds.
         let id: &str = &text.chars().take(60).collect::<String>();
         let asked = question(id, id).user_id(text).request_id(text).context(json!({ text: text }));
-        let asked = asked.expect("a context");
         store.record(&asked).await.unwrap_or_else(|error| panic!("{text:?}: {error}"));
         let data = RawJson::new(r#"{"\u0000":"\ud83d"}"#).expect("JSON").as_str().to_owned();
         let claim = Claim { data: Some(data), ..claim(id, id, text) };

@@ -205,6 +205,8 @@ pub struct Question {
     pub(crate) user_id: Option<String>,
     pub(crate) request_id: Option<String>,
     pub(crate) context: Value,
+    /// Why the context is no JSON.
+    unfit_context: Option<String>,
 }
 
 impl Question {
@@ -217,6 +219,7 @@ impl Question {
             user_id: None,
             request_id: None,
             context: Value::Null,
+            unfit_context: None,
         }
     }
 
@@ -247,9 +250,14 @@ impl Question {
     }
 
     /// Says whatever else the handler of the answer will need.
-    pub fn context(mut self, context: impl Serialize) -> serde_json::Result<Self> {
-        self.context = serde_json::to_value(context)?;
-        Ok(self)
+    ///
+    /// What has no JSON, such as a map whose keys are no texts, is [`StoreError::Context`] when the question is recorded.
+    pub fn context(mut self, context: impl Serialize) -> Self {
+        match serde_json::to_value(context) {
+            Ok(context) => (self.context, self.unfit_context) = (context, None),
+            Err(error) => self.unfit_context = Some(error.to_string()),
+        }
+        self
     }
 
     /// Whether this asks what that asked: a program that starts again makes its questions at another time.
@@ -271,6 +279,9 @@ impl Question {
     /// The key, if the question can be recorded.
     pub(crate) fn checked_key(&self) -> Result<&str, StoreError> {
         self.notification.check()?;
+        if let Some(fault) = &self.unfit_context {
+            return Err(StoreError::Context(fault.clone()));
+        }
         check_length("service", &self.service, MAX_SERVICE)?;
         let key = self.key.as_ref().or(self.notification.id.as_ref());
         let key = key.map(String::as_str).filter(|key| !key.is_empty()).ok_or(StoreError::NoKey)?;
@@ -635,6 +646,9 @@ pub enum StoreError {
     /// The question could not be answered.
     #[error(transparent)]
     Question(#[from] QuestionError),
+    /// The context has no JSON.
+    #[error("the context of the question cannot be stored: {0}")]
+    Context(String),
     /// The question has neither an id nor a key.
     #[error("the question has no id: set `Notification::id`, or `Question::key` and later `Store::bind`")]
     NoKey,

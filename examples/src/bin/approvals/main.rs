@@ -45,7 +45,7 @@ async fn main() -> Result<ExitCode, Failure> {
 async fn serve(port: u16, database: &Path) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let tasks = Tasks::open(database).await?;
-    for asked in questions::all()? {
+    for asked in questions::all() {
         let explain = |error| {
             Failure::new(format!("cannot record `{}`: {error}; begin anew with another --database", asked.id))
         };
@@ -86,7 +86,7 @@ async fn secret(tasks: &Tasks) -> Result<(Secret, String), Failure> {
 /// Says what is waited for, and how to answer.
 async fn invite(tasks: &Tasks, secret: &str, address: SocketAddr, database: &Path) -> Result<(), Failure> {
     let stored = tasks.all().await.map_err(Failure::new)?;
-    for asked in questions::all()? {
+    for asked in questions::all() {
         let Some(task) = stored.iter().find(|task| task.notification_id == asked.id) else { continue };
         println!("\n{} ({}): {}", task.title, task.notification_id, task.state);
         if task.state == "pending" {

@@ -6,7 +6,7 @@ use atp_actix::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Result, Value, json};
+use serde_json::{Value, json};
 
 /// A question, and the answer that the demonstration gives.
 pub struct Asked {
@@ -16,8 +16,8 @@ pub struct Asked {
 }
 
 /// The three questions.
-pub fn all() -> Result<[Asked; 3]> {
-    Ok([deploy()?, refund(1042, None)?, regions()])
+pub fn all() -> [Asked; 3] {
+    [deploy(), refund(1042, None), regions()]
 }
 
 /// What the answer about a deployment needs to know.
@@ -26,7 +26,7 @@ pub struct Release {
     pub version: String,
 }
 
-fn deploy() -> Result<Asked> {
+fn deploy() -> Asked {
     let id = "deploy".to_owned();
     let notification =
         Notification::new("Deploy to production?", "Version 2.1.0 of backend-api is ready: 47 changes.")
@@ -36,8 +36,8 @@ fn deploy() -> Result<Asked> {
     let question = Question::new(notification)
         .user_id("user_7")
         .request_id("req_deploy")
-        .context(Release { version: "2.1.0".to_owned() })?;
-    Ok(Asked { id, question, sample: ("approve", Value::Null) })
+        .context(Release { version: "2.1.0".to_owned() });
+    Asked { id, question, sample: ("approve", Value::Null) }
 }
 
 /// What the answer about a refund needs to know.
@@ -47,7 +47,7 @@ pub struct Order {
 }
 
 /// One question for each order. Its rules are judged before the handler runs, so that a human can correct himself.
-pub fn refund(number: u32, deadline: Option<DateTime<Utc>>) -> Result<Asked> {
+pub fn refund(number: u32, deadline: Option<DateTime<Utc>>) -> Asked {
     let id = format!("refund-{number}");
     let title = format!("Refund order {number}?");
     let mut notification = Notification::new(title, "The customer paid 129.00 and reports a broken cup.")
@@ -58,8 +58,8 @@ pub fn refund(number: u32, deadline: Option<DateTime<Utc>>) -> Result<Asked> {
     let question = Question::new(notification)
         .user_id("user_8")
         .request_id(format!("req_{id}"))
-        .context(Order { number })?;
-    Ok(Asked { id, question, sample: ("refund", json!(1250)) })
+        .context(Order { number });
+    Asked { id, question, sample: ("refund", json!(1250)) }
 }
 
 fn regions() -> Asked {
