@@ -61,9 +61,6 @@ async fn random_sequences_go_as_the_model_says_on_postgres() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-// What may happen.
-
 /// The ids that the ATP server gives.
 const IDS: [&str; 2] = ["n-0", "n-1"];
 
@@ -311,9 +308,6 @@ impl Step {
         first_word(self)
     }
 }
-
-// ---------------------------------------------------------------------------------------------------------------------
-// What must come of it.
 
 type Time = DateTime<Utc>;
 
@@ -659,9 +653,6 @@ fn fingerprint(answer: usize) -> Fingerprint {
     Fingerprint::new(action, Some(&RawJson::new(data.to_string()).expect("JSON")))
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-// What it is tried on.
-
 /// Time by the model, for whoever asks: microseconds since 1970.
 #[derive(Clone)]
 struct Clock(Arc<AtomicI64>);
@@ -825,9 +816,6 @@ impl<B: Backend> Bench<B> {
         }
     }
 }
-
-// ---------------------------------------------------------------------------------------------------------------------
-// One beside the other.
 
 /// A delivery whose handler hangs.
 struct Hanging {
