@@ -465,7 +465,7 @@ impl Model {
         self.kept.retain(|body| !forgotten.contains(&body.id));
         let known: Vec<_> = self.asked.values().filter_map(|asked| asked.id).collect();
         self.counted.retain(|(id, ..), counted| known.contains(id) || counted.last >= before);
-        self.kept.retain(|body| known.contains(&body.id) || body.refused_at >= before);
+        self.kept.retain(|body| known.contains(&body.id) || body.refused_last >= before);
         gone.len().to_string()
     }
 
@@ -473,8 +473,8 @@ impl Model {
     fn ended_at(&self, asked: &Asked) -> Option<Time> {
         match asked.id.and_then(|id| self.decisions.get(id)) {
             Some(Decision::Completed { at, .. }) => Some(*at),
-            Some(Decision::Running { .. }) => None,
-            None => asked.invalidated_at.or(asked.deadline),
+            Some(Decision::Running { until, .. }) if self.now < *until => None,
+            _ => asked.invalidated_at.or(asked.deadline),
         }
     }
 
@@ -1207,7 +1207,9 @@ impl<B: Backend> Run<B> {
     /// Lets everything end.
     async fn end(&mut self) -> Result<(), String> {
         while !self.hanging.is_empty() {
-            self.let_go(Does::Succeeds).await?;
+            self.let_go(Does::Succeeds)
+                .await
+                .map_err(|difference| format!("what hangs is let go: {difference}"))?;
         }
         self.compare().await?;
         self.settle().await
