@@ -1,217 +1,1303 @@
-//! Random sequences beside a small model of what a webhook with a store must do.
+//! Random sequences of steps beside a small model of what a webhook with a store promises, on every store.
 //!
-//! 60 sequences a store unless `ATP_MODEL` says how many; `ATP_SEED` repeats a run.
+//! 40 sequences a store unless `ATP_MODEL` says how many; `ATP_SEED` repeats a run. A sequence that goes otherwise than the
+//! model is cut down to the steps that it takes, and is told with the seed that repeats it alone.
+//!
+//! Time is the model's own: it stands still until a step moves it, so that both sides of every limit are met exactly.
 
 use std::{
-    collections::HashMap,
-    env,
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    env, fmt, panic,
+    rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use actix_web::http::StatusCode;
-use atp_actix::{
-    AtpResponse, ErrorReply,
-    atp_core::Fingerprint,
-    store::{Claim, Claimed, MemoryStore, Store, Token},
-    test::SignedAnswer,
+use actix_web::{
+    Error as ActixError, FromRequest as _, HttpRequest,
+    http::StatusCode,
+    rt::{self, task::JoinHandle, time::sleep},
 };
-use chrono::{TimeDelta, Utc};
+use atp_actix::{
+    AtpResponse, Error, ErrorReply, Transaction, Webhook,
+    atp_core::{Fingerprint, RawJson},
+    store::{
+        Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, SqliteStore, Store,
+        StoreError, Token, Verdict,
+    },
+    test::{Sender, SignedAnswer},
+};
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Postgres, Sqlite};
 
 use crate::{
-    databases::{Database as _, PostgresDatabase, SqliteFile},
-    decisions::{Mounted, answer, approve, record, webhook},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase},
+    decisions::{Mounted, asked, verifier},
     differential::{Random, random_seed},
+    server::SECRET,
 };
 
 #[actix_web::test]
 async fn random_sequences_go_as_the_model_says_in_memory() {
-    sequences("memory", MemoryStore::new().redelivery_window(Duration::ZERO)).await;
+    sequences(Memory::default()).await;
 }
 
 #[actix_web::test]
 async fn random_sequences_go_as_the_model_says_on_sqlite() {
-    let file = SqliteFile::new();
-    sequences("SQLite", file.open().await.redelivery_window(Duration::ZERO)).await;
+    sequences(SqliteDatabase::new().await).await;
 }
 
 #[actix_web::test]
 async fn random_sequences_go_as_the_model_says_on_postgres() {
     if let Some(database) = PostgresDatabase::new().await {
-        sequences("PostgreSQL", database.store().clone().redelivery_window(Duration::ZERO)).await;
+        sqlx::raw_sql(CLOCK).execute(&database.pool).await.expect("a clock");
+        sequences(database).await;
     }
 }
 
-/// What the handler does next.
-const SUCCEEDS: u8 = 0;
-const REFUSES: u8 = 1;
-const FAILS: u8 = 2;
+/// The ids that the ATP server gives.
+const IDS: [&str; 2] = ["n-0", "n-1"];
 
-/// A notification, as it must be.
-#[derive(Default, Debug)]
+/// The key of a question that has no id until it is bound. Others are recorded under their own id.
+const OURS: &str = "ours";
+
+/// The answers that may come: an action, its data, and why no question takes it.
+fn answers() -> [(&'static str, Value, Option<&'static str>); 5] {
+    [
+        ("approve", Value::Null, None),
+        ("reject", json!("no"), None),
+        ("delay", json!("1h"), None),
+        ("reject", json!(7), Some("400 INVALID_RESPONSE_DATA")),
+        ("else", Value::Null, Some("400 INVALID_ACTION_ID")),
+    ]
+}
+
+const LEASE: TimeDelta = TimeDelta::minutes(5);
+const GRACE: TimeDelta = TimeDelta::minutes(10);
+const WINDOW: TimeDelta = TimeDelta::hours(72);
+
+const SECOND: Seconds = Seconds(1);
+const MINUTE: Seconds = Seconds(60);
+const HOUR: Seconds = Seconds(3600);
+
+/// A time's length that reads well in a list of steps.
+#[derive(Clone, Copy, PartialEq)]
+struct Seconds(i64);
+
+impl Seconds {
+    const fn times(self, count: i64) -> Self {
+        Self(self.0 * count)
+    }
+
+    fn delta(self) -> TimeDelta {
+        TimeDelta::seconds(self.0)
+    }
+}
+
+impl fmt::Debug for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            hours if hours != 0 && hours % 3600 == 0 => write!(f, "{} h", hours / 3600),
+            minutes if minutes != 0 && minutes % 60 == 0 => write!(f, "{} min", minutes / 60),
+            seconds => write!(f, "{seconds} s"),
+        }
+    }
+}
+
+/// What a handler does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Does {
+    /// Writes, and succeeds.
+    Succeeds,
+    /// Succeeds without a transaction.
+    Passes,
+    /// Writes, and refuses for ever.
+    Refuses,
+    /// Refuses for ever without a transaction.
+    Declines,
+    /// Writes, and fails for now.
+    Fails,
+    Panics,
+}
+
+/// What another process does with a claim that it made.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Completes,
+    CompletesInTransaction,
+    DropsTransaction,
+    Releases,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Record {
+        key: &'static str,
+        deadline: Option<Seconds>,
+    },
+    RecordAgain {
+        key: &'static str,
+    },
+    Bind {
+        key: &'static str,
+        id: &'static str,
+    },
+    Deliver {
+        id: &'static str,
+        answer: usize,
+        age: Seconds,
+        takes_late: bool,
+        handler: Does,
+    },
+    Forge {
+        id: &'static str,
+    },
+    /// A kept body.
+    Redrive {
+        nth: usize,
+        takes_late: bool,
+        handler: Does,
+    },
+    /// A delivery whose handler hangs until it is let go.
+    Hang {
+        id: &'static str,
+        answer: usize,
+        takes_late: bool,
+    },
+    LetGo {
+        handler: Does,
+    },
+    /// The sender of one that hangs gives up waiting.
+    HangUp,
+    /// Another process takes the decision. Unless it goes on, it died.
+    ClaimElsewhere {
+        id: &'static str,
+        answer: usize,
+    },
+    GoOnElsewhere {
+        end: End,
+    },
+    Wait(Seconds),
+    Invalidate {
+        id: &'static str,
+    },
+    Reopen {
+        id: &'static str,
+    },
+    Erase {
+        id: &'static str,
+    },
+    Purge {
+        before: Seconds,
+    },
+}
+
+impl Step {
+    fn random(random: &mut Random) -> Self {
+        let [first, other] = IDS;
+        let id = random.one(&[first, first, first, other]);
+        let key = random.one(&[first, first, other, OURS]);
+        let answer = random.one(&[0, 0, 0, 0, 1, 1, 2, 3, 4]);
+        let takes_late = random.below(3) == 0;
+        let handler = random.one(&[
+            Does::Succeeds,
+            Does::Succeeds,
+            Does::Succeeds,
+            Does::Passes,
+            Does::Refuses,
+            Does::Declines,
+            Does::Fails,
+            Does::Panics,
+        ]);
+        match random.below(100) {
+            0..7 => {
+                let deadlines = [None, Some(SECOND.times(0)), Some(MINUTE.times(2)), Some(HOUR.times(20))];
+                Self::Record { key, deadline: random.one(&deadlines) }
+            }
+            7..10 => Self::RecordAgain { key },
+            10..15 => Self::Bind { key: random.one(&[OURS, OURS, OURS, key]), id },
+            15..43 => {
+                let now = SECOND.times(0);
+                let ages = [now, now, now, now, SECOND, HOUR, HOUR.times(72), HOUR.times(80), HOUR.times(-1)];
+                Self::Deliver { id, answer, age: random.one(&ages), takes_late, handler }
+            }
+            43 => Self::Forge { id },
+            44..53 => Self::Redrive { nth: random.below(100), takes_late, handler },
+            53..60 => Self::Hang { id, answer, takes_late },
+            60..65 => Self::LetGo { handler },
+            65 => Self::HangUp,
+            66..72 => Self::ClaimElsewhere { id, answer: answer % 3 },
+            72..77 => {
+                let ends =
+                    [End::Completes, End::CompletesInTransaction, End::DropsTransaction, End::Releases];
+                Self::GoOnElsewhere { end: random.one(&ends) }
+            }
+            77..88 => {
+                let times = [SECOND, MINUTE.times(2), MINUTE.times(5), HOUR.times(20), HOUR.times(72)];
+                Self::Wait(random.one(&times))
+            }
+            88..91 => Self::Invalidate { id },
+            91..94 => Self::Reopen { id },
+            94..96 => Self::Erase { id },
+            _ => Self::Purge { before: random.one(&[HOUR.times(71), HOUR.times(72), HOUR.times(90)]) },
+        }
+    }
+
+    fn sequence(seed: u64) -> Vec<Self> {
+        let mut random = Random(seed);
+        // Most begin with a question: without one nothing can be decided.
+        let mut steps = match random.below(8) {
+            0..3 => vec![Self::Record { key: IDS[0], deadline: None }],
+            3..5 => vec![Self::Record { key: IDS[0], deadline: Some(HOUR.times(20)) }],
+            5 => vec![Self::Record { key: OURS, deadline: None }, Self::Bind { key: OURS, id: IDS[0] }],
+            6 => vec![Self::Record { key: OURS, deadline: None }],
+            _ => Vec::new(),
+        };
+        for _ in 0..5 + random.below(12) {
+            let step = Self::random(&mut random).or_what_it_needs(&steps);
+            let is_lucky = random.below(2) == 0;
+            let is_claim = matches!(step, Self::Hang { .. } | Self::ClaimElsewhere { .. });
+            // Nothing is forgotten earlier.
+            if is_lucky && matches!(step, Self::Purge { .. }) {
+                steps.push(Self::Wait(HOUR.times(92)));
+            }
+            steps.push(step);
+            if is_lucky && is_claim {
+                steps.push(Self::Wait(MINUTE.times(5)));
+            }
+        }
+        steps
+    }
+
+    /// The step, or another where nothing would come of it.
+    fn or_what_it_needs(self, earlier: &[Self]) -> Self {
+        let came = |is_needed: fn(&Self) -> bool| earlier.iter().any(is_needed);
+        let id = IDS[0];
+        match self {
+            Self::LetGo { .. } | Self::HangUp if !came(|step| matches!(step, Self::Hang { .. })) => {
+                Self::Hang { id, answer: 0, takes_late: false }
+            }
+            Self::GoOnElsewhere { .. } if !came(|step| matches!(step, Self::ClaimElsewhere { .. })) => {
+                Self::ClaimElsewhere { id, answer: 0 }
+            }
+            Self::Bind { key: OURS, .. } if !came(|step| matches!(step, Self::Record { key: OURS, .. })) => {
+                Self::Record { key: OURS, deadline: None }
+            }
+            Self::Reopen { .. } if !came(Self::may_refuse) => {
+                Self::Deliver { id, answer: 0, age: Seconds(0), takes_late: false, handler: Does::Refuses }
+            }
+            step => step,
+        }
+    }
+
+    fn may_refuse(&self) -> bool {
+        use Does::{Declines, Refuses};
+        matches!(
+            self,
+            Self::Deliver { handler: Refuses | Declines, .. } | Self::LetGo { handler: Refuses | Declines }
+        )
+    }
+
+    fn name(&self) -> String {
+        first_word(self)
+    }
+}
+
+type Time = DateTime<Utc>;
+
+struct Asked {
+    id: Option<&'static str>,
+    recorded_at: Time,
+    deadline: Option<Time>,
+    invalidated_at: Option<Time>,
+    state: Option<&'static str>,
+}
+
+enum Decision {
+    Running { holder: usize, until: Time },
+    Completed { answer: usize, told: String, at: Time },
+}
+
+struct Counted {
+    count: u64,
+    first: Time,
+    last: Time,
+    /// Whether it is still known who answered.
+    names_responder: bool,
+}
+
+#[derive(Clone)]
+struct Body {
+    id: &'static str,
+    verdict: Verdict,
+    refused_at: Time,
+    refused_last: Time,
+    answer: Answer,
+}
+
+/// An answer as it was signed.
+#[derive(Clone)]
+struct Answer {
+    id: &'static str,
+    which: usize,
+    at: Time,
+    body: Bytes,
+    /// Its age counts no more.
+    is_redriven: bool,
+}
+
 struct Model {
-    is_recorded: bool,
-    is_invalidated: bool,
-    /// Which of the answers stands, and whether its handler refused it.
-    decided: Option<(usize, bool)>,
-    /// How often a handler had an effect.
-    effects: usize,
+    now: Time,
+    has_transactions: bool,
+    asked: BTreeMap<&'static str, Asked>,
+    decisions: BTreeMap<&'static str, Decision>,
+    counted: BTreeMap<(&'static str, usize, Verdict), Counted>,
+    kept: Vec<Body>,
+    effects: Vec<&'static str>,
+    holders: usize,
 }
 
-async fn sequences(name: &str, store: impl Store) {
-    let count: usize = env::var("ATP_MODEL").map_or(60, |text| text.parse().expect("a number of sequences"));
-    let seed = env::var("ATP_SEED").map_or_else(|_| random_seed(), |text| text.parse().expect("a seed"));
-    let (does, effects) = (Arc::new(AtomicU8::new(SUCCEEDS)), Arc::new(AtomicUsize::new(0)));
-    let handler = {
-        let (does, effects) = (Arc::clone(&does), Arc::clone(&effects));
-        move |_: AtpResponse| {
-            let outcome = match does.load(Ordering::SeqCst) {
-                SUCCEEDS => {
-                    effects.fetch_add(1, Ordering::SeqCst);
-                    Ok("")
-                }
-                REFUSES => Err(ErrorReply::new(StatusCode::CONFLICT, "REFUSED", "no")),
-                _ => Err(ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "AWAY", "not now")),
-            };
-            std::future::ready(outcome)
-        }
-    };
-    let app = Mounted::new(webhook(&store).otherwise(handler)).await;
-    let (mut random, mut steps) = (Random(seed), 0);
-    for sequence in 0..count {
-        let mut models: HashMap<String, Model> = HashMap::new();
-        let mut log = Vec::new();
-        for _ in 0..4 + random.below(12) {
-            let id = format!("n-{sequence}-{}", random.below(2));
-            does.store(random.one(&[SUCCEEDS, SUCCEEDS, REFUSES, FAILS]), Ordering::SeqCst);
-            let before = effects.load(Ordering::SeqCst);
-            let model = models.entry(id.clone()).or_default();
-            let step = step(&mut random, &app, &store, &id, model, does.load(Ordering::SeqCst)).await;
-            model.effects += effects.load(Ordering::SeqCst) - before;
-            let expected = usize::from(matches!(model.decided, Some((_, false))));
-            log.push(format!("{id}: {step}"));
-            assert_eq!(model.effects, expected, "ATP_SEED={seed}, sequence {sequence}: {log:#?}\n{model:?}");
-            steps += 1;
-        }
-        for (id, model) in models {
-            let found = store.find("default", &id).await.expect("an answer");
-            let told = (found.question.is_some(), found.decision.map(|decision| decision.outcome.status));
-            let expected = model.decided.map(|(_, refused)| if refused { 409 } else { 200 });
-            assert_eq!(told, (model.is_recorded, expected), "ATP_SEED={seed}, {id}: {log:#?}");
+const INVALID: &str = "401 Invalid signature";
+const AWAY: &str = "503 Service temporarily unavailable";
+const FAULT: &str = "500 Internal server error";
+
+impl Model {
+    fn new(now: Time, has_transactions: bool) -> Self {
+        Self {
+            now,
+            has_transactions,
+            asked: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            kept: Vec::new(),
+            effects: Vec::new(),
+            holders: 0,
         }
     }
-    println!("{name}: {count} sequences, {steps} steps, ATP_SEED={seed}");
-}
 
-/// The answers that may come.
-fn answers(id: &str) -> [SignedAnswer; 3] {
-    [approve(id), answer(id, "reject", "no"), answer(id, "delay", "1h")]
-}
+    fn question(&self, id: &str) -> Option<&Asked> {
+        self.asked.values().find(|asked| asked.id == Some(id))
+    }
 
-/// One step, and what the model makes of it.
-async fn step(
-    random: &mut Random,
-    app: &Mounted,
-    store: &impl Store,
-    id: &str,
-    model: &mut Model,
-    does: u8,
-) -> String {
-    match random.below(12) {
-        0 | 1 => {
-            record(store, id).await;
-            model.is_recorded = true;
-            "record".to_owned()
+    fn question_mut(&mut self, id: &str) -> Option<&mut Asked> {
+        self.asked.values_mut().find(|asked| asked.id == Some(id))
+    }
+
+    fn completed(&self, id: &str) -> Option<(usize, &str)> {
+        match self.decisions.get(id)? {
+            Decision::Completed { answer, told, .. } => Some((*answer, told)),
+            Decision::Running { .. } => None,
         }
-        2 => {
-            let done = store.invalidate("default", id, "superseded").await.is_ok();
-            assert_eq!(done, model.is_recorded && model.decided.is_none(), "{id}: invalidate");
-            model.is_invalidated |= done;
-            format!("invalidate: {done}")
+    }
+
+    fn is_refusal(&self, id: &str) -> bool {
+        self.completed(id).is_some_and(|(_, told)| told.starts_with('4'))
+    }
+
+    fn record(&mut self, key: &'static str, deadline: Option<Time>) -> &'static str {
+        let id = IDS.contains(&key).then_some(key);
+        if let Some(earlier) = self.asked.get(key) {
+            return if earlier.deadline == deadline { "()" } else { "AlreadyRecorded" };
         }
-        3 => {
-            let done = store.reopen("default", id).await.is_ok();
-            assert_eq!(done, matches!(model.decided, Some((_, true))), "{id}: reopen");
-            if done {
-                model.decided = None;
+        if id.is_some_and(|id| self.question(id).is_some()) {
+            return "AlreadyRecorded";
+        }
+        let recorded_at = self.now;
+        self.asked.insert(key, Asked { id, recorded_at, deadline, invalidated_at: None, state: None });
+        "()"
+    }
+
+    fn bind(&mut self, key: &'static str, id: &'static str) -> &'static str {
+        let is_taken = self.question(id).is_some();
+        match self.asked.get_mut(key) {
+            None => "NotRecorded",
+            Some(asked) if asked.id == Some(id) => "()",
+            Some(asked) if asked.id.is_none() && !is_taken => {
+                asked.id = Some(id);
+                "()"
             }
-            format!("reopen: {done}")
-        }
-        4 => {
-            // A process that claims and dies, its lease over at once.
-            let claim = Claim {
-                service: "default".to_owned(),
-                notification_id: id.to_owned(),
-                fingerprint: Fingerprint::new("gone", None),
-                action_id: "gone".to_owned(),
-                data: None,
-                token: Token::random(),
-                lease: Duration::ZERO,
-            };
-            let claimed = store.claim(&claim).await.expect("a claim");
-            assert_eq!(matches!(claimed, Claimed::Completed(_)), model.decided.is_some(), "{id}: claim");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            "claimed by one that died".to_owned()
-        }
-        5 => {
-            let forged = app.send(&approve(id).forged()).await.0;
-            assert_eq!(forged, 401, "{id}");
-            "forged".to_owned()
-        }
-        6 => {
-            // Whatever was kept may be driven again; what comes of it is what comes of a delivery.
-            let kept = store.refused("default", 0, 10_000).await.expect("an answer");
-            let Some(kept) = kept.into_iter().rfind(|kept| kept.notification_id.as_deref() == Some(id))
-            else {
-                return "nothing to redrive".to_owned();
-            };
-            let redrive = store.redrive("default", kept.id).await.expect("a redrive");
-            let text = String::from_utf8_lossy(&redrive.body).into_owned();
-            let which = ["approve", "reject", "delay"]
-                .iter()
-                .position(|action| text.contains(&format!(r#""{action}""#)));
-            let status = app.redrive(redrive).await.0;
-            format!("redrive of {which:?}: {}", judge(model, which.expect("one of ours"), does, status))
-        }
-        _ => {
-            let which = random.below(3);
-            let sent = answers(id)[which].clone();
-            let sent = match random.below(3) {
-                0 => sent.at(Utc::now() - TimeDelta::hours(30)),
-                1 => sent.request_id("again"),
-                _ => sent,
-            };
-            let status = app.send(&sent).await.0;
-            format!("answer {which}: {}", judge(model, which, does, status))
+            Some(_) => "AlreadyRecorded",
         }
     }
-}
 
-/// Whether a delivery was answered as it must be.
-fn judge(model: &mut Model, which: usize, does: u8, status: u16) -> u16 {
-    let expected = match model.decided {
-        Some((stands, refused)) if stands == which => {
-            if refused {
-                409
+    fn invalidate(&mut self, id: &str) -> &'static str {
+        if self.completed(id).is_some() {
+            return "Decided";
+        }
+        let now = self.now;
+        let Some(asked) = self.question_mut(id) else { return "NotRecorded" };
+        asked.invalidated_at.get_or_insert(now);
+        "()"
+    }
+
+    fn reopen(&mut self, id: &str) -> &'static str {
+        if !self.is_refusal(id) {
+            return "NotRefused";
+        }
+        self.decisions.remove(id);
+        "()"
+    }
+
+    fn erase(&mut self, id: &str) {
+        self.kept.retain(|body| body.id != id);
+        for ((of, ..), counted) in &mut self.counted {
+            counted.names_responder &= *of != id;
+        }
+    }
+
+    fn purge(&mut self, before: Time) -> String {
+        if self.now - before < WINDOW {
+            return "TooRecent".to_owned();
+        }
+        let asked = std::mem::take(&mut self.asked);
+        let (gone, stay): (BTreeMap<_, _>, _) =
+            asked.into_iter().partition(|(_, asked)| self.ended_at(asked).is_some_and(|end| end < before));
+        self.asked = stay;
+        let forgotten: Vec<_> = gone.values().filter_map(|asked| asked.id).collect();
+        self.decisions.retain(|id, _| !forgotten.contains(id));
+        self.counted.retain(|(id, ..), _| !forgotten.contains(id));
+        self.kept.retain(|body| !forgotten.contains(&body.id));
+        let known: Vec<_> = self.asked.values().filter_map(|asked| asked.id).collect();
+        self.counted.retain(|(id, ..), counted| known.contains(id) || counted.last >= before);
+        self.kept.retain(|body| known.contains(&body.id) || body.refused_last >= before);
+        gone.len().to_string()
+    }
+
+    /// When nothing more could come of a question.
+    fn ended_at(&self, asked: &Asked) -> Option<Time> {
+        match asked.id.and_then(|id| self.decisions.get(id)) {
+            Some(Decision::Completed { at, .. }) => Some(*at),
+            Some(Decision::Running { until, .. }) if self.now < *until => None,
+            _ => asked.invalidated_at.or(asked.deadline),
+        }
+    }
+
+    /// What comes of an answer before its handler runs: whether it is for the handler of late ones, or what it is told.
+    fn judge(&self, answer: &Answer, takes_late: bool) -> Result<bool, (Verdict, String)> {
+        let stop = |verdict, told: &str| Err((verdict, told.to_owned()));
+        if !answer.is_redriven && self.now - answer.at > WINDOW {
+            return stop(Verdict::Stale, INVALID);
+        }
+        if let Some((stands, told)) = self.completed(answer.id) {
+            return if stands == answer.which {
+                stop(Verdict::Replayed, told)
             } else {
-                200
+                stop(Verdict::Conflict, "409 NOTIFICATION_ALREADY_RESPONDED")
+            };
+        }
+        let Some(asked) = self.question(answer.id) else {
+            let is_new = self.now - self.first_seen(answer.id) < GRACE;
+            return stop(Verdict::Unknown, if is_new { AWAY } else { "404 NOTIFICATION_NOT_FOUND" });
+        };
+        if let Some(told) = answers()[answer.which].2 {
+            return stop(Verdict::Unfit, told);
+        }
+        let is_expired = asked.deadline.is_some_and(|deadline| answer.at > deadline);
+        let is_late = is_expired || asked.invalidated_at.is_some();
+        if is_late && !takes_late {
+            let is_invalidated = asked.invalidated_at.is_some();
+            let code =
+                if is_invalidated { "409 NOTIFICATION_INVALIDATED" } else { "409 NOTIFICATION_EXPIRED" };
+            return stop(Verdict::Late, code);
+        }
+        match self.decisions.get(answer.id) {
+            Some(Decision::Running { until, .. }) if self.now < *until => stop(Verdict::Running, AWAY),
+            _ => Ok(is_late),
+        }
+    }
+
+    fn first_seen(&self, id: &str) -> Time {
+        let of_it = self.counted.iter().filter(|((of, ..), _)| *of == id);
+        of_it.map(|(_, counted)| counted.first).min().unwrap_or(self.now)
+    }
+
+    fn claim(&mut self, id: &'static str) -> usize {
+        self.holders += 1;
+        let running = Decision::Running { holder: self.holders, until: self.now + LEASE };
+        self.decisions.insert(id, running);
+        self.holders
+    }
+
+    /// Whether a claim is still its holder's. That its lease ended changes nothing until another takes it.
+    fn holds(&self, id: &str, of: usize) -> bool {
+        matches!(self.decisions.get(id), Some(Decision::Running { holder, .. }) if *holder == of)
+    }
+
+    fn complete(&mut self, id: &'static str, answer: usize, told: String) {
+        if told.starts_with('2')
+            && let Some(asked) = self.question_mut(id)
+        {
+            asked.state = Some(answers()[answer].0);
+        }
+        self.decisions.insert(id, Decision::Completed { answer, told, at: self.now });
+    }
+
+    /// A delivery that is told why it goes no further.
+    fn stopped(&mut self, answer: &Answer, verdict: Verdict) {
+        self.count(answer, verdict);
+        if !matches!(verdict, Verdict::Replayed | Verdict::Running) {
+            self.keep(answer, verdict);
+        }
+    }
+
+    /// What a delivery is told whose handler ran under this claim.
+    fn handled(&mut self, answer: &Answer, holder: usize, is_late: bool, handler: Does) -> String {
+        let is_ours = self.holds(answer.id, holder);
+        let told = match handler {
+            Does::Succeeds | Does::Passes => {
+                let time = if is_late { "late" } else { "timely" };
+                format!("200 {time} {}", answers()[answer.which].0)
+            }
+            Does::Refuses | Does::Declines => "409 REFUSED".to_owned(),
+            Does::Fails => AWAY.to_owned(),
+            Does::Panics => FAULT.to_owned(),
+        };
+        // Outside of a transaction it happens at least once: whoever lost his claim had done it already.
+        if handler == Does::Succeeds && (is_ours || !self.has_transactions) {
+            self.effects.push(answer.id);
+        }
+        if is_ours && !told.starts_with('5') {
+            self.complete(answer.id, answer.which, told.clone());
+            self.count(answer, Verdict::Handled);
+            return told;
+        }
+        if is_ours {
+            self.decisions.remove(answer.id);
+        }
+        self.stopped(answer, Verdict::Failed);
+        if told.starts_with('5') { told } else { AWAY.to_owned() }
+    }
+
+    fn count(&mut self, answer: &Answer, verdict: Verdict) {
+        let now = self.now;
+        let none = Counted { count: 0, first: now, last: now, names_responder: true };
+        let counted = self.counted.entry((answer.id, answer.which, verdict)).or_insert(none);
+        *counted =
+            Counted { count: counted.count + 1, first: counted.first, last: now, names_responder: true };
+    }
+
+    fn keep(&mut self, answer: &Answer, verdict: Verdict) {
+        let (id, now) = (answer.id, self.now);
+        if let Some(body) = self.kept.iter_mut().find(|body| body.answer.body == answer.body) {
+            (body.verdict, body.refused_last) = (verdict, now);
+            return;
+        }
+        let body = Body { id, verdict, refused_at: now, refused_last: now, answer: answer.clone() };
+        self.kept.push(body);
+    }
+
+    /// What a store is to say of a notification: the question's key and deadline, whether it was taken back, and its state;
+    /// the answer that stands, and its status.
+    fn found(&self, id: &str) -> String {
+        let question = self.asked.iter().find(|(_, asked)| asked.id == Some(id)).map(|(key, asked)| {
+            (*key, asked.recorded_at, asked.deadline, asked.invalidated_at.is_some(), asked.state)
+        });
+        let decision = self.completed(id).map(|(answer, told)| (fingerprint(answer), told[..3].to_owned()));
+        format!("{question:?} {decision:?}")
+    }
+
+    fn refused(&self) -> Vec<String> {
+        let line = |body: &Body| kept_line(Some(body.id), body.verdict, body.refused_at, &body.answer.body);
+        self.kept.iter().map(line).collect()
+    }
+
+    fn deliveries(&self, id: &str) -> Vec<String> {
+        let of_it = self.counted.iter().filter(|((of, ..), _)| *of == id);
+        let line = |((_, answer, verdict), counted): (&(_, usize, Verdict), &Counted)| {
+            counted_line(fingerprint(*answer), *verdict, counted.count, counted.names_responder)
+        };
+        let mut lines: Vec<_> = of_it.map(line).collect();
+        lines.sort();
+        lines
+    }
+}
+
+/// What stores do and their documentation does not say, or says otherwise. Steps that would meet it are left out.
+impl Model {
+    /// A redrive is too old where its question was recorded longer ago than the window.
+    fn is_unsettled_redrive(&self, answer: &Answer) -> bool {
+        let is_old = |asked: &Asked| self.now - asked.recorded_at > WINDOW;
+        self.completed(answer.id).is_none() && self.question(answer.id).is_some_and(is_old)
+    }
+
+    /// A question is never forgotten while a claim of it is left that nobody completes. A body that no question belongs to is
+    /// forgotten by when it came first, though it came again since.
+    fn is_unsettled_purge(&self, before: Time) -> bool {
+        let is_left = |asked: &Asked| {
+            let claim = asked.id.and_then(|id| self.decisions.get(id));
+            let is_over = asked.invalidated_at.or(asked.deadline).is_some_and(|end| end < before);
+            matches!(claim, Some(Decision::Running { until, .. }) if *until <= self.now) && is_over
+        };
+        let came_again = |body: &Body| body.refused_at < before && before <= body.refused_last;
+        self.asked.values().any(is_left) || self.kept.iter().any(came_again)
+    }
+}
+
+fn kept_line(id: Option<&str>, verdict: Verdict, refused_at: Time, body: &Bytes) -> String {
+    format!("{id:?} {verdict:?} {refused_at} {}", String::from_utf8_lossy(body))
+}
+
+fn counted_line(fingerprint: Fingerprint, verdict: Verdict, count: u64, names_responder: bool) -> String {
+    let which = (0..answers().len()).find(|which| self::fingerprint(*which) == fingerprint);
+    format!("answer {which:?}: {verdict:?} {count} times, responder known: {names_responder}")
+}
+
+fn fingerprint(answer: usize) -> Fingerprint {
+    let (action, data, _) = &answers()[answer];
+    Fingerprint::new(action, Some(&RawJson::new(data.to_string()).expect("JSON")))
+}
+
+/// Time by the model, for whoever asks: microseconds since 1970.
+#[derive(Clone)]
+struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    fn now(&self) -> Time {
+        DateTime::from_timestamp_micros(self.0.load(Ordering::SeqCst)).expect("a time")
+    }
+}
+
+/// A store with a table of effects beside it.
+trait Backend: 'static {
+    const NAME: &'static str;
+    /// Whether a handler can write in the transaction that its decision completes in.
+    const HAS_TRANSACTIONS: bool;
+    type Store: Store;
+
+    /// An empty one.
+    async fn fresh(&self, clock: &Clock) -> Self::Store;
+
+    /// For a store that does not ask our clock.
+    async fn set_time(&self, _: Time) {}
+
+    async fn effects(&self) -> Vec<String>;
+
+    /// A handler's own work.
+    async fn write(&self, request: &HttpRequest, id: &str) -> Result<(), ActixError>;
+}
+
+#[derive(Default)]
+struct Memory(RefCell<Vec<String>>);
+
+impl Backend for Memory {
+    const NAME: &'static str = "memory";
+    const HAS_TRANSACTIONS: bool = false;
+    type Store = MemoryStore;
+
+    async fn fresh(&self, clock: &Clock) -> MemoryStore {
+        self.0.borrow_mut().clear();
+        let clock = clock.clone();
+        MemoryStore::new().clock(move || clock.now())
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    async fn write(&self, _: &HttpRequest, id: &str) -> Result<(), ActixError> {
+        self.0.borrow_mut().push(id.to_owned());
+        Ok(())
+    }
+}
+
+const EMPTY: &str = "DELETE FROM atp_questions; DELETE FROM atp_decisions; DELETE FROM atp_deliveries;
+     DELETE FROM atp_refused; DELETE FROM effects";
+
+impl Backend for SqliteDatabase {
+    const NAME: &'static str = "SQLite";
+    const HAS_TRANSACTIONS: bool = true;
+    type Store = SqliteStore;
+
+    async fn fresh(&self, clock: &Clock) -> SqliteStore {
+        sqlx::raw_sql(EMPTY).execute(&self.pool).await.expect("empty tables");
+        let clock = clock.clone();
+        self.store().clone().clock(move || clock.now())
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        crate::databases::Database::effects(self).await
+    }
+
+    async fn write(&self, request: &HttpRequest, id: &str) -> Result<(), ActixError> {
+        let mut tx = Transaction::<Sqlite>::extract(request).await?;
+        let insert = sqlx::query("INSERT INTO effects VALUES (?1, '')").bind(id);
+        insert.execute(&mut *tx).await.map_err(Error::from)?;
+        Ok(())
+    }
+}
+
+/// The database's clock, by the model.
+const CLOCK: &str = "CREATE TABLE model_clock (now BIGINT NOT NULL); INSERT INTO model_clock VALUES (0);
+     CREATE OR REPLACE FUNCTION atp_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS 'SELECT now FROM model_clock'";
+
+impl Backend for PostgresDatabase {
+    const NAME: &'static str = "PostgreSQL";
+    const HAS_TRANSACTIONS: bool = true;
+    type Store = PostgresStore;
+
+    async fn fresh(&self, clock: &Clock) -> PostgresStore {
+        sqlx::raw_sql(EMPTY).execute(&self.pool).await.expect("empty tables");
+        self.set_time(clock.now()).await;
+        self.store().clone()
+    }
+
+    async fn set_time(&self, now: Time) {
+        // What only the test needs need not reach the disk.
+        let now = now.timestamp_micros();
+        let set = format!("SET synchronous_commit = off; UPDATE model_clock SET now = {now}");
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&self.pool).await.expect("a clock");
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        crate::databases::Database::effects(self).await
+    }
+
+    async fn write(&self, request: &HttpRequest, id: &str) -> Result<(), ActixError> {
+        let mut tx = Transaction::<Postgres>::extract(request).await?;
+        let insert = sqlx::query("INSERT INTO effects VALUES ($1, '')").bind(id);
+        insert.execute(&mut *tx).await.map_err(Error::from)?;
+        Ok(())
+    }
+}
+
+/// What the handlers share.
+struct Bench<B> {
+    backend: Rc<B>,
+    handler: Cell<Does>,
+    /// Whether the next handler hangs.
+    hangs: Cell<bool>,
+    /// What lets go the one that hangs.
+    hanging: RefCell<Option<Rc<Cell<Option<Does>>>>>,
+}
+
+impl<B: Backend> Bench<B> {
+    async fn does(&self) -> Does {
+        if !self.hangs.replace(false) {
+            return self.handler.get();
+        }
+        let gate = Rc::new(Cell::new(None));
+        self.hanging.replace(Some(Rc::clone(&gate)));
+        loop {
+            if let Some(does) = gate.get() {
+                return does;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn handle(
+        self: Rc<Self>,
+        is_late: bool,
+        request: HttpRequest,
+        answer: AtpResponse,
+    ) -> Result<String, ActixError> {
+        let does = self.does().await;
+        let refusal = || Err(ErrorReply::new(StatusCode::CONFLICT, "REFUSED", "no").into());
+        if does == Does::Panics {
+            // As a panic does, without its message.
+            panic::resume_unwind(Box::new("on purpose"));
+        }
+        if does == Does::Declines {
+            return refusal();
+        }
+        if does == Does::Succeeds || (does != Does::Passes && B::HAS_TRANSACTIONS) {
+            self.backend.write(&request, &answer.notification_id).await?;
+        }
+        match does {
+            Does::Fails => Err(Error::from(fmt::Error).into()),
+            Does::Refuses => refusal(),
+            _ => Ok(format!("{} {}", if is_late { "late" } else { "timely" }, answer.action_id)),
+        }
+    }
+}
+
+/// A delivery whose handler hangs.
+struct Hanging {
+    gate: Rc<Cell<Option<Does>>>,
+    /// None where the sender hung up.
+    response: Option<JoinHandle<(u16, String)>>,
+    answer: Answer,
+    is_late: bool,
+    holder: usize,
+}
+
+/// A claim of another process.
+struct Elsewhere {
+    token: Token,
+    id: &'static str,
+    answer: usize,
+    holder: usize,
+}
+
+struct Run<B: Backend> {
+    bench: Rc<Bench<B>>,
+    clock: Clock,
+    store: B::Store,
+    strict: Mounted,
+    /// With a handler for late answers.
+    lenient: Mounted,
+    hanging: Vec<Hanging>,
+    elsewhere: Vec<Elsewhere>,
+    model: Model,
+    patience: Duration,
+}
+
+/// A step that went otherwise than the model says: which one, and the story until then.
+struct Difference {
+    at: usize,
+    story: Vec<String>,
+}
+
+/// What comes of a step that has nothing to work on.
+const NOTHING: &str = "nothing";
+
+/// What was met, by name.
+type Tally = BTreeMap<String, usize>;
+
+fn same<T: PartialEq + fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what}\n      expected {expected:?}\n      found    {found:?}"))
+}
+
+/// The name of a variant.
+fn first_word(value: &impl fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    text.split(|char: char| !char.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+/// What a store said: the value, or the error's name.
+fn said<T: fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Ok(value) => format!("{value:?}"),
+        Err(StoreError::Backend(error)) => format!("the store failed: {error}"),
+        Err(error) => first_word(&error),
+    }
+}
+
+/// A response's status, and its code or what else it says.
+fn told((status, body): (u16, String)) -> String {
+    let json: Value = serde_json::from_str(&body).unwrap_or_default();
+    let text = json["code"].as_str().or(json["error"].as_str()).unwrap_or(&body);
+    format!("{status} {text}")
+}
+
+impl<B: Backend> Run<B> {
+    async fn new(backend: &Rc<B>, patience: Duration) -> Self {
+        let start = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+        let clock = Clock(Arc::new(AtomicI64::new(start.timestamp_micros())));
+        let store = backend.fresh(&clock).await;
+        let bench = Rc::new(Bench {
+            backend: Rc::clone(backend),
+            handler: Cell::new(Does::Succeeds),
+            hangs: Cell::default(),
+            hanging: RefCell::default(),
+        });
+        let handler = |is_late| {
+            let bench = Rc::clone(&bench);
+            move |request, answer| Rc::clone(&bench).handle(is_late, request, answer)
+        };
+        let webhook = || {
+            let clock = clock.clone();
+            let webhook = Webhook::new("/atp/webhook", verifier().clock(move || clock.now()));
+            // What hangs is let go by a step, and not by a timer.
+            let webhook = webhook.respond_within(Duration::from_hours(1));
+            let webhook = webhook.lease(LEASE.to_std().expect("a lease")).store(store.clone());
+            webhook.otherwise(handler(false))
+        };
+        Self {
+            strict: Mounted::new(webhook()).await,
+            lenient: Mounted::new(webhook().late(handler(true))).await,
+            bench,
+            clock,
+            store,
+            hanging: Vec::new(),
+            elsewhere: Vec::new(),
+            model: Model::new(start, B::HAS_TRANSACTIONS),
+            patience,
+        }
+    }
+
+    fn app(&self, takes_late: bool) -> Mounted {
+        if takes_late { self.lenient.clone() } else { self.strict.clone() }
+    }
+
+    fn signed(&self, id: &'static str, which: usize, age: Seconds) -> (SignedAnswer, Answer) {
+        let (action, data, _) = answers()[which].clone();
+        let at = self.model.now - age.delta();
+        let signed = Sender::new(SECRET).answer(id, action, data).at(at);
+        let body = signed.to_parts().1;
+        (signed, Answer { id, which, at, body, is_redriven: false })
+    }
+
+    /// Does it, and says what came of it if that is as it must be.
+    async fn step(&mut self, step: &Step) -> Result<String, String> {
+        match *step {
+            Step::Record { key, deadline } => {
+                let deadline = deadline.map(|deadline| self.model.now + deadline.delta());
+                self.record(key, deadline).await
+            }
+            Step::RecordAgain { key } => match self.model.asked.get(key) {
+                Some(asked) => self.record(key, asked.deadline).await,
+                None => Ok(NOTHING.to_owned()),
+            },
+            Step::Bind { key, id } => {
+                let found = said(self.store.bind("default", key, id).await);
+                agreed(found, self.model.bind(key, id))
+            }
+            Step::Deliver { id, answer, age, takes_late, handler } => {
+                let (signed, answer) = self.signed(id, answer, age);
+                self.bench.handler.set(handler);
+                let found = told(self.app(takes_late).send(&signed).await);
+                agreed(found, &self.delivered(&answer, takes_late, handler))
+            }
+            Step::Forge { id } => {
+                let (signed, _) = self.signed(id, 0, SECOND.times(0));
+                agreed(told(self.strict.send(&signed.forged()).await), INVALID)
+            }
+            Step::Redrive { nth, takes_late, handler } => self.redrive(nth, takes_late, handler).await,
+            Step::Hang { id, answer, takes_late } => self.hang(id, answer, takes_late).await,
+            Step::LetGo { handler } => self.let_go(handler).await,
+            Step::HangUp => {
+                let response = self.hanging.iter_mut().find_map(|hanging| hanging.response.take());
+                response.as_ref().map(JoinHandle::abort);
+                Ok(if response.is_some() { "hung up" } else { NOTHING }.to_owned())
+            }
+            Step::ClaimElsewhere { id, answer } => self.claim_elsewhere(id, answer).await,
+            Step::GoOnElsewhere { end } => self.go_on_elsewhere(end).await,
+            Step::Wait(time) => {
+                self.model.now += time.delta();
+                self.clock.0.store(self.model.now.timestamp_micros(), Ordering::SeqCst);
+                self.bench.backend.set_time(self.model.now).await;
+                Ok("time passed".to_owned())
+            }
+            Step::Invalidate { id } => {
+                let found = said(self.store.invalidate("default", id, "superseded").await);
+                agreed(found, self.model.invalidate(id))
+            }
+            Step::Reopen { id } => {
+                let found = said(self.store.reopen("default", id).await);
+                agreed(found, self.model.reopen(id))
+            }
+            Step::Erase { id } => {
+                self.settle().await?;
+                self.model.erase(id);
+                agreed(said(self.store.erase("default", id).await), "()")
+            }
+            Step::Purge { before } => {
+                self.settle().await?;
+                let before = self.model.now - before.delta();
+                if self.model.is_unsettled_purge(before) {
+                    return Ok("left out".to_owned());
+                }
+                agreed(said(self.store.purge(before).await), &self.model.purge(before))
             }
         }
-        Some(_) => 409,
-        None if !model.is_recorded => 503,
-        None if model.is_invalidated => 409,
-        None => match does {
-            SUCCEEDS => 200,
-            REFUSES => 409,
-            _ => 503,
-        },
-    };
-    assert_eq!(status, expected, "{model:?}, answer {which}, the handler does {does}");
-    if model.decided.is_none() && model.is_recorded && !model.is_invalidated && does != FAILS {
-        model.decided = Some((which, does == REFUSES));
     }
-    status
+
+    async fn record(&mut self, key: &'static str, deadline: Option<Time>) -> Result<String, String> {
+        let mut notification = asked(key);
+        notification.id = IDS.contains(&key).then(|| key.to_owned());
+        notification.deadline = deadline;
+        // The user tells which question it was.
+        let question = Question::new(notification).key(key).user_id(key);
+        agreed(said(self.store.record(&question).await), self.model.record(key, deadline))
+    }
+
+    /// What a delivery whose handler does not hang is told.
+    fn delivered(&mut self, answer: &Answer, takes_late: bool, handler: Does) -> String {
+        // Signed in the future: neither counted nor kept.
+        if answer.at > self.model.now {
+            return INVALID.to_owned();
+        }
+        match self.model.judge(answer, takes_late) {
+            Ok(is_late) => {
+                let holder = self.model.claim(answer.id);
+                self.model.handled(answer, holder, is_late, handler)
+            }
+            Err((verdict, told)) => {
+                self.model.stopped(answer, verdict);
+                told
+            }
+        }
+    }
+
+    async fn redrive(&mut self, nth: usize, takes_late: bool, handler: Does) -> Result<String, String> {
+        if self.model.kept.is_empty() {
+            return Ok(NOTHING.to_owned());
+        }
+        let nth = nth % self.model.kept.len();
+        let kept = self.store.refused("default", 0, 1000).await.map_err(|error| error.to_string())?;
+        let redrive = self.store.redrive("default", kept[nth].id).await.map_err(|error| error.to_string())?;
+        let answer = Answer { is_redriven: true, ..self.model.kept[nth].answer.clone() };
+        if self.model.is_unsettled_redrive(&answer) {
+            return Ok("left out".to_owned());
+        }
+        same("the body of a redrive", &redrive.body, &answer.body)?;
+        self.bench.handler.set(handler);
+        let found = told(self.app(takes_late).redrive(redrive).await);
+        let expected = self.delivered(&answer, takes_late, handler);
+        agreed(found, &expected)
+    }
+
+    async fn hang(&mut self, id: &'static str, which: usize, takes_late: bool) -> Result<String, String> {
+        let (signed, answer) = self.signed(id, which, SECOND.times(0));
+        self.bench.hangs.set(true);
+        let app = self.app(takes_late);
+        let response = rt::spawn(async move { app.send(&signed).await });
+        let gate = loop {
+            match self.bench.hanging.take() {
+                None if response.is_finished() => break None,
+                None => sleep(Duration::from_millis(1)).await,
+                gate => break gate,
+            }
+        };
+        self.bench.hangs.set(false);
+        let judged = self.model.judge(&answer, takes_late);
+        let Some(gate) = gate else {
+            let found = told(response.await.expect("no panic"));
+            let Err((verdict, told)) = judged else { return Err(format!("no handler ran: {found}")) };
+            self.model.stopped(&answer, verdict);
+            return agreed(found, &told);
+        };
+        let is_late = *judged.as_ref().unwrap_or(&false);
+        let holder = self.model.claim(id);
+        self.hanging.push(Hanging { gate, response: Some(response), answer, is_late, holder });
+        match judged {
+            Ok(_) => Ok("its handler hangs".to_owned()),
+            Err((_, told)) => Err(format!("\n      expected {told}\n      found    a handler that runs")),
+        }
+    }
+
+    async fn let_go(&mut self, handler: Does) -> Result<String, String> {
+        if self.hanging.is_empty() {
+            return Ok(NOTHING.to_owned());
+        }
+        let Hanging { gate, response, answer, is_late, holder } = self.hanging.remove(0);
+        let is_ours = self.model.holds(answer.id, holder);
+        let expected = self.model.handled(&answer, holder, is_late, handler);
+        gate.set(Some(handler));
+        let story = match response {
+            Some(response) => agreed(told(response.await.expect("no panic")), &expected)?,
+            None => format!("{expected}, had he waited"),
+        };
+        // What is done after an answer, or without one, ends with its count.
+        self.settle().await?;
+        Ok(if is_ours { story } else { format!("{story}, its claim lost") })
+    }
+
+    async fn claim_elsewhere(&mut self, id: &'static str, which: usize) -> Result<String, String> {
+        let (_, answer) = self.signed(id, which, SECOND.times(0));
+        // A process claims what it would handle.
+        let expected = match self.model.judge(&answer, true) {
+            Ok(_) => "Started",
+            Err((Verdict::Running, _)) => "Running",
+            Err((Verdict::Replayed | Verdict::Conflict, _)) => "Completed",
+            Err(_) => return Ok(NOTHING.to_owned()),
+        };
+        let (action, data, _) = answers()[which].clone();
+        let claim = Claim {
+            service: "default".to_owned(),
+            notification_id: id.to_owned(),
+            fingerprint: fingerprint(which),
+            action_id: action.to_owned(),
+            data: Some(data.to_string()),
+            token: Token::random(),
+            lease: LEASE.to_std().expect("a lease"),
+        };
+        let found = self.store.claim(&claim).await.map(|claimed| match claimed {
+            Claimed::Started => "Started",
+            Claimed::Running => "Running",
+            Claimed::Completed(_) => "Completed",
+        });
+        if expected == "Started" {
+            let holder = self.model.claim(id);
+            self.elsewhere.push(Elsewhere { token: claim.token, id, answer: which, holder });
+        }
+        agreed(found.map_or_else(|error| error.to_string(), str::to_owned), expected)
+    }
+
+    async fn go_on_elsewhere(&mut self, end: End) -> Result<String, String> {
+        if self.elsewhere.is_empty() {
+            return Ok(NOTHING.to_owned());
+        }
+        let Elsewhere { token, id, answer, holder } = self.elsewhere.remove(0);
+        let is_ours = self.model.holds(id, holder);
+        let state = Some(answers()[answer].0.to_owned());
+        let completion = Completion { outcome: Outcome::success(), state };
+        let (found, is_completed) = match end {
+            End::Completes => (said(self.store.complete(token, &completion, None).await), true),
+            End::CompletesInTransaction => match self.store.begin(token).await {
+                Ok(open) => (said(self.store.complete(token, &completion, Some(open)).await), true),
+                Err(error) => (said::<()>(Err(error)), true),
+            },
+            End::DropsTransaction => (said(self.store.begin(token).await.map(drop)), false),
+            End::Releases => (said(self.store.release(token).await), false),
+        };
+        if is_ours && is_completed {
+            self.model.complete(id, answer, format!("200 {}", r#"{"status":"success"}"#));
+        } else if is_ours && matches!(end, End::Releases) {
+            self.model.decisions.remove(id);
+        }
+        let harmless = is_ours || matches!(end, End::Releases);
+        agreed(found, if harmless { "()" } else { "Fenced" })
+    }
+
+    /// Whether the store remembers what the model does.
+    async fn compare(&self) -> Result<(), String> {
+        for id in IDS {
+            let found = self.store.find("default", id).await.map_err(|error| error.to_string())?;
+            let question = found.question.map(|asked| {
+                let key = asked.user_id.unwrap_or_default();
+                let deadline = asked.notification.deadline;
+                (key, asked.recorded_at, deadline, asked.invalidated.is_some(), asked.state)
+            });
+            let decision = found.decision.map(|found| (found.fingerprint, found.outcome.status.to_string()));
+            same(
+                &format!("what is known of {id}"),
+                &format!("{question:?} {decision:?}"),
+                &self.model.found(id),
+            )?;
+        }
+        let mut effects = self.bench.backend.effects().await;
+        let mut expected = self.model.effects.clone();
+        effects.sort_unstable();
+        expected.sort_unstable();
+        same("effects", &effects.iter().map(String::as_str).collect(), &expected)?;
+        let kept = self.store.refused("default", 0, 1000).await.map_err(|error| error.to_string())?;
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|kept| kept_line(kept.notification_id.as_deref(), kept.verdict, kept.refused_at, &kept.body))
+            .collect();
+        same("kept", &kept, &self.model.refused())
+    }
+
+    /// Waits for what is counted after the answers. That may take a while where much else goes on.
+    async fn settle(&self) -> Result<(), String> {
+        let started = Instant::now();
+        loop {
+            let difference = self.compare_counters().await;
+            if difference.is_ok() || started.elapsed() > self.patience {
+                return difference;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn compare_counters(&self) -> Result<(), String> {
+        for id in IDS {
+            let noted = self.store.deliveries("default", id).await.map_err(|error| error.to_string())?;
+            let lines = noted.iter().map(|noted| {
+                counted_line(noted.fingerprint, noted.verdict, noted.count, noted.responder.is_some())
+            });
+            let mut lines: Vec<_> = lines.collect();
+            lines.sort();
+            same(&format!("deliveries of {id}"), &lines, &self.model.deliveries(id))?;
+        }
+        Ok(())
+    }
+
+    /// Lets everything end.
+    async fn end(&mut self) -> Result<(), String> {
+        while !self.hanging.is_empty() {
+            self.let_go(Does::Succeeds)
+                .await
+                .map_err(|difference| format!("what hangs is let go: {difference}"))?;
+        }
+        self.compare().await?;
+        self.settle().await
+    }
+
+    /// After a difference: nothing of it may reach the next run.
+    async fn abandon(self) {
+        for hanging in self.hanging {
+            hanging.gate.set(Some(Does::Declines));
+        }
+        sleep(Duration::from_millis(300)).await;
+    }
+}
+
+fn agreed(found: String, expected: &str) -> Result<String, String> {
+    same("", &&*found, &expected)?;
+    Ok(found)
+}
+
+async fn run<B: Backend>(
+    backend: &Rc<B>,
+    steps: &[Step],
+    patience: Duration,
+    tally: &mut Tally,
+) -> Result<(), Difference> {
+    let mut run = Run::new(backend, patience).await;
+    let mut story = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let mut came = run.step(step).await;
+        let is_done = matches!(&came, Ok(told) if !matches!(step, Step::Wait(_)) && told != NOTHING);
+        if is_done && let Err(difference) = run.compare().await {
+            came = Err(difference);
+        }
+        let is_same = came.is_ok();
+        if let Ok(came) = &came {
+            *tally.entry(format!("{}: {came}", step.name())).or_default() += 1;
+        }
+        story.push(format!("{step:?}: {}", came.unwrap_or_else(|difference| difference)));
+        if !is_same {
+            run.abandon().await;
+            return Err(Difference { at: at + 1, story });
+        }
+    }
+    if let Err(difference) = run.end().await {
+        story.push(format!("at the end: {difference}"));
+        run.abandon().await;
+        return Err(Difference { at: steps.len(), story });
+    }
+    Ok(())
+}
+
+/// Leaves out every step that the difference does not need.
+async fn shortest<B: Backend>(
+    backend: &Rc<B>,
+    mut steps: Vec<Step>,
+    mut difference: Difference,
+) -> Difference {
+    steps.truncate(difference.at);
+    let mut at = steps.len();
+    while at > 0 {
+        at -= 1;
+        let mut fewer = steps.clone();
+        fewer.remove(at);
+        if let Err(shorter) = run(backend, &fewer, Duration::from_secs(2), &mut Tally::new()).await {
+            fewer.truncate(shorter.at);
+            (steps, difference) = (fewer, shorter);
+            // What was needed by the step that is gone may be needless now.
+            at = steps.len();
+        }
+    }
+    difference
+}
+
+async fn sequences<B: Backend>(backend: B) {
+    let count: u64 = env::var("ATP_MODEL").map_or(40, |text| text.parse().expect("a number of sequences"));
+    let seed = env::var("ATP_SEED").map_or_else(|_| random_seed(), |text| text.parse().expect("a seed"));
+    let (backend, mut tally) = (Rc::new(backend), Tally::new());
+    println!("{}: {count} sequences, ATP_SEED={seed}", B::NAME);
+    for seed in (0..count).map(|nth| seed.wrapping_add(nth)) {
+        let steps = Step::sequence(seed);
+        if let Err(difference) = run(&backend, &steps, Duration::from_secs(20), &mut tally).await {
+            println!(
+                "{}, ATP_MODEL=1 ATP_SEED={seed} differs; the shortest way to it is looked for",
+                B::NAME
+            );
+            let Difference { story, .. } = shortest(&backend, steps, difference).await;
+            panic!("{}, ATP_MODEL=1 ATP_SEED={seed}:\n    {}", B::NAME, story.join("\n    "));
+        }
+    }
+    println!("{}: {} steps: {tally:#?}", B::NAME, tally.values().sum::<usize>());
 }
