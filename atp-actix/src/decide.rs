@@ -33,10 +33,10 @@ use crate::{
     delivery::Delivery,
     error::{ErrorBody, ErrorReply, Refusal},
     log,
-    slot::{Claiming, Left, Slot},
+    slot::{Claiming, Claims, Left, Slot},
     store::{
-        Claim, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note, Outcome,
-        Recorded, Store, StoreError, Token, Verdict,
+        Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note,
+        Outcome, Recorded, Store, StoreError, Token, Verdict,
     },
     tally::Tally,
 };
@@ -414,9 +414,9 @@ where
         let response = self.run(request, &slot).await;
         // Whatever happened, the slot is empty from here on: what is dropped is rolled back.
         let left = slot.left();
-        let is_claimed = matches!(left, Left::Claim);
+        let is_claimed = slot.has_claim();
         let (transaction, unclean) = match left {
-            Left::Nothing | Left::Claim => (None, None),
+            Left::Nothing => (None, None),
             Left::Transaction(transaction) => (Some(transaction), None),
             Left::Unclean(error) => (None, Some(error)),
             Left::Running => return Err(Stop::refused(Verdict::Running, Refusal::StillRunning).into()),
@@ -461,18 +461,7 @@ where
     }
 
     fn slot(&self, claim: &Claim) -> Rc<Slot<S::Transaction>> {
-        let shared = Rc::new((self.store.clone(), claim.clone()));
-        let again = Rc::clone(&shared);
-        Slot::new(
-            Box::new(move || {
-                let shared = Rc::clone(&shared);
-                Box::pin(async move { shared.0.begin(&shared.1).await })
-            }),
-            Box::new(move || {
-                let shared = Rc::clone(&again);
-                Box::pin(async move { shared.0.claim(&shared.1).await })
-            }),
-        )
+        Slot::new(OfDelivery { store: self.store.clone(), claim: claim.clone() })
     }
 
     /// The handler's response, unless it panics or takes too long.
@@ -484,16 +473,22 @@ where
         let call = AssertUnwindSafe(self.next.call(request)).catch_unwind();
         // Dropped while the claim is surely still ours.
         let lease = self.rules.lease.mul_f32(0.9);
+        let limit = self.store.transaction_limit();
         let too_long = async {
             if rt::time::timeout(lease, slot.claimed.notified()).await.is_err() {
                 return Refusal::HandlerTooSlow("its extractors did not end");
             }
-            let (limit, what) = match self.store.transaction_limit() {
-                Some(limit) if slot.has_transaction() => (limit, "its transaction was open too long"),
-                _ => (lease, "its lease ended"),
+            let held = async {
+                slot.opened.notified().await;
+                match limit {
+                    Some(limit) => rt::time::sleep(limit).await,
+                    None => std::future::pending().await,
+                }
             };
-            rt::time::sleep(limit).await;
-            Refusal::HandlerTooSlow(what)
+            match select(pin!(held), pin!(rt::time::sleep(lease))).await {
+                Either::Left(_) => Refusal::HandlerTooSlow("its transaction was open too long"),
+                Either::Right(_) => Refusal::HandlerTooSlow("its lease ended"),
+            }
         };
         match first(call, too_long).await {
             Either::Left(Ok(Ok(response))) => Ok(response),
@@ -526,6 +521,26 @@ where
             Outcome { status: response.status().as_u16(), content_type, body: recorded }
         };
         Ok((response.set_body(BoxBody::new(body)), outcome))
+    }
+}
+
+/// A store, and the claim of one delivery.
+struct OfDelivery<S> {
+    store: S,
+    claim: Claim,
+}
+
+impl<S: Store> Claims<S::Transaction> for OfDelivery<S> {
+    fn claim(&self) -> LocalBoxFuture<'_, Result<Claimed, StoreError>> {
+        Box::pin(self.store.claim(&self.claim))
+    }
+
+    fn begin(&self) -> LocalBoxFuture<'_, Result<Claimed<S::Transaction>, StoreError>> {
+        Box::pin(self.store.begin(&self.claim))
+    }
+
+    fn resume(&self) -> LocalBoxFuture<'_, Result<S::Transaction, StoreError>> {
+        Box::pin(self.store.resume(&self.claim))
     }
 }
 

@@ -1,30 +1,42 @@
 //! Where the claim of a delivery stands, from the extractors to the completion.
 
-use std::{cell::RefCell, mem, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    mem,
+    rc::Rc,
+};
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::Notify;
 
 use crate::store::{Claimed, Completed, StoreError};
 
-type Take<T> = Box<dyn Fn() -> LocalBoxFuture<'static, Result<Claimed<T>, StoreError>>>;
+/// What a store does for one delivery.
+pub(crate) trait Claims<T> {
+    fn claim(&self) -> LocalBoxFuture<'_, Result<Claimed, StoreError>>;
 
-/// One a delivery, in the request's extensions. The claim is made with the transaction, if the handler asks for that, else
+    fn begin(&self) -> LocalBoxFuture<'_, Result<Claimed<T>, StoreError>>;
+
+    fn resume(&self) -> LocalBoxFuture<'_, Result<T, StoreError>>;
+}
+
+/// One a delivery, in the request's extensions. The claim is made with the transaction, if an extractor asks for that, else
 /// right before the handler runs.
 pub(crate) struct Slot<T> {
-    begin: Take<T>,
-    claim: Take<()>,
+    claims: Box<dyn Claims<T>>,
     state: RefCell<State<T>>,
-    /// Told when it is claimed.
+    /// Whether it is claimed outside of a transaction.
+    has_claim: Cell<bool>,
+    /// Told when it is claimed, either way.
     pub(crate) claimed: Notify,
+    /// Told when the transaction was opened.
+    pub(crate) opened: Notify,
 }
 
 enum State<T> {
-    /// Nothing is claimed.
+    /// Nobody asked for the transaction.
     Idle,
-    /// It is claimed, and completed in no transaction.
-    Claimed,
-    /// The handler has the transaction, or it is being opened.
+    /// The handler has it, or it is being opened.
     Out,
     /// The handler gave it back.
     Back(T),
@@ -36,11 +48,9 @@ enum State<T> {
 
 /// What is left after the handler has ended.
 pub(crate) enum Left<T> {
-    /// No claim.
+    /// No transaction.
     Nothing,
-    /// A claim.
-    Claim,
-    /// A claim, to be completed in this.
+    /// What the claim is completed in.
     Transaction(T),
     /// Somebody else is at it.
     Running,
@@ -48,13 +58,24 @@ pub(crate) enum Left<T> {
     Completed(Completed),
     /// The store failed.
     Failed(StoreError),
-    /// The handler did something to its transaction.
+    /// The handler did something to its transaction, or lost its claim before it asked for that.
     Unclean(StoreError),
 }
 
 impl<T> Slot<T> {
-    pub(crate) fn new(begin: Take<T>, claim: Take<()>) -> Rc<Self> {
-        Rc::new(Self { begin, claim, state: RefCell::new(State::Idle), claimed: Notify::new() })
+    pub(crate) fn new(claims: impl Claims<T> + 'static) -> Rc<Self> {
+        Rc::new(Self {
+            claims: Box::new(claims),
+            state: RefCell::new(State::Idle),
+            has_claim: Cell::new(false),
+            claimed: Notify::new(),
+            opened: Notify::new(),
+        })
+    }
+
+    /// Whether there is a claim to give back.
+    pub(crate) fn has_claim(&self) -> bool {
+        self.has_claim.get()
     }
 
     /// Opens the transaction and hands it out. A second one would wait for the first for ever, so it is refused and spoils
@@ -63,28 +84,34 @@ impl<T> Slot<T> {
         if !matches!(self.state.replace(State::Out), State::Idle) {
             let twice =
                 || StoreError::Unclean("a handler took `Transaction` twice: take it once and pass it on");
-            self.state.replace(State::Spoilt(Left::Unclean(twice())));
+            self.spoil(Left::Unclean(twice()));
             return Err(twice());
         }
-        let transaction = self.unless_lost((self.begin)().await)?;
+        let transaction = if self.has_claim.get() {
+            self.claims.resume().await.map_err(|error| {
+                self.spoil(Left::Unclean(error));
+                StoreError::Fenced
+            })?
+        } else {
+            self.unless_lost(self.claims.begin().await)?
+        };
         self.claimed.notify_one();
+        self.opened.notify_one();
         Ok(transaction)
     }
 
-    /// Whether the handler has a transaction, or had one.
-    pub(crate) fn has_transaction(&self) -> bool {
-        matches!(*self.state.borrow(), State::Out | State::Back(_))
+    fn spoil(&self, left: Left<T>) {
+        self.state.replace(State::Spoilt(left));
     }
 
     /// Notes who has the claim if it is not ours. Who asked is told that much; the slot keeps the whole.
     fn unless_lost<R>(&self, claimed: Result<Claimed<R>, StoreError>) -> Result<R, StoreError> {
-        let left = match claimed {
+        self.spoil(match claimed {
             Ok(Claimed::Started(started)) => return Ok(started),
             Ok(Claimed::Running) => Left::Running,
             Ok(Claimed::Completed(completed)) => Left::Completed(completed),
             Err(error) => Left::Failed(error),
-        };
-        self.state.replace(State::Spoilt(left));
+        });
         Err(StoreError::Fenced)
     }
 
@@ -99,7 +126,6 @@ impl<T> Slot<T> {
     pub(crate) fn left(&self) -> Left<T> {
         match mem::replace(&mut *self.state.borrow_mut(), State::Over) {
             State::Idle | State::Over => Left::Nothing,
-            State::Claimed => Left::Claim,
             State::Back(transaction) => Left::Transaction(transaction),
             State::Out => Left::Unclean(StoreError::Unclean(
                 "the handler kept it: drop `Transaction` before it returns",
@@ -119,11 +145,11 @@ impl<T: 'static> Claiming for Slot<T> {
     fn is_ours(self: Rc<Self>) -> LocalBoxFuture<'static, bool> {
         Box::pin(async move {
             if !matches!(*self.state.borrow(), State::Idle) {
-                return self.has_transaction();
+                return matches!(*self.state.borrow(), State::Out | State::Back(_));
             }
-            let is_ours = self.unless_lost((self.claim)().await).is_ok();
+            let is_ours = self.unless_lost(self.claims.claim().await).is_ok();
             if is_ours {
-                self.state.replace(State::Claimed);
+                self.has_claim.set(true);
                 self.claimed.notify_one();
             }
             is_ours

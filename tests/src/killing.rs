@@ -99,6 +99,10 @@ impl<S: Store> Store for Killing<S> {
         transaction
     }
 
+    async fn resume(&self, claim: &Claim) -> Result<S::Transaction, StoreError> {
+        self.around("before begin", "after begin", self.store.resume(claim)).await
+    }
+
     async fn complete(
         &self,
         claim: &Claim,

@@ -829,7 +829,7 @@ struct Hanging {
 
 /// A claim of another process.
 struct Elsewhere {
-    token: Token,
+    claim: Claim,
     id: &'static str,
     answer: usize,
     holder: usize,
@@ -1113,13 +1113,13 @@ impl<B: Backend> Run<B> {
             lease: LEASE.to_std().expect("a lease"),
         };
         let found = self.store.claim(&claim).await.map(|claimed| match claimed {
-            Claimed::Started => "Started",
+            Claimed::Started(()) => "Started",
             Claimed::Running => "Running",
             Claimed::Completed(_) => "Completed",
         });
         if expected == "Started" {
             let holder = self.model.claim(id);
-            self.elsewhere.push(Elsewhere { token: claim.token, id, answer: which, holder });
+            self.elsewhere.push(Elsewhere { claim, id, answer: which, holder });
         }
         agreed(found.map_or_else(|error| error.to_string(), str::to_owned), expected)
     }
@@ -1128,18 +1128,18 @@ impl<B: Backend> Run<B> {
         if self.elsewhere.is_empty() {
             return Ok(NOTHING.to_owned());
         }
-        let Elsewhere { token, id, answer, holder } = self.elsewhere.remove(0);
+        let Elsewhere { claim, id, answer, holder } = self.elsewhere.remove(0);
         let is_ours = self.model.holds(id, holder);
         let state = Some(answers()[answer].0.to_owned());
         let completion = Completion { outcome: Outcome::success(), state };
         let (found, is_completed) = match end {
-            End::Completes => (said(self.store.complete(token, &completion, None).await), true),
-            End::CompletesInTransaction => match self.store.begin(token).await {
-                Ok(open) => (said(self.store.complete(token, &completion, Some(open)).await), true),
+            End::Completes => (said(self.store.complete(&claim, &completion, None).await), true),
+            End::CompletesInTransaction => match self.store.resume(&claim).await {
+                Ok(open) => (said(self.store.complete(&claim, &completion, Some(open)).await), true),
                 Err(error) => (said::<()>(Err(error)), true),
             },
-            End::DropsTransaction => (said(self.store.begin(token).await.map(drop)), false),
-            End::Releases => (said(self.store.release(token).await), false),
+            End::DropsTransaction => (said(self.store.resume(&claim).await.map(drop)), false),
+            End::Releases => (said(self.store.release(&claim).await), false),
         };
         if is_ours && is_completed {
             self.model.complete(id, answer, format!("200 {}", r#"{"status":"success"}"#));

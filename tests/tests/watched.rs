@@ -74,6 +74,7 @@ pass_on! {
     find(service: &str, notification_id: &str) -> Found;
     claim(claim: &Claim) -> Claimed;
     begin(claim: &Claim) -> Claimed<S::Transaction>;
+    resume(claim: &Claim) -> S::Transaction;
     complete(claim: &Claim, completion: &Completion, transaction: Option<S::Transaction>) -> ();
     release(claim: &Claim) -> ();
     keep(kept: &Kept) -> ();

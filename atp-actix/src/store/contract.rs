@@ -43,6 +43,7 @@ pub async fn contract(store: impl Store) {
     a_released_claim_was_never_made(&store).await;
     a_decision_is_completed_with_its_transaction_or_not_at_all(&store).await;
     what_a_handler_refuses_is_recorded_alone(&store).await;
+    a_claim_is_completed_in_a_transaction_that_is_opened_later(&store).await;
     a_lease_that_ended_and_nobody_took_is_not_lost(&store).await;
     deliveries_are_counted(&store).await;
     what_is_refused_is_kept_once_and_redriven_once(&store).await;
@@ -261,6 +262,29 @@ async fn what_a_handler_refuses_is_recorded_alone(store: &impl Store) {
     let found = store.find(OURS, "n").await.expect("an answer");
     assert_eq!(found.decision.expect("a decision").outcome, outcome(409, "no"));
     assert_eq!(found.question.expect("the question").state, None);
+}
+
+async fn a_claim_is_completed_in_a_transaction_that_is_opened_later(store: &impl Store) {
+    const OURS: &str = "opened later";
+    for id in ["done", "refused"] {
+        store.record(&question(OURS, id)).await.expect("a question");
+        let claim = claim(OURS, id, "approve");
+        assert!(matches!(store.resume(&claim).await, Err(StoreError::Fenced)), "nobody has claimed it");
+        assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()));
+        drop(store.resume(&claim).await.expect("a transaction"));
+        let transaction = loop {
+            // The one that was dropped may still be on its way out.
+            if let Ok(transaction) = store.resume(&claim).await {
+                break transaction;
+            }
+        };
+        let status = if id == "done" { 200 } else { 409 };
+        let completion = Completion { outcome: outcome(status, id), state: None };
+        store.complete(&claim, &completion, Some(transaction)).await.expect("a completion");
+        let found = store.find(OURS, id).await.expect("an answer");
+        assert_eq!(found.decision.expect("a decision").outcome, outcome(status, id));
+        assert!(matches!(store.resume(&claim).await, Err(StoreError::Fenced)), "it is over");
+    }
 }
 
 async fn a_lease_that_ended_and_nobody_took_is_not_lost(store: &impl Store) {

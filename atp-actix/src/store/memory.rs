@@ -45,6 +45,7 @@ struct Stored {
     invalidated_at: Option<DateTime<Utc>>,
 }
 
+#[derive(Debug)]
 struct Decision {
     fingerprint: Fingerprint,
     data: Option<String>,
@@ -85,16 +86,27 @@ impl MemoryStore {
     }
 }
 
-/// A claim that is given back where it is not completed. There is nothing to write in it.
+/// A claim that was never made where it is not completed. There is nothing to write in it.
 #[derive(Debug)]
-pub struct Uncommitted {
+pub struct Uncommitted(Option<Undo>);
+
+#[derive(Debug)]
+struct Undo {
     store: MemoryStore,
     claim: Claim,
+    before: Option<Decision>,
 }
 
 impl Drop for Uncommitted {
     fn drop(&mut self) {
-        self.store.tables().release(&self.claim);
+        let Some(Undo { store, claim, before }) = self.0.take() else { return };
+        let mut tables = store.tables();
+        if let Ok((id, decision)) = tables.running(&claim) {
+            match before {
+                Some(before) => *decision = before,
+                None => drop(tables.decisions.remove(&id)),
+            }
+        }
     }
 }
 
@@ -185,35 +197,28 @@ impl Store for MemoryStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let (mut tables, now) = (self.tables(), (self.clock)());
-        let id = (claim.service.clone(), claim.notification_id.clone());
-        let standing = tables.decisions.get(&id);
-        if let Some(completed) = standing.and_then(Decision::completed) {
-            return Ok(Claimed::Completed(completed));
-        }
-        if standing.is_some_and(|decision| decision.is_leased(now)) {
-            return Ok(Claimed::Running);
-        }
-        let decision = Decision {
-            fingerprint: claim.fingerprint,
-            data: claim.data.clone(),
-            token: claim.token,
-            leased: now,
-            lease: claim.lease,
-            completed: None,
-        };
-        tables.decisions.insert(id, decision);
-        Ok(Claimed::Started(()))
+        let claimed = self.tables().claim(claim, (self.clock)());
+        Ok(match claimed {
+            Claimed::Started(_) => Claimed::Started(()),
+            Claimed::Running => Claimed::Running,
+            Claimed::Completed(completed) => Claimed::Completed(completed),
+        })
     }
 
     async fn begin(&self, claim: &Claim) -> Result<Claimed<Uncommitted>, StoreError> {
-        Ok(match self.claim(claim).await? {
-            Claimed::Started(()) => {
-                Claimed::Started(Uncommitted { store: self.clone(), claim: claim.clone() })
+        let claimed = self.tables().claim(claim, (self.clock)());
+        Ok(match claimed {
+            Claimed::Started(before) => {
+                let undo = Undo { store: self.clone(), claim: claim.clone(), before };
+                Claimed::Started(Uncommitted(Some(undo)))
             }
             Claimed::Running => Claimed::Running,
             Claimed::Completed(completed) => Claimed::Completed(completed),
         })
+    }
+
+    async fn resume(&self, claim: &Claim) -> Result<Uncommitted, StoreError> {
+        self.tables().running(claim).map(|_| Uncommitted(None))
     }
 
     async fn complete(
@@ -232,7 +237,10 @@ impl Store for MemoryStore {
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        self.tables().release(claim);
+        let mut tables = self.tables();
+        if let Ok((id, _)) = tables.running(claim) {
+            tables.decisions.remove(&id);
+        }
         Ok(())
     }
 
@@ -390,10 +398,25 @@ impl Tables {
         }
     }
 
-    fn release(&mut self, claim: &Claim) {
-        if let Ok((id, _)) = self.running(claim) {
-            self.decisions.remove(&id);
+    /// With what the claim takes the place of.
+    fn claim(&mut self, claim: &Claim, now: DateTime<Utc>) -> Claimed<Option<Decision>> {
+        let id = pair(&claim.service, &claim.notification_id);
+        let standing = self.decisions.get(&id);
+        if let Some(completed) = standing.and_then(Decision::completed) {
+            return Claimed::Completed(completed);
         }
+        if standing.is_some_and(|decision| decision.is_leased(now)) {
+            return Claimed::Running;
+        }
+        let decision = Decision {
+            fingerprint: claim.fingerprint,
+            data: claim.data.clone(),
+            token: claim.token,
+            leased: now,
+            lease: claim.lease,
+            completed: None,
+        };
+        Claimed::Started(self.decisions.insert(id, decision))
     }
 
     fn count(&mut self, note: &Note, now: DateTime<Utc>) {

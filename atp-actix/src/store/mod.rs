@@ -105,14 +105,19 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Takes the right to decide as [`Store::claim`] does, in the transaction that will complete it.
     ///
     /// Whatever commits that transaction commits a success with it, until [`Store::complete`] says something else. Dropped,
-    /// it is rolled back, and the claim was never made.
+    /// it is rolled back, and the claim is as it was before: none, as a rule.
     fn begin(
         &self,
         claim: &Claim,
     ) -> impl Future<Output = Result<Claimed<Self::Transaction>, StoreError>> + Send;
 
-    /// Ends a claim with its outcome and the task's state: in the transaction that the claim was made in and the handler has
-    /// worked in, if there is one. Durable.
+    /// Opens the transaction that will complete a claim that was made before. [`StoreError::Fenced`] if it is no longer ours.
+    ///
+    /// As with [`Store::begin`], but dropped it leaves the claim.
+    fn resume(&self, claim: &Claim) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
+
+    /// Ends a claim with its outcome and the task's state: in the transaction that the handler has worked in, if there is
+    /// one. Durable.
     ///
     /// What a handler refuses has no effect: where the outcome is no success, that transaction is rolled back first, and the
     /// outcome is recorded alone.

@@ -25,7 +25,11 @@ pub(super) trait Lent<Db: Database>: Send {
 
 /// An open transaction. Dropped without a commit it is rolled back with its connection: whatever a handler did to that,
 /// nobody gets it again.
-pub struct Open<Db: Database>(Box<dyn Lent<Db>>);
+pub struct Open<Db: Database> {
+    lent: Box<dyn Lent<Db>>,
+    /// Whether its claim was made before it.
+    has_claim: bool,
+}
 
 /// Said of a transaction that is not the one that was begun.
 pub(super) const ENDED: StoreError = StoreError::Unclean("the handler ended it: leave that to the webhook");
@@ -35,12 +39,17 @@ impl<Db: Database> Open<Db> {
     pub(super) async fn begin(lent: impl Lent<Db> + 'static, statement: SqlStr) -> sqlx::Result<Self> {
         let mut lent = Box::new(lent);
         Db::TransactionManager::begin(lent.connection_mut(), Some(statement)).await?;
-        Ok(Self(lent))
+        Ok(Self { lent, has_claim: false })
+    }
+
+    /// It is of a claim that was made before.
+    pub(super) fn resumed(self) -> Self {
+        Self { has_claim: true, ..self }
     }
 
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         match Db::TransactionManager::get_transaction_depth(self.connection()) {
-            1 if !self.0.is_rolled_back() => {}
+            1 if !self.lent.is_rolled_back() => {}
             0 | 1 => return Err(ENDED),
             _ => {
                 return Err(StoreError::Unclean(
@@ -48,29 +57,29 @@ impl<Db: Database> Open<Db> {
                 ));
             }
         }
-        self.0.allow_commit();
+        self.lent.allow_commit();
         Db::TransactionManager::commit(self.connection_mut()).await?;
-        self.0.give_back();
+        self.lent.give_back();
         Ok(())
     }
 
-    /// Rolls back at once, and not when the connection is closed.
-    pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
-        if self.0.is_rolled_back() {
+    /// Rolls back at once, and not when the connection is closed. Whether there is a claim then.
+    pub(super) async fn rollback(mut self) -> Result<bool, StoreError> {
+        if self.lent.is_rolled_back() {
             return Err(ENDED);
         }
         while Db::TransactionManager::get_transaction_depth(self.connection()) > 0 {
             Db::TransactionManager::rollback(self.connection_mut()).await?;
         }
-        self.0.give_back();
-        Ok(())
+        self.lent.give_back();
+        Ok(self.has_claim)
     }
 
     pub(crate) fn connection(&self) -> &Db::Connection {
-        self.0.connection()
+        self.lent.connection()
     }
 
     pub(crate) fn connection_mut(&mut self) -> &mut Db::Connection {
-        self.0.connection_mut()
+        self.lent.connection_mut()
     }
 }

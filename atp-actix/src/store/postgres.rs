@@ -223,7 +223,7 @@ impl PostgresStore {
         Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
-    /// Takes the right to decide, if nobody has it; whether it did. A completed claim is one of a transaction, where nobody sees
+    /// Takes the right to decide, if nobody else has it; whether it did. A completed claim is one of a transaction, where nobody sees
     /// it before it is committed.
     async fn take(
         connection: &mut PgConnection,
@@ -359,6 +359,28 @@ impl PostgresStore {
             rows += query.execute(&mut *connection).await?.rows_affected();
         }
         Ok(rows)
+    }
+
+    /// Ends a claim; whether it was there.
+    async fn end(
+        connection: &mut PgConnection,
+        claim: &Claim,
+        Completion { outcome, state }: &Completion,
+    ) -> sqlx::Result<bool> {
+        let ended = sqlx::query(
+            "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()",
+        )
+        .bind(escape(&claim.service))
+        .bind(escape(&claim.notification_id))
+        .bind(&claim.token.as_bytes()[..])
+        .bind(i64::from(outcome.status))
+        .bind(&outcome.content_type)
+        .bind(&outcome.body[..])
+        .bind(state.as_deref().map(escape))
+        .execute(connection)
+        .await?;
+        Ok(ended.rows_affected() == 1)
     }
 
     /// Says what came of a claim that was ended first of all in a handler's transaction: nothing new, as a rule. This
@@ -555,40 +577,34 @@ impl Store for PostgresStore {
         self.standing(claim).await
     }
 
+    async fn resume(&self, claim: &Claim) -> Result<Open<Postgres>, StoreError> {
+        let mut open = self.write().await?.resumed();
+        let is_ended = Self::end(open.connection_mut(), claim, &claim.expected()).await?;
+        if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
+    }
+
     async fn complete(
         &self,
         claim: &Claim,
         completion: &Completion,
         transaction: Option<Open<Postgres>>,
     ) -> Result<(), StoreError> {
-        if let Some(mut open) = transaction {
-            if completion.outcome.is_success() {
+        let has_claim = match transaction {
+            Some(mut open) if completion.outcome.is_success() => {
                 Self::restate(open.connection_mut(), claim, completion).await?;
                 return open.commit().await;
             }
-            open.rollback().await?;
-            let mut pooled = self.pooled().await?;
-            let taken = Self::take(&mut pooled.connection, claim, Some(completion)).await?;
-            pooled.done();
-            return if taken { Ok(()) } else { Err(StoreError::Fenced) };
-        }
-        let Completion { outcome, state } = completion;
+            Some(open) => open.rollback().await?,
+            None => true,
+        };
         let mut pooled = self.pooled().await?;
-        let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7
-             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.token.as_bytes()[..])
-        .bind(i64::from(outcome.status))
-        .bind(&outcome.content_type)
-        .bind(&outcome.body[..])
-        .bind(state.as_deref().map(escape))
-        .execute(&mut *pooled.connection)
-        .await?;
+        let is_ended = if has_claim {
+            Self::end(&mut pooled.connection, claim, completion).await?
+        } else {
+            Self::take(&mut pooled.connection, claim, Some(completion)).await?
+        };
         pooled.done();
-        if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), StoreError> {

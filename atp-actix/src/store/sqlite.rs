@@ -310,7 +310,7 @@ impl SqliteStore {
         Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
-    /// Takes the right to decide, if nobody has it; whether it did. A completed claim is one of a transaction, where nobody sees
+    /// Takes the right to decide, if nobody else has it; whether it did. A completed claim is one of a transaction, where nobody sees
     /// it before it is committed.
     async fn take(
         &self,
@@ -489,6 +489,13 @@ impl Store for SqliteStore {
         self.standing(claim).await
     }
 
+    async fn resume(&self, claim: &Claim) -> Result<Open<Sqlite>, StoreError> {
+        let mut open = self.write().await?.resumed();
+        let now = (self.clock)().timestamp_micros();
+        let is_ended = Self::end(open.connection_mut(), claim, now, &claim.expected(), false).await?;
+        if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
+    }
+
     async fn complete(
         &self,
         claim: &Claim,
@@ -496,7 +503,7 @@ impl Store for SqliteStore {
         transaction: Option<Open<Sqlite>>,
     ) -> Result<(), StoreError> {
         let now = (self.clock)().timestamp_micros();
-        let alone = match transaction {
+        let has_claim = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
                 if *completion != claim.expected() {
                     match Self::end(open.connection_mut(), claim, now, completion, true).await {
@@ -507,19 +514,16 @@ impl Store for SqliteStore {
                 }
                 return open.commit().await;
             }
-            Some(open) => {
-                open.rollback().await?;
-                true
-            }
-            None => false,
+            Some(open) => open.rollback().await?,
+            None => true,
         };
         let mut durable = self.turn().await?.durable().await?;
         durable.allow_commit();
         let connection = Lent::connection_mut(&mut durable);
-        let is_ended = if alone {
-            self.take(connection, claim, Some(completion)).await?
-        } else {
+        let is_ended = if has_claim {
             Self::end(connection, claim, now, completion, false).await?
+        } else {
+            self.take(connection, claim, Some(completion)).await?
         };
         durable.give_back();
         if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
