@@ -22,7 +22,8 @@ use actix_web::{
     },
     rt,
 };
-use atp_core::{Action, Fingerprint, Verifier};
+use atp_core::{Action, Verifier};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{
     FutureExt as _,
@@ -189,17 +190,16 @@ where
     B: MessageBody + 'static,
 {
     async fn answer(self: Rc<Self>, request: ServiceRequest, delivery: Delivery) -> HttpResponse {
-        let started = Instant::now();
-        let fingerprint = delivery.fingerprint();
-        let go = match self.judge(&delivery, fingerprint).await {
-            Ok(go) => go,
-            Err(stop) => return self.stop(stop, &delivery, started).await,
-        };
-        // From here on the work does not depend on who waits for it.
-        let within = self.rules.respond_within.saturating_sub(started.elapsed());
         let this = Rc::clone(&self);
-        let work = rt::spawn(async move { this.work(request, delivery, go, started).await });
-        match rt::time::timeout(within, work).await {
+        // The work does not depend on who waits for it.
+        let work = rt::spawn(async move {
+            let started = Instant::now();
+            match this.judge(&delivery).await {
+                Ok(go) => this.work(request, delivery, go, started).await,
+                Err(stop) => this.stop(stop, &delivery, started).await,
+            }
+        });
+        match rt::time::timeout(self.rules.respond_within, work).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => HttpResponse::from_error(Refusal::HandlerFault("the work panicked")),
             Err(_) => HttpResponse::from_error(Refusal::StillRunning),
@@ -207,20 +207,21 @@ where
     }
 
     /// All that is judged before the claim.
-    async fn judge(&self, delivery: &Delivery, fingerprint: Fingerprint) -> Result<Go, Stop> {
+    async fn judge(&self, delivery: &Delivery) -> Result<Go, Stop> {
         let (answer, now) = (delivery.answer(), self.rules.verifier.now());
-        if let Some(signed_at) = delivery.signed_at() {
-            self.check_age(signed_at, now)?;
-        }
         let found = self.store.find(&self.rules.service, &answer.notification_id).await;
         let Found { question, decision, first_seen } = found.map_err(Stop::failed)?;
         if let Some(decision) = decision {
-            return Err(self.decided(decision, fingerprint, delivery));
+            return Err(self.decided(decision, delivery));
+        }
+        if let Some(signed_at) = delivery.signed_at() {
+            self.check_age(signed_at, now)?;
         }
         let first_seen = first_seen.unwrap_or(now);
         let Some(question) = question else { return Err(self.unknown(first_seen, now)) };
-        if delivery.signed_at().is_none() {
-            self.check_age(question.recorded_at, now)?;
+        // It was not signed before it was asked for; what we ourselves send again was judged when it came.
+        if delivery.signed_at().is_none() && !delivery.is_redriven() {
+            self.check_age(question.recorded_at.min(now), now)?;
         }
         let Some(action) = question.notification.find_action(&answer.action_id) else {
             return Err(Stop::refused(Verdict::Unfit, Refusal::UnknownAction));
@@ -249,8 +250,8 @@ where
     }
 
     /// The decision is completed: by this answer, or by another.
-    fn decided(&self, decision: Completed, fingerprint: Fingerprint, delivery: &Delivery) -> Stop {
-        if decision.fingerprint == fingerprint {
+    fn decided(&self, decision: Completed, delivery: &Delivery) -> Stop {
+        if decision.fingerprint == delivery.fingerprint() {
             return Stop { verdict: Verdict::Replayed, answer: Answer::Again(decision.outcome) };
         }
         if let Some(hook) = &self.rules.on_conflict {
@@ -261,7 +262,8 @@ where
 
     /// An answer may be faster than our own `record`.
     fn unknown(&self, first_seen: DateTime<Utc>, now: DateTime<Utc>) -> Stop {
-        let within = (now - first_seen).to_std().is_ok_and(|waited| waited < self.rules.unknown_grace);
+        // The store's clock may be ahead of ours.
+        let within = (now - first_seen).to_std().map_or(true, |waited| waited < self.rules.unknown_grace);
         let refusal = if within { Refusal::NotYetRecorded } else { Refusal::NotRecorded };
         Stop::refused(Verdict::Unknown, refusal)
     }
@@ -305,13 +307,16 @@ where
             Answer::Again(outcome) => again(outcome),
         };
         if !matches!(verdict, Verdict::Replayed | Verdict::Running) {
-            self.keep(delivery, verdict).await;
+            // What cannot be kept is not refused for good.
+            if let Err(error) = self.keep(delivery, verdict).await {
+                return HttpResponse::from_error(Refusal::Store(error));
+            }
         }
         self.note(delivery, verdict, response.status(), started).await;
         response
     }
 
-    async fn keep(&self, delivery: &Delivery, verdict: Verdict) {
+    async fn keep(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), StoreError> {
         let kept = Kept {
             service: self.rules.service.clone(),
             notification_id: Some(delivery.answer().notification_id.clone()),
@@ -319,9 +324,7 @@ where
             scheme: delivery.scheme(),
             body: delivery.body().clone(),
         };
-        if let Err(error) = self.store.keep(&kept).await {
-            tracing::error!(target: "atp_actix", request_id = delivery.request_id(), %error, "not kept");
-        }
+        self.store.keep(&kept).await
     }
 
     /// Counts the delivery. What succeeded is counted after it was answered.
@@ -380,7 +383,10 @@ where
                     if is_claimed {
                         this.release(&claim).await;
                     }
-                    this.keep(&delivery, Verdict::Failed).await;
+                    // It comes again.
+                    if let Err(error) = this.keep(&delivery, Verdict::Failed).await {
+                        tracing::error!(target: "atp_actix", request_id = delivery.request_id(), %error, "not kept");
+                    }
                     this.note(&delivery, Verdict::Failed, status, started).await;
                 };
                 if at_leisure {
@@ -411,7 +417,7 @@ where
         let slot = self.slot(claim);
         let state: NewState = Rc::new(RefCell::new(Some(delivery.answer().action_id.clone())));
         prepare(request.request(), go, &slot, &state);
-        let response = self.run(request, &slot).await;
+        let response = self.run(request, delivery, &slot).await;
         // Whatever happened, the slot is empty from here on: what is dropped is rolled back.
         let left = slot.left();
         let is_claimed = slot.has_claim();
@@ -421,23 +427,23 @@ where
             Left::Unclean(error) => (None, Some(error)),
             Left::Running => return Err(Stop::refused(Verdict::Running, Refusal::StillRunning).into()),
             Left::Completed(decision) => {
-                return Err(self.decided(decision, claim.fingerprint, delivery).into());
+                return Err(self.decided(decision, delivery).into());
             }
             Left::Failed(error) => return Err(Stop::failed(error).into()),
         };
         let at_leisure = unclean.is_some();
         let fail = |response| Err(End::Failed(Box::new(Failure { response, is_claimed, at_leisure })));
         let refuse = |refusal: Refusal| fail(HttpResponse::from_error(refusal));
-        let (http, response) = match response {
-            Ok(response) => response.into_parts(),
+        let Said { response, outcome, answered } = match response {
+            Ok(said) => said,
             Err(refusal) => return refuse(refusal),
         };
         if let Some(error) = unclean {
             return refuse(error.into());
         }
-        let (status, answered) = (response.status(), http.extensions_mut().remove::<Answered>().is_some());
+        let status = response.status();
         if status == StatusCode::SERVICE_UNAVAILABLE || (answered && status.is_server_error()) {
-            return fail(response.map_into_boxed_body());
+            return fail(response);
         }
         if !answered {
             let reason = response.error().map_or_else(|| "no reason".to_owned(), log::reason);
@@ -446,9 +452,9 @@ where
         if !status.is_success() && !status.is_client_error() {
             return refuse(Refusal::HandlerFault("a handler answered neither a success nor an error"));
         }
-        let (response, outcome) = match self.outcome(response, delivery).await {
-            Ok(both) => both,
-            Err(refusal) => return refuse(refusal),
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(fault) => return refuse(Refusal::HandlerFault(fault)),
         };
         let state = state.take().filter(|_| status.is_success());
         match self.store.complete(claim, &Completion { outcome, state }, transaction).await {
@@ -464,14 +470,21 @@ where
         Slot::new(OfDelivery { store: self.store.clone(), claim: claim.clone() })
     }
 
-    /// The handler's response, unless it panics or takes too long.
+    /// What the handler says, to the end of its body, unless it panics or takes too long.
     async fn run(
         &self,
         request: ServiceRequest,
+        delivery: &Delivery,
         slot: &Slot<S::Transaction>,
-    ) -> Result<ServiceResponse<B>, Refusal> {
-        let call = AssertUnwindSafe(self.next.call(request)).catch_unwind();
-        // Dropped while the claim is surely still ours.
+    ) -> Result<Said, Refusal> {
+        let call = async {
+            let (http, response) = self.next.call(request).await?.into_parts();
+            let answered = http.extensions_mut().remove::<Answered>().is_some();
+            let (response, outcome) = self.outcome(response, delivery).await;
+            Ok::<_, actix_web::Error>(Said { response, outcome, answered })
+        };
+        let call = AssertUnwindSafe(call).catch_unwind();
+        // Dropped before others may take the claim.
         let lease = self.rules.lease.mul_f32(0.9);
         let limit = self.store.transaction_limit();
         let too_long = async {
@@ -491,37 +504,57 @@ where
             }
         };
         match first(call, too_long).await {
-            Either::Left(Ok(Ok(response))) => Ok(response),
+            Either::Left(Ok(Ok(said))) => Ok(said),
             Either::Left(Ok(Err(error))) => Err(Refusal::NotHandled { reason: log::reason(&error) }),
             Either::Left(Err(_)) => Err(Refusal::HandlerFault("a handler panicked")),
             Either::Right(refusal) => Err(refusal),
         }
     }
 
-    /// What is recorded of a response, and the response with the body that was read for it.
-    async fn outcome<M: MessageBody>(
+    /// A response with its body read, and what is recorded of it, or why it cannot be.
+    async fn outcome<M: MessageBody + 'static>(
         &self,
         response: HttpResponse<M>,
         delivery: &Delivery,
-    ) -> Result<(HttpResponse, Outcome), Refusal> {
+    ) -> (HttpResponse, Result<Outcome, &'static str>) {
         let told = response.error().and_then(|error| ErrorReply::of(error, delivery.request_id()));
         let (response, body) = response.into_parts();
-        if matches!(body.size(), BodySize::Stream) {
-            return Err(Refusal::HandlerFault("a handler answered with a stream, which cannot be recorded"));
-        }
-        let read = body::to_bytes(body).await;
-        let body = read.map_err(|_| Refusal::HandlerFault("the body of a handler's answer failed"))?;
+        let read = match body.size() {
+            BodySize::Stream => Err("a handler answered with a stream, which cannot be recorded"),
+            BodySize::Sized(size) if size > MAX_ANSWER => Err("a handler answered with more than 8 MiB"),
+            _ => body::to_bytes(body).await.map_err(|_| "the body of a handler's answer failed"),
+        };
+        let body = match read {
+            Ok(body) => body,
+            Err(fault) => return (response.set_body(BoxBody::new(())), Err(fault)),
+        };
         let recorded =
             told.map_or_else(|| body.clone(), |reply| reply.body(self.rules.error_body.as_ref()).into());
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let outcome = if recorded.len() > Outcome::MAX_BODY {
-            Outcome { status: response.status().as_u16(), ..Outcome::success() }
+        let status = response.status().as_u16();
+        let outcome = Outcome { status, content_type, body: recorded };
+        let outcome = if outcome.body.len() <= Outcome::MAX_BODY {
+            outcome
+        } else if outcome.is_success() {
+            Outcome { status, ..Outcome::success() }
         } else {
-            Outcome { status: response.status().as_u16(), content_type, body: recorded }
+            Outcome { status, content_type: None, body: Bytes::new() }
         };
-        Ok((response.set_body(BoxBody::new(body)), outcome))
+        (response.set_body(BoxBody::new(body)), Ok(outcome))
     }
+}
+
+/// The longest answer of a handler, in bytes: it is held in memory while its decision is completed.
+const MAX_ANSWER: u64 = 8 << 20;
+
+/// What was said in the end.
+struct Said {
+    response: HttpResponse,
+    /// What is recorded of it.
+    outcome: Result<Outcome, &'static str>,
+    /// Whether the handler itself said it.
+    answered: bool,
 }
 
 /// A store, and the claim of one delivery.

@@ -42,6 +42,7 @@ struct Inner {
     scheme: Scheme,
     secret: usize,
     signed_at: Option<DateTime<Utc>>,
+    is_redriven: bool,
     request_id: Option<String>,
 }
 
@@ -60,12 +61,14 @@ impl Delivery {
         body: Bytes,
         request_id: Option<&str>,
         service: &Arc<str>,
+        is_redriven: bool,
     ) -> Result<Self, atp_core::Malformed> {
         Ok(Self(Arc::new(Inner {
             service: Arc::clone(service),
             scheme: verified.scheme(),
             secret: verified.secret(),
             signed_at: verified.signed_at(),
+            is_redriven,
             text: Text(verified.text().clone()),
             body: Text(body),
             request_id: request_id.map(str::to_owned),
@@ -140,6 +143,11 @@ impl Delivery {
     #[must_use]
     pub fn signed_at(&self) -> Option<DateTime<Utc>> {
         self.0.signed_at
+    }
+
+    /// Whether it came from our own store, that kept it when it came first.
+    pub(crate) fn is_redriven(&self) -> bool {
+        self.0.is_redriven
     }
 
     /// `X-ATP-Request-ID`, if it was one printable ASCII text of at most 128 characters. It is not signed: good for logs

@@ -129,6 +129,9 @@ pub enum Refusal {
         /// What was said instead.
         reason: String,
     },
+    /// The store could not say whether it made this request.
+    #[error("the token of a redrive was not looked up: {0}")]
+    NotRedeemed(#[source] StoreError),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -144,7 +147,8 @@ impl Refusal {
             | Self::MediaType(_)
             | Self::TooLarge { .. }
             | Self::TooSlow { .. }
-            | Self::BrokenOff(_) => false,
+            | Self::BrokenOff(_)
+            | Self::NotRedeemed(_) => false,
             Self::Signature(
                 VerifyError::TooOld { .. } | VerifyError::TooNew { .. } | VerifyError::NoPayloadTime,
             ) => body_was_read,
@@ -179,6 +183,7 @@ impl Refusal {
             | Self::NotYetRecorded
             | Self::StillRunning
             | Self::HandlerTooSlow(_)
+            | Self::NotRedeemed(_)
             | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Slot<T> {
     state: RefCell<State<T>>,
     /// Whether it is claimed outside of a transaction.
     has_claim: Cell<bool>,
-    /// Told when it is claimed, either way.
+    /// Told when it is being claimed, or was with the transaction.
     pub(crate) claimed: Notify,
     /// Told when the transaction was opened.
     pub(crate) opened: Notify,
@@ -36,7 +36,9 @@ pub(crate) struct Slot<T> {
 enum State<T> {
     /// Nobody asked for the transaction.
     Idle,
-    /// The handler has it, or it is being opened.
+    /// It is being opened.
+    Opening,
+    /// The handler has it.
     Out,
     /// The handler gave it back.
     Back(T),
@@ -81,12 +83,13 @@ impl<T> Slot<T> {
     /// Opens the transaction and hands it out. A second one would wait for the first for ever, so it is refused and spoils
     /// both.
     pub(crate) async fn take(&self) -> Result<T, StoreError> {
-        if !matches!(self.state.replace(State::Out), State::Idle) {
+        if !matches!(self.state.replace(State::Opening), State::Idle) {
             let twice =
                 || StoreError::Unclean("a handler took `Transaction` twice: take it once and pass it on");
             self.spoil(Left::Unclean(twice()));
             return Err(twice());
         }
+        let _given_up = Opening(self);
         let transaction = if self.has_claim.get() {
             self.claims.resume().await.map_err(|error| {
                 self.spoil(Left::Unclean(error));
@@ -95,6 +98,11 @@ impl<T> Slot<T> {
         } else {
             self.unless_lost(self.claims.begin().await)?
         };
+        // Somebody may have asked a second time meanwhile.
+        if !matches!(*self.state.borrow(), State::Opening) {
+            return Err(StoreError::Fenced);
+        }
+        self.state.replace(State::Out);
         self.claimed.notify_one();
         self.opened.notify_one();
         Ok(transaction)
@@ -125,12 +133,24 @@ impl<T> Slot<T> {
     /// After the handler has ended: what there is to complete.
     pub(crate) fn left(&self) -> Left<T> {
         match mem::replace(&mut *self.state.borrow_mut(), State::Over) {
-            State::Idle | State::Over => Left::Nothing,
+            State::Idle | State::Opening | State::Over => Left::Nothing,
             State::Back(transaction) => Left::Transaction(transaction),
             State::Out => Left::Unclean(StoreError::Unclean(
                 "the handler kept it: drop `Transaction` before it returns",
             )),
             State::Spoilt(left) => left,
+        }
+    }
+}
+
+/// Who asked for the transaction and did not wait for it may ask again.
+struct Opening<'a, T>(&'a Slot<T>);
+
+impl<T> Drop for Opening<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.borrow_mut();
+        if matches!(*state, State::Opening) {
+            *state = State::Idle;
         }
     }
 }
@@ -147,11 +167,10 @@ impl<T: 'static> Claiming for Slot<T> {
             if !matches!(*self.state.borrow(), State::Idle) {
                 return matches!(*self.state.borrow(), State::Out | State::Back(_));
             }
+            // The lease may begin before the claim is there.
+            self.claimed.notify_one();
             let is_ours = self.unless_lost(self.claims.claim().await).is_ok();
-            if is_ours {
-                self.has_claim.set(true);
-                self.claimed.notify_one();
-            }
+            self.has_claim.set(is_ours);
             is_ours
         })
     }

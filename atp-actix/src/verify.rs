@@ -80,7 +80,7 @@ pub struct VerifySignature {
 /// What a store does for verification.
 pub(crate) trait Keeper: Send + Sync {
     /// Keeps what is authentic and no answer.
-    fn keep(&self, kept: Kept) -> BoxFuture<'_, ()>;
+    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// The scheme of a kept body that comes again with its token.
     fn redeem<'a>(
@@ -266,8 +266,12 @@ impl VerifySignature {
             return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None));
         }
         let body = proof.body();
+        let is_redriven = matches!(proof, Proof::Token { .. });
         let delivery = match self.verdict(proof, &body).await {
-            Ok(verified) => self.read(verified, &body, delivery::request_id(request.headers())).await,
+            Ok(verified) => {
+                let request_id = delivery::request_id(request.headers());
+                self.read(verified, &body, request_id, is_redriven).await
+            }
             Err(refusal) => Err(refusal),
         };
         let mut request = ServiceRequest::from_parts(request, Payload::None);
@@ -284,7 +288,7 @@ impl VerifySignature {
         match proof {
             Proof::Signature(verification) => Ok(verification.finish()?),
             Proof::Token { token, keeper, .. } => {
-                let scheme = keeper.redeem(&token, body).await?;
+                let scheme = keeper.redeem(&token, body).await.map_err(Refusal::NotRedeemed)?;
                 let verified = scheme.and_then(|scheme| Verified::of_kept(body.clone(), scheme));
                 verified.ok_or(Refusal::Signature(VerifyError::NoSignature))
             }
@@ -297,16 +301,17 @@ impl VerifySignature {
         verified: Verified,
         body: &Bytes,
         request_id: Option<&str>,
+        is_redriven: bool,
     ) -> Result<Delivery, Refusal> {
         let scheme = verified.scheme();
-        let malformed = match Delivery::new(verified, body.clone(), request_id, &self.service) {
+        let malformed = match Delivery::new(verified, body.clone(), request_id, &self.service, is_redriven) {
             Ok(delivery) => return Ok(delivery),
             Err(malformed) => malformed,
         };
         if let Some(keeper) = &self.kept {
             let (service, body) = (self.service.as_ref().to_owned(), body.clone());
             let verdict = Verdict::Malformed;
-            keeper.keep(Kept { service, notification_id: None, verdict, scheme, body }).await;
+            keeper.keep(Kept { service, notification_id: None, verdict, scheme, body }).await?;
         }
         Err(Refusal::Malformed(malformed))
     }

@@ -332,12 +332,8 @@ struct Keeping<S> {
 }
 
 impl<S: Store> Keeper for Keeping<S> {
-    fn keep(&self, kept: Kept) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if let Err(error) = self.store.keep(&kept).await {
-                tracing::error!(target: "atp_actix", %error, "not kept");
-            }
-        })
+    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.store.keep(&kept).await })
     }
 
     fn redeem<'a>(

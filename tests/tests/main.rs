@@ -3,6 +3,7 @@
 #![allow(clippy::type_complexity, reason = "tables of cases")]
 
 mod canonical;
+mod careless;
 mod cases;
 mod databases;
 mod decisions;

@@ -16,7 +16,7 @@ use atp_actix::{
 use atp_tests::PATH;
 use sqlx::{
     Connection as _, Pool, Postgres, Sqlite, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{
@@ -430,16 +430,23 @@ async fn on_sqlite_a_handler_may_go_on_after_a_statement_failed() {
 #[actix_web::test]
 async fn a_pool_that_is_not_durable_is_refused() {
     let file = SqliteFile::new();
-    for (synchronous, good) in [
-        (SqliteSynchronous::Off, false),
-        (SqliteSynchronous::Normal, false),
-        (SqliteSynchronous::Full, true),
-        (SqliteSynchronous::Extra, true),
+    for (journal, synchronous, good) in [
+        (SqliteJournalMode::Delete, SqliteSynchronous::Full, false),
+        (SqliteJournalMode::Delete, SqliteSynchronous::Extra, true),
+        (SqliteJournalMode::Memory, SqliteSynchronous::Extra, false),
+        (SqliteJournalMode::Wal, SqliteSynchronous::Off, false),
+        (SqliteJournalMode::Wal, SqliteSynchronous::Normal, false),
+        (SqliteJournalMode::Wal, SqliteSynchronous::Full, true),
+        (SqliteJournalMode::Wal, SqliteSynchronous::Extra, true),
     ] {
         let options = SqliteConnectOptions::new().filename(file.path()).create_if_missing(true);
-        let pool =
-            SqlitePoolOptions::new().connect_with(options.synchronous(synchronous)).await.expect("a pool");
-        let store = SqliteStore::from_pool(pool).await;
-        assert_eq!(store.is_ok(), good, "{synchronous:?}: {store:?}");
+        let options = options.journal_mode(journal).synchronous(synchronous);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("a pool");
+        let store = SqliteStore::from_pool(pool.clone()).await;
+        assert_eq!(store.is_ok(), good, "{journal:?} {synchronous:?}: {store:?}");
+        if let Ok(store) = store {
+            store.close().await;
+        }
+        pool.close().await;
     }
 }

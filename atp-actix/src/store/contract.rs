@@ -148,6 +148,12 @@ async fn what_is_decided_cannot_be_taken_back(store: &impl Store) {
     }
     store.invalidate(OURS, "open", "superseded").await.expect("an open question");
     store.invalidate(OURS, "open", "twice").await.expect("once more");
+    store.record(&question(OURS, "running")).await.expect("a question");
+    let running = claim(OURS, "running", "approve");
+    assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started(()));
+    assert!(matches!(store.invalidate(OURS, "running", "late").await, Err(StoreError::Running(_))));
+    store.release(&running).await.expect("a release");
+    store.invalidate(OURS, "running", "superseded").await.expect("nobody is at it any more");
     let found = store.find(OURS, "open").await.expect("an answer").question.expect("the question");
     assert_eq!(found.invalidated.as_deref(), Some("superseded"), "the first reason stays");
     decide(store, OURS, "decided", "approve", &completion("done")).await;
@@ -479,9 +485,14 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
 async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
     const OURS: &str = "purged";
     let past = Utc::now() - TimeDelta::hours(1);
-    let expired = Notification::new("Deploy?", "").id("expired").deadline(past);
-    let expired = Question::new(expired.action(Action::simple("approve", "Approve"))).service(OURS);
-    store.record(&expired).await.expect("a question");
+    for id in ["expired", "left behind"] {
+        let expired = Notification::new("Deploy?", "").id(id).deadline(past);
+        let expired = Question::new(expired.action(Action::simple("approve", "Approve"))).service(OURS);
+        store.record(&expired).await.expect("a question");
+    }
+    // By a process that died.
+    let left = Claim { lease: Duration::ZERO, ..claim(OURS, "left behind", "approve") };
+    assert_eq!(store.claim(&left).await.expect("a claim"), Claimed::Started(()));
     for id in ["done", "running", "waiting", "taken back"] {
         store.record(&question(OURS, id)).await.expect("a question");
     }
@@ -498,10 +509,15 @@ async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
     tokio::time::sleep(Duration::from_millis(2)).await;
     let future = store.purge(Utc::now() + TimeDelta::hours(1)).await;
     assert!(matches!(future, Err(StoreError::TooRecent { .. })), "{future:?}");
-    assert!(store.purge(before).await.expect("a purge") >= 3);
-    for (id, stays) in
-        [("done", false), ("expired", false), ("taken back", false), ("running", true), ("waiting", true)]
-    {
+    assert!(store.purge(before).await.expect("a purge") >= 4);
+    for (id, stays) in [
+        ("done", false),
+        ("expired", false),
+        ("left behind", false),
+        ("taken back", false),
+        ("running", true),
+        ("waiting", true),
+    ] {
         let found = store.find(OURS, id).await.expect("an answer");
         assert_eq!(found.question.is_some(), stays, "{id}");
         assert!(found.decision.is_none(), "{id}");

@@ -178,6 +178,9 @@ impl Store for MemoryStore {
             return Err(StoreError::Decided(notification_id.to_owned()));
         }
         let now = (self.clock)();
+        if tables.decisions.get(&id).is_some_and(|decision| decision.is_leased(now)) {
+            return Err(StoreError::Running(notification_id.to_owned()));
+        }
         let stored =
             tables.question(&id).ok_or_else(|| StoreError::NotRecorded(notification_id.to_owned()))?;
         stored.recorded.invalidated.get_or_insert_with(|| reason.to_owned());
@@ -332,8 +335,9 @@ impl Store for MemoryStore {
             let id = stored.recorded.notification.id.clone();
             let decision = id.and_then(|id| tables.decisions.get(&(service.clone(), id)));
             let over = match decision {
-                Some(decision) => decision.completed.as_ref().map(|(at, _)| *at),
-                None => stored.invalidated_at.or(stored.recorded.notification.deadline),
+                Some(Decision { completed: Some((at, _)), .. }) => Some(*at),
+                Some(decision) if !decision.lease_ended(before) => None,
+                _ => stored.invalidated_at.or(stored.recorded.notification.deadline),
             };
             if over.is_some_and(|over| over < before) && stored.recorded.recorded_at < before {
                 gone.push((service.clone(), key.clone()));
@@ -449,6 +453,10 @@ impl Decision {
 
     fn is_leased(&self, now: DateTime<Utc>) -> bool {
         self.leased <= now && (now - self.leased).to_std().is_ok_and(|held| held < self.lease)
+    }
+
+    fn lease_ended(&self, before: DateTime<Utc>) -> bool {
+        (before - self.leased).to_std().is_ok_and(|held| held > self.lease)
     }
 
     fn is_refusal(&self) -> bool {

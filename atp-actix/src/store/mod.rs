@@ -81,7 +81,9 @@ pub trait Store: Clone + Send + Sync + 'static {
         notification_id: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Takes a question back: later answers are refused. Durable. One that is completed cannot be taken back.
+    /// Takes a question back: later answers are refused. Durable. One that is completed cannot be taken back
+    /// ([`StoreError::Decided`]), nor one while it is being handled ([`StoreError::Running`]). An answer that came a moment
+    /// before, and whose handler has not begun, may still take effect.
     fn invalidate(
         &self,
         service: &str,
@@ -175,16 +177,17 @@ pub trait Store: Clone + Send + Sync + 'static {
         notification_id: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Forgets questions with all that belongs to them, whose decision was completed, or whose deadline or invalidation
-    /// passed without one, before this time; and deliveries of unknown notifications that came last before it. Says how many
-    /// questions. Durable, in batches.
+    /// Forgets questions with all that belongs to them: whose decision was completed before this time, or whose invalidation
+    /// or else deadline passed before it without a decision or a lease that lasted longer. And what came of unknown
+    /// notifications: counters by the last, bodies by the first. Says how many questions. Durable, in batches.
     ///
     /// Not atomic as a whole: each batch is. Keep `before` longer ago than the webhook's redelivery window, or a late
     /// redelivery of a forgotten decision is an unknown notification; stores refuse less than
     /// [`DEFAULT_REDELIVERY_WINDOW`] unless told otherwise.
     fn purge(&self, before: DateTime<Utc>) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Blanks what a human said about a notification: data, kept bodies and responders. The decision stands. Durable.
+    /// Blanks what a human said about a notification: data, kept bodies and responders. The decision stands, with what its
+    /// handler answered: let that repeat nothing personal. Durable. Of a decision that is being handled nothing is blanked yet.
     fn erase(
         &self,
         service: &str,
@@ -346,7 +349,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The longest body that is recorded, in bytes; a longer one is recorded as `{"status":"success"}`.
+    /// The longest body that is recorded, in bytes. Of a longer one its status is, with `{"status":"success"}` if it is a success
+    /// and without a body if it is none.
     pub const MAX_BODY: usize = 16 << 10;
 
     /// Whether it is a success: what the handler wrote stands.
@@ -674,6 +678,9 @@ pub enum StoreError {
     /// The decision is completed.
     #[error("the question {0:?} is decided: it cannot be taken back")]
     Decided(String),
+    /// A delivery of it is being handled.
+    #[error("the question {0:?} is being decided: try again in a moment")]
+    Running(String),
     /// There is no recorded 4xx.
     #[error("the question {0:?} has no recorded refusal that could be voided")]
     NotRefused(String),
@@ -700,6 +707,9 @@ pub enum StoreError {
         /// In this program.
         known: i64,
     },
+    /// The database does not hold every text.
+    #[error("the database is in {0}, which does not hold every text: make one in UTF8")]
+    NotUtf8(String),
     /// The database would forget what it has acknowledged.
     #[error("not durable: {0}")]
     NotDurable(String),

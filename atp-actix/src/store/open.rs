@@ -59,20 +59,22 @@ impl<Db: Database> Open<Db> {
         }
         self.lent.allow_commit();
         Db::TransactionManager::commit(self.connection_mut()).await?;
+        if self.lent.is_rolled_back() {
+            return Err(ENDED);
+        }
         self.lent.give_back();
         Ok(())
     }
 
-    /// Rolls back at once, and not when the connection is closed. Whether there is a claim then.
-    pub(super) async fn rollback(mut self) -> Result<bool, StoreError> {
-        if self.lent.is_rolled_back() {
-            return Err(ENDED);
-        }
-        while Db::TransactionManager::get_transaction_depth(self.connection()) > 0 {
+    /// Rolls back at once, and not when the connection is closed: the connection, and whether there is a claim then.
+    pub(super) async fn rollback(mut self) -> Result<(Box<dyn Lent<Db>>, bool), StoreError> {
+        loop {
+            let depth = Db::TransactionManager::get_transaction_depth(self.connection());
+            if depth == 0 {
+                return Ok((self.lent, self.has_claim));
+            }
             Db::TransactionManager::rollback(self.connection_mut()).await?;
         }
-        self.lent.give_back();
-        Ok(self.has_claim)
     }
 
     pub(crate) fn connection(&self) -> &Db::Connection {

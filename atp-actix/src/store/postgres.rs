@@ -78,6 +78,11 @@ impl PostgresStore {
         if fsync != "on" {
             return Err(StoreError::NotDurable(format!("the server has `fsync = {fsync}`: set it to on")));
         }
+        let encoding: String =
+            sqlx::query_scalar("SELECT current_setting('server_encoding')").fetch_one(&pool).await?;
+        if encoding != "UTF8" {
+            return Err(StoreError::NotUtf8(encoding));
+        }
         let store = Self {
             pool,
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
@@ -277,7 +282,8 @@ impl PostgresStore {
         (recorded_at, service, key): row::Place,
     ) -> Result<(u64, Option<row::Place>), StoreError> {
         let aged: Vec<row::Aged> = sqlx::query_as(
-            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE WHEN d.service IS NULL
+            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE
+                 WHEN d.service IS NULL OR d.completed_at IS NULL AND d.lease_until < $1
                  THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END
              FROM atp_questions AS q
              LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
@@ -309,7 +315,8 @@ impl PostgresStore {
         notification_id: Option<String>,
     ) -> Result<u64, StoreError> {
         sqlx::query(
-            "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at < $3",
+            "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2
+                 AND coalesce(completed_at, lease_until) < $3",
         )
         .bind(service)
         .bind(&notification_id)
@@ -512,18 +519,27 @@ impl Store for PostgresStore {
 
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        // Whoever is completing it is waited for, and the row is seen as it is then.
-        let decided: Option<bool> = sqlx::query_scalar(
-            "SELECT completed_at IS NOT NULL FROM atp_decisions
+        // What another has committed until it is our turn is seen, whatever isolation the server has by default.
+        sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            .execute(open.connection_mut())
+            .await?;
+        let is_alone: bool = sqlx::query_scalar("SELECT atp_alone($1, $2)")
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .fetch_one(open.connection_mut())
+            .await?;
+        if !is_alone {
+            return Err(StoreError::Running(notification_id.to_owned()));
+        }
+        let decided: Option<(bool, bool)> = sqlx::query_as(
+            "SELECT completed_at IS NOT NULL, lease_until > atp_now() AND leased_at <= atp_now() FROM atp_decisions
              WHERE service = $1 AND notification_id = $2 FOR SHARE",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
         .fetch_optional(open.connection_mut())
         .await?;
-        if decided == Some(true) {
-            return Err(StoreError::Decided(notification_id.to_owned()));
-        }
+        row::check_undecided(decided, notification_id)?;
         let invalidated = sqlx::query(
             "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
                  invalidated_at = coalesce(invalidated_at, atp_now())
@@ -589,21 +605,20 @@ impl Store for PostgresStore {
         completion: &Completion,
         transaction: Option<Open<Postgres>>,
     ) -> Result<(), StoreError> {
-        let has_claim = match transaction {
+        let (mut lent, has_claim): (Box<dyn Lent<Postgres>>, bool) = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
                 Self::restate(open.connection_mut(), claim, completion).await?;
                 return open.commit().await;
             }
             Some(open) => open.rollback().await?,
-            None => true,
+            None => (Box::new(self.pooled().await?), true),
         };
-        let mut pooled = self.pooled().await?;
         let is_ended = if has_claim {
-            Self::end(&mut pooled.connection, claim, completion).await?
+            Self::end(lent.connection_mut(), claim, completion).await?
         } else {
-            Self::take(&mut pooled.connection, claim, Some(completion)).await?
+            Self::take(lent.connection_mut(), claim, Some(completion)).await?
         };
-        pooled.done();
+        lent.give_back();
         if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
     }
 

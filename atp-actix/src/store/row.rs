@@ -44,6 +44,18 @@ pub(super) type Delivery =
 /// `recorded_at, service, key` as they are stored: a place in the order in which questions are looked through.
 pub(super) type Place = (i64, String, String);
 
+/// Of a decision: whether it is completed, and whether somebody is at it.
+pub(super) fn check_undecided(
+    decided: Option<(bool, bool)>,
+    notification_id: &str,
+) -> Result<(), StoreError> {
+    match decided {
+        Some((true, _)) => Err(StoreError::Decided(notification_id.to_owned())),
+        Some((false, true)) => Err(StoreError::Running(notification_id.to_owned())),
+        Some((false, false)) | None => Ok(()),
+    }
+}
+
 /// Before all others.
 pub(super) const FIRST_PLACE: Place = (i64::MIN, String::new(), String::new());
 

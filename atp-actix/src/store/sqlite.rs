@@ -1,6 +1,11 @@
 //! A store in a SQLite file, beside the service's own tables if it likes.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use atp_core::{Notification, Scheme};
 use chrono::{DateTime, Utc};
@@ -47,7 +52,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     writer: Arc<Mutex<Writer>>,
     /// An in-memory database lives as long as one connection to it.
-    _keeper: Option<Arc<PoolConnection<Sqlite>>>,
+    keeper: Arc<std::sync::Mutex<Option<PoolConnection<Sqlite>>>>,
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
     transaction_limit: Duration,
     redelivery_window: Duration,
@@ -85,7 +90,7 @@ impl SqliteStore {
         let options = options.synchronous(SqliteSynchronous::Full).busy_timeout(Self::PATIENCE);
         let pool = Self::pool_options().connect_with(options).await?;
         let keeper = pool.acquire().await?;
-        Ok(Self { _keeper: Some(Arc::new(keeper)), ..Self::over(pool).await? })
+        Ok(Self { keeper: Arc::new(std::sync::Mutex::new(Some(keeper))), ..Self::over(pool, true).await? })
     }
 
     /// A connection to a file does not break, so it is not tried before each use.
@@ -95,7 +100,7 @@ impl SqliteStore {
     }
 
     /// Lives in the service's own database. Its connections must be durable: WAL with `synchronous` at FULL or EXTRA, or
-    /// another journal with the same.
+    /// another journal on the disk at EXTRA.
     ///
     /// The pool is read from, and its [connect options](SqlitePool::connect_options) open the connections that write. What
     /// an `after_connect` of the pool does is not done to those: give pragmas, collations and extensions to the options.
@@ -109,20 +114,21 @@ impl SqliteStore {
             )));
         }
         let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
-        if matches!(&*journal, "memory" | "off") {
+        // Without WAL a commit is the deletion of a file, and only EXTRA waits for that.
+        if matches!(&*journal, "memory" | "off") || (journal != "wal" && synchronous < 3) {
             return Err(StoreError::NotDurable(format!(
                 "the database has `journal_mode = {journal}`: set WAL with `SqliteConnectOptions::journal_mode`"
             )));
         }
         drop(connection);
-        Self::over(pool).await
+        Self::over(pool, journal == "wal").await
     }
 
-    async fn over(readers: SqlitePool) -> Result<Self, StoreError> {
+    async fn over(readers: SqlitePool, is_wal: bool) -> Result<Self, StoreError> {
         let store = Self {
-            writer: Writer::new(readers.connect_options().as_ref().clone()),
+            writer: Writer::new(readers.connect_options().as_ref().clone(), is_wal),
             readers,
-            _keeper: None,
+            keeper: Arc::default(),
             clock: Arc::new(Utc::now),
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
@@ -141,6 +147,7 @@ impl SqliteStore {
     /// errors.
     pub async fn close(&self) {
         self.writer.lock().await.close().await;
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
     }
 
@@ -231,6 +238,11 @@ impl SqliteStore {
         Ok(Open::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
     }
 
+    /// For a statement that is a durable transaction of its own.
+    async fn durable(&self) -> Result<Box<dyn Lent<Sqlite>>, StoreError> {
+        Ok(Box::new(self.turn().await?.durable().await?))
+    }
+
     async fn turn(&self) -> Result<Turn, StoreError> {
         Turn::wait(&self.writer, Self::PATIENCE.saturating_add(self.transaction_limit)).await
     }
@@ -242,7 +254,8 @@ impl SqliteStore {
         (recorded_at, service, key): row::Place,
     ) -> Result<(u64, Option<row::Place>), StoreError> {
         let aged: Vec<row::Aged> = sqlx::query_as(
-            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE WHEN d.service IS NULL
+            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE
+                 WHEN d.service IS NULL OR d.completed_at IS NULL AND d.lease_until < ?1
                  THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END
              FROM atp_questions AS q
              LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
@@ -354,6 +367,35 @@ impl SqliteStore {
         Ok(taken.rows_affected() == 1)
     }
 
+    /// Says what came of a claim that was ended first of all in a handler's transaction: nothing new, as a rule. It is not there
+    /// if the handler has ended that transaction. What the handler asked for and did not wait for is done when this is.
+    async fn restate(
+        connection: &mut SqliteConnection,
+        claim: &Claim,
+        now: i64,
+        completion: &Completion,
+    ) -> Result<(), StoreError> {
+        let restated = if *completion == claim.expected() {
+            sqlx::query_scalar(
+                "SELECT count(*) FROM atp_decisions
+                 WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND completed_at IS NOT NULL",
+            )
+            .bind(escape(&claim.service))
+            .bind(escape(&claim.notification_id))
+            .bind(&claim.token.as_bytes()[..])
+            .fetch_one(connection)
+            .await
+            .map(|count: i64| count == 1)
+        } else {
+            Self::end(connection, claim, now, completion, true).await
+        };
+        match restated {
+            Ok(true) => Ok(()),
+            Err(error) if !is_refused_commit(&error) => Err(error.into()),
+            _ => Err(ENDED),
+        }
+    }
+
     /// Ends a claim, or says what came of one that was ended in the same transaction; whether it was there.
     async fn end(
         connection: &mut SqliteConnection,
@@ -426,17 +468,18 @@ impl Store for SqliteStore {
 
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        let decided = sqlx::query(
-            "SELECT 1 FROM atp_decisions
-             WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL",
+        let now = (self.clock)().timestamp_micros();
+        let decided: Option<(bool, bool)> = sqlx::query_as(
+            "SELECT completed_at IS NOT NULL, lease_until > ?3 AND leased_at <= ?4 FROM atp_decisions
+             WHERE service = ?1 AND notification_id = ?2",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
+        .bind(now)
+        .bind(now.saturating_add(row::micros(Self::SLACK)))
         .fetch_optional(open.connection_mut())
         .await?;
-        if decided.is_some() {
-            return Err(StoreError::Decided(notification_id.to_owned()));
-        }
+        row::check_undecided(decided, notification_id)?;
         let invalidated = sqlx::query(
             "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, ?3),
                  invalidated_at = coalesce(invalidated_at, ?4)
@@ -445,7 +488,7 @@ impl Store for SqliteStore {
         .bind(escape(service))
         .bind(escape(notification_id))
         .bind(escape(reason))
-        .bind((self.clock)().timestamp_micros())
+        .bind(now)
         .execute(open.connection_mut())
         .await?;
         if invalidated.rows_affected() == 0 {
@@ -503,27 +546,20 @@ impl Store for SqliteStore {
         transaction: Option<Open<Sqlite>>,
     ) -> Result<(), StoreError> {
         let now = (self.clock)().timestamp_micros();
-        let has_claim = match transaction {
+        let (mut durable, has_claim) = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
-                if *completion != claim.expected() {
-                    match Self::end(open.connection_mut(), claim, now, completion, true).await {
-                        Ok(true) => {}
-                        Err(error) if !is_refused_commit(&error) => return Err(error.into()),
-                        _ => return Err(ENDED),
-                    }
-                }
+                Self::restate(open.connection_mut(), claim, now, completion).await?;
                 return open.commit().await;
             }
+            // The turn is kept, so that nobody comes in between.
             Some(open) => open.rollback().await?,
-            None => true,
+            None => (self.durable().await?, true),
         };
-        let mut durable = self.turn().await?.durable().await?;
         durable.allow_commit();
-        let connection = Lent::connection_mut(&mut durable);
         let is_ended = if has_claim {
-            Self::end(connection, claim, now, completion, false).await?
+            Self::end(durable.connection_mut(), claim, now, completion, false).await?
         } else {
-            self.take(connection, claim, Some(completion)).await?
+            self.take(durable.connection_mut(), claim, Some(completion)).await?
         };
         durable.give_back();
         if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
@@ -581,7 +617,7 @@ impl Store for SqliteStore {
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
-        let mut durable = self.turn().await?.durable().await?;
+        let mut durable = self.durable().await?;
         durable.allow_commit();
         sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
@@ -595,7 +631,7 @@ impl Store for SqliteStore {
         .bind(kept.scheme.name())
         .bind((self.clock)().timestamp_micros())
         .bind(&kept.body[..])
-        .execute(Lent::connection_mut(&mut durable))
+        .execute(durable.connection_mut())
         .await?;
         durable.give_back();
         Ok(())

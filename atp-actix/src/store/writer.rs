@@ -22,17 +22,21 @@ use super::{StoreError, open::Lent, row};
 /// Writes, one at a time, in the order in which they came.
 pub(super) struct Writer {
     options: SqliteConnectOptions,
+    /// Whether a power cut leaves what is written without a flush in order.
+    is_wal: bool,
+    is_closed: bool,
     durable: Option<Guarded>,
     quick: Option<SqliteConnection>,
 }
 
 impl Writer {
-    pub(super) fn new(options: SqliteConnectOptions) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { options, durable: None, quick: None }))
+    pub(super) fn new(options: SqliteConnectOptions, is_wal: bool) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { options, is_wal, is_closed: false, durable: None, quick: None }))
     }
 
-    /// The connections that are not lent.
+    /// For good.
     pub(super) async fn close(&mut self) {
+        self.is_closed = true;
         let durable = self.durable.take().map(|guarded| guarded.connection);
         for connection in durable.into_iter().chain(self.quick.take()) {
             // What is not closed in order is recovered when the file is opened next.
@@ -53,7 +57,7 @@ impl Guarded {
     const PATIENCE: Duration = Duration::from_secs(1);
 
     async fn connect(options: &SqliteConnectOptions) -> Result<Self, StoreError> {
-        let mut connection = options.clone().synchronous(SqliteSynchronous::Full).connect().await?;
+        let mut connection = options.clone().synchronous(SqliteSynchronous::Extra).connect().await?;
         let (may_commit, is_rolled_back) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let mut handle = timeout(Self::PATIENCE, connection.lock_handle()).await.map_err(row::backend)??;
         handle.set_commit_hook({
@@ -74,8 +78,8 @@ pub(super) struct Turn(OwnedMutexGuard<Writer>);
 
 impl Turn {
     pub(super) async fn wait(writer: &Arc<Mutex<Writer>>, patience: Duration) -> Result<Self, StoreError> {
-        let waited = timeout(patience, Arc::clone(writer).lock_owned()).await;
-        waited.map(Self).map_err(row::backend)
+        let turn = timeout(patience, Arc::clone(writer).lock_owned()).await.map_err(row::backend)?;
+        if turn.is_closed { Err(sqlx::Error::PoolClosed.into()) } else { Ok(Self(turn)) }
     }
 
     /// For what must have reached the disk.
@@ -91,9 +95,10 @@ impl Turn {
 
     /// For a statement that a power cut may forget.
     pub(super) async fn quick(mut self) -> Result<Borrowed<SqliteConnection>, StoreError> {
+        let synchronous = if self.0.is_wal { SqliteSynchronous::Normal } else { SqliteSynchronous::Extra };
         let connection = match self.0.quick.take() {
             Some(connection) => connection,
-            None => self.0.options.clone().synchronous(SqliteSynchronous::Normal).connect().await?,
+            None => self.0.options.clone().synchronous(synchronous).connect().await?,
         };
         Ok(Borrowed { connection, turn: self, home: |writer| &mut writer.quick })
     }
