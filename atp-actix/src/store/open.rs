@@ -1,6 +1,6 @@
 //! A transaction over a connection that is lent for it, and that goes back clean or not at all.
 
-use sqlx::{Database, SqlStr};
+use sqlx::{Connection as _, Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 
 use super::StoreError;
@@ -14,9 +14,17 @@ pub(super) trait Lent<Db: Database>: Send {
     /// What is begun is about to be committed by us, and by no handler.
     fn allow_commit(&mut self) {}
 
-    /// Whether the transaction was rolled back behind our back, where that is seen.
+    /// What comes next is a statement of ours that is a transaction of its own.
+    fn allow_statement(&mut self) {}
+
+    /// Whether what was begun has been rolled back behind our back, where that is seen.
     fn is_rolled_back(&self) -> bool {
         false
+    }
+
+    /// Whether what was begun has been committed, where that is seen.
+    fn is_committed(&self) -> bool {
+        true
     }
 
     /// Gives it back for the next one. Dropped instead, nobody gets it again, and what was open is rolled back.
@@ -48,7 +56,12 @@ impl<Db: Database> Open<Db> {
     }
 
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        match Db::TransactionManager::get_transaction_depth(self.connection()) {
+        let depth = |open: &Self| Db::TransactionManager::get_transaction_depth(open.connection());
+        if depth(&self) != 1 {
+            // What a handler dropped is on its way out, and after this has ended.
+            self.connection_mut().ping().await?;
+        }
+        match depth(&self) {
             1 if !self.lent.is_rolled_back() => {}
             0 | 1 => return Err(ENDED),
             _ => {
@@ -59,7 +72,8 @@ impl<Db: Database> Open<Db> {
         }
         self.lent.allow_commit();
         Db::TransactionManager::commit(self.connection_mut()).await?;
-        if self.lent.is_rolled_back() {
+        // What the handler had asked for and not waited for came first.
+        if !self.lent.is_committed() {
             return Err(ENDED);
         }
         self.lent.give_back();

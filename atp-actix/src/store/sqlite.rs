@@ -367,35 +367,6 @@ impl SqliteStore {
         Ok(taken.rows_affected() == 1)
     }
 
-    /// Says what came of a claim that was ended first of all in a handler's transaction: nothing new, as a rule. It is not there
-    /// if the handler has ended that transaction. What the handler asked for and did not wait for is done when this is.
-    async fn restate(
-        connection: &mut SqliteConnection,
-        claim: &Claim,
-        now: i64,
-        completion: &Completion,
-    ) -> Result<(), StoreError> {
-        let restated = if *completion == claim.expected() {
-            sqlx::query_scalar(
-                "SELECT count(*) FROM atp_decisions
-                 WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND completed_at IS NOT NULL",
-            )
-            .bind(escape(&claim.service))
-            .bind(escape(&claim.notification_id))
-            .bind(&claim.token.as_bytes()[..])
-            .fetch_one(connection)
-            .await
-            .map(|count: i64| count == 1)
-        } else {
-            Self::end(connection, claim, now, completion, true).await
-        };
-        match restated {
-            Ok(true) => Ok(()),
-            Err(error) if !is_refused_commit(&error) => Err(error.into()),
-            _ => Err(ENDED),
-        }
-    }
-
     /// Ends a claim, or says what came of one that was ended in the same transaction; whether it was there.
     async fn end(
         connection: &mut SqliteConnection,
@@ -548,14 +519,21 @@ impl Store for SqliteStore {
         let now = (self.clock)().timestamp_micros();
         let (mut durable, has_claim) = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
-                Self::restate(open.connection_mut(), claim, now, completion).await?;
+                // What was said when it began is not said again: the connection tells if it does not stand any more.
+                if *completion != claim.expected() {
+                    match Self::end(open.connection_mut(), claim, now, completion, true).await {
+                        Ok(true) => {}
+                        Err(error) if !is_refused_commit(&error) => return Err(error.into()),
+                        _ => return Err(ENDED),
+                    }
+                }
                 return open.commit().await;
             }
             // The turn is kept, so that nobody comes in between.
             Some(open) => open.rollback().await?,
             None => (self.durable().await?, true),
         };
-        durable.allow_commit();
+        durable.allow_statement();
         let is_ended = if has_claim {
             Self::end(durable.connection_mut(), claim, now, completion, false).await?
         } else {
@@ -618,7 +596,7 @@ impl Store for SqliteStore {
 
     async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
         let mut durable = self.durable().await?;
-        durable.allow_commit();
+        durable.allow_statement();
         sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)

@@ -48,8 +48,31 @@ impl Writer {
 /// A connection that a handler cannot commit, nor roll back unseen.
 pub(super) struct Guarded {
     connection: SqliteConnection,
-    may_commit: Arc<AtomicBool>,
-    is_rolled_back: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+/// What its hooks ask and tell. SQLite calls them for every transaction, also those that are statements of their own.
+#[derive(Default)]
+struct State {
+    may_commit: AtomicBool,
+    is_rolled_back: AtomicBool,
+    is_committed: AtomicBool,
+}
+
+impl State {
+    fn begin(&self) {
+        for flag in [&self.may_commit, &self.is_rolled_back, &self.is_committed] {
+            flag.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether this commit is ours. Once what was begun is rolled back, whatever else a handler has asked for and not waited
+    /// for is a transaction of its own.
+    fn commit(&self) -> bool {
+        let is_ours = self.may_commit.load(Ordering::Acquire) && !self.is_rolled_back.load(Ordering::Acquire);
+        self.is_committed.store(is_ours, Ordering::Release);
+        is_ours
+    }
 }
 
 impl Guarded {
@@ -58,18 +81,18 @@ impl Guarded {
 
     async fn connect(options: &SqliteConnectOptions) -> Result<Self, StoreError> {
         let mut connection = options.clone().synchronous(SqliteSynchronous::Extra).connect().await?;
-        let (may_commit, is_rolled_back) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let state = Arc::<State>::default();
         let mut handle = timeout(Self::PATIENCE, connection.lock_handle()).await.map_err(row::backend)??;
         handle.set_commit_hook({
-            let may_commit = Arc::clone(&may_commit);
-            move || may_commit.load(Ordering::Acquire)
+            let state = Arc::clone(&state);
+            move || state.commit()
         });
         handle.set_rollback_hook({
-            let is_rolled_back = Arc::clone(&is_rolled_back);
-            move || is_rolled_back.store(true, Ordering::Release)
+            let state = Arc::clone(&state);
+            move || state.is_rolled_back.store(true, Ordering::Release)
         });
         drop(handle);
-        Ok(Self { connection, may_commit, is_rolled_back })
+        Ok(Self { connection, state })
     }
 }
 
@@ -88,8 +111,7 @@ impl Turn {
             Some(guarded) => guarded,
             None => Guarded::connect(&self.0.options).await?,
         };
-        connection.may_commit.store(false, Ordering::Release);
-        connection.is_rolled_back.store(false, Ordering::Release);
+        connection.state.begin();
         Ok(Borrowed { connection, turn: self, home: |writer| &mut writer.durable })
     }
 
@@ -131,11 +153,20 @@ impl Lent<Sqlite> for Borrowed<Guarded> {
     }
 
     fn allow_commit(&mut self) {
-        self.connection.may_commit.store(true, Ordering::Release);
+        self.connection.state.may_commit.store(true, Ordering::Release);
+    }
+
+    fn allow_statement(&mut self) {
+        self.connection.state.begin();
+        self.allow_commit();
     }
 
     fn is_rolled_back(&self) -> bool {
-        self.connection.is_rolled_back.load(Ordering::Acquire)
+        self.connection.state.is_rolled_back.load(Ordering::Acquire)
+    }
+
+    fn is_committed(&self) -> bool {
+        self.connection.state.is_committed.load(Ordering::Acquire)
     }
 
     fn give_back(self: Box<Self>) {
