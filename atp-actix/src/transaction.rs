@@ -15,8 +15,12 @@ use crate::{error::Refusal, slot::Slot, store::Open};
 /// A transaction of the store's own database: what is written in it takes effect with the decision, exactly once, or not at
 /// all.
 ///
-/// It derefs to sqlx's connection. Do not commit: that happens after the handler has returned a success. A handler that
-/// returns an error, panics, or takes longer than the store's transaction limit leaves no trace.
+/// It derefs to sqlx's connection. A handler that returns an error, panics, or takes longer than the store's transaction limit
+/// leaves no trace.
+///
+/// Do not commit: that happens after the handler has returned a success. What ends the transaction by hand is answered 500; on
+/// PostgreSQL what is written after that is outside of it, and comes again with each delivery. Leave the session as it is too:
+/// with another search path or role the decision is not found, and the answer is 503.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
@@ -33,7 +37,8 @@ use crate::{error::Refusal, slot::Slot, store::Open};
 /// # }
 /// ```
 ///
-/// It must be dropped when the handler returns, and can be taken once: two in one handler would wait for each other. On SQLite
+/// It must be dropped when the handler returns, and can be taken once: two in one handler would wait for each other. One that is
+/// moved elsewhere is never committed, and holds up others until it is dropped there. On SQLite
 /// whatever else writes to the file waits for it, the store too: a handler that asks the next question records that in the same
 /// transaction, by the store's `record_in`.
 pub struct Transaction<Db: Database> {

@@ -213,14 +213,16 @@ impl Webhook {
         self
     }
 
-    /// Sets how long a delivery waits for its handler; 4 s unless set, since a server waits 5 s. Then it is answered 503,
+    /// Sets how long a delivery waits for its answer; 4 s unless set, since a server waits 5 s. Then it is answered 503,
     /// the handler goes on, and the next delivery finds what it said.
     pub fn respond_within(mut self, time: Duration) -> Self {
         self.rules.respond_within = time;
         self
     }
 
-    /// Sets how long a handler may take; 60 s unless set. Shortly before that it is dropped, and another delivery may try.
+    /// Sets how long a handler may take, its claim included; 60 s unless set. Shortly before that it is dropped, and another
+    /// delivery may try. After the process of a handler without a [`Transaction`](crate::Transaction) died, its answer waits
+    /// for so long. Extractors may take as long before it.
     pub fn lease(mut self, time: Duration) -> Self {
         self.rules.lease = time;
         self

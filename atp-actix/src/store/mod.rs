@@ -64,7 +64,7 @@ pub(crate) fn check_length(what: &'static str, text: &str, most: usize) -> Resul
 /// Remembers questions, decisions and deliveries. A clone shares them.
 ///
 /// Each verb is atomic. *Durable* ones have reached the disk when they return `Ok`; the others may be forgotten by a power
-/// cut, which costs a second run of a handler whose first was rolled back, and nothing else.
+/// cut, which costs a second run of a handler, and nothing else: what the first did in its transaction is forgotten too.
 pub trait Store: Clone + Send + Sync + 'static {
     /// Where a handler's own work is done, so that it is committed with the decision or not at all.
     type Transaction: Send + 'static;
