@@ -10,6 +10,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use tokio::runtime::Handle;
+
 use super::{
     Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Question, Redrive,
     Refused, Store, StoreError, Token,
@@ -195,7 +197,7 @@ impl PostgresStore {
     }
 
     async fn pooled(&self) -> sqlx::Result<Pooled> {
-        Ok(Pooled { connection: self.pool.acquire().await?, is_over: false })
+        Ok(Pooled { connection: Some(self.pool.acquire().await?), is_over: false })
     }
 
     /// One message: what begins, and what limits it. All its limits are its own: behind a pooler a session belongs to nobody.
@@ -222,7 +224,7 @@ impl PostgresStore {
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
-        .fetch_optional(&mut *pooled.connection)
+        .fetch_optional(pooled.connection_mut())
         .await?;
         pooled.done();
         Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
@@ -436,7 +438,7 @@ fn was_idle(metadata: &PoolConnectionMetadata) -> bool {
 /// A connection of the pool. Dropped before it is done with, it is closed and nobody gets it again: an error may tell of what
 /// a handler did to its session.
 struct Pooled {
-    connection: PoolConnection<Postgres>,
+    connection: Option<PoolConnection<Postgres>>,
     is_over: bool,
 }
 
@@ -448,19 +450,23 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.connection.close_on_drop();
+        let Some(mut connection) = self.connection.take() else { return };
+        if Handle::try_current().is_err() {
+            // Its runtime has ended, and with it all who could take it back.
+            drop(connection.detach());
+        } else if !self.is_over {
+            connection.close_on_drop();
         }
     }
 }
 
 impl Lent<Postgres> for Pooled {
     fn connection(&self) -> &PgConnection {
-        &self.connection
+        self.connection.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
     }
 
     fn connection_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
+        self.connection.as_mut().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
     }
 
     fn give_back(self: Box<Self>) {
@@ -569,7 +575,7 @@ impl Store for PostgresStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
-        .fetch_one(&mut *pooled.connection)
+        .fetch_one(pooled.connection_mut())
         .await?;
         pooled.done();
         row::found(row, notification_id)
@@ -577,7 +583,7 @@ impl Store for PostgresStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let mut pooled = self.pooled().await?;
-        let taken = Self::take(&mut pooled.connection, claim, None).await?;
+        let taken = Self::take(pooled.connection_mut(), claim, None).await?;
         pooled.done();
         if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
@@ -631,7 +637,7 @@ impl Store for PostgresStore {
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
         .bind(&claim.token.as_bytes()[..])
-        .execute(&mut *pooled.connection)
+        .execute(pooled.connection_mut())
         .await?;
         pooled.done();
         Ok(())
@@ -675,7 +681,7 @@ impl Store for PostgresStore {
         .bind(maybe(|note| &note.responder))
         .bind(numbers(|note| i64::from(note.status)))
         .bind(numbers(|note| row::micros(note.duration)))
-        .execute(&mut *pooled.connection)
+        .execute(pooled.connection_mut())
         .await?;
         pooled.done();
         Ok(())
@@ -694,7 +700,7 @@ impl Store for PostgresStore {
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
         .bind(&kept.body[..])
-        .execute(&mut *pooled.connection)
+        .execute(pooled.connection_mut())
         .await?;
         pooled.done();
         Ok(())
@@ -709,7 +715,7 @@ impl Store for PostgresStore {
         .bind(escape(service))
         .bind(after)
         .bind(i64::from(limit))
-        .fetch_all(&mut *pooled.connection)
+        .fetch_all(pooled.connection_mut())
         .await?;
         pooled.done();
         rows.into_iter().map(row::refused).collect()
@@ -766,7 +772,7 @@ impl Store for PostgresStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
-        .fetch_all(&mut *pooled.connection)
+        .fetch_all(pooled.connection_mut())
         .await?;
         pooled.done();
         rows.into_iter().map(row::noted).collect()
