@@ -15,6 +15,7 @@ pub(super) trait Lent<Db: Database>: Send {
     fn allow_commit(&mut self) {}
 
     /// What comes next is a statement of ours that is a transaction of its own.
+    #[cfg(feature = "sqlite")]
     fn allow_statement(&mut self) {}
 
     /// Whether what was begun has been rolled back behind our back, where that is seen.
