@@ -170,7 +170,9 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
     static NAME: HeaderName = HeaderName::from_static("x-atp-request-id");
     let mut values = headers.get_all(&NAME);
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
-    (!value.is_empty() && value.len() <= 128).then_some(value)
+    // A tab is text to a header, and moves columns in a log.
+    let is_printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    (is_printable && !value.is_empty() && value.len() <= 128).then_some(value)
 }
 
 impl FromRequest for Delivery {

@@ -20,30 +20,6 @@ use crate::{
 /// In the extensions of a response: it is an outcome that was recorded before.
 pub(crate) struct Replayed;
 
-/// The event of a delivery that was verified: what became of it behind the middleware.
-pub(crate) fn passed<B>(delivery: &Delivery, response: &HttpResponse<B>, started: Instant) {
-    let event = Event {
-        request_id: delivery.request_id(),
-        delivery: Some(delivery),
-        status: response.status(),
-        reason: response.error().map(reason),
-        untold: None,
-        started,
-    };
-    if response.extensions().get::<Replayed>().is_some() {
-        event.tell_of_replay();
-    } else {
-        event.tell();
-    }
-}
-
-/// [`passed`], where what is behind gave up.
-pub(crate) fn gave_up(delivery: &Delivery, error: &actix_web::Error, started: Instant) {
-    let (request_id, status) = (delivery.request_id(), error.as_response_error().status_code());
-    let reason = Some(reason(error));
-    Event { request_id, delivery: Some(delivery), status, reason, untold: None, started }.tell();
-}
-
 /// The texts of other errors may quote the answer, as those of `web::Json` do.
 pub(crate) fn reason(error: &actix_web::Error) -> String {
     let refusal = error.as_error::<Refusal>().map(ToString::to_string);
@@ -52,19 +28,61 @@ pub(crate) fn reason(error: &actix_web::Error) -> String {
     refusal.or_else(reply).or_else(own).unwrap_or_else(|| "an error type of the handler's own".to_owned())
 }
 
-/// The events of deliveries that were refused, ten a second of each kind and worker: a stranger can make as many as he
-/// likes, and who has once seen a signed delivery can repeat that. Kept apart, neither hides the other.
+/// The events of one worker's deliveries.
+///
+/// What was handled is told each time: a decision takes effect once. Everything else can be had again by whoever has seen
+/// a delivery once, and what is refused unsigned by anybody, so of each such kind ten a second are told, and the others
+/// counted. Kept apart, no kind hides another.
 pub(crate) struct Log {
-    authentic: Throttle,
-    others: Throttle,
+    replayed: Throttle,
+    refused: Throttle,
+    failed: Throttle,
+    unsigned: Throttle,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { authentic: Throttle::new(), others: Throttle::new() }
+        let throttle = Throttle::new;
+        Self { replayed: throttle(), refused: throttle(), failed: throttle(), unsigned: throttle() }
     }
 
-    /// `body` is there if it was read to its end.
+    /// A delivery that was verified: what became of it behind the middleware.
+    pub(crate) fn passed<B>(&self, delivery: &Delivery, response: &HttpResponse<B>, started: Instant) {
+        let is_replayed = response.extensions().get::<Replayed>().is_some();
+        self.tell(delivery, response.status(), is_replayed, || response.error().map(reason), started);
+    }
+
+    /// [`Log::passed`], where what is behind gave up.
+    pub(crate) fn gave_up(&self, delivery: &Delivery, error: &actix_web::Error, started: Instant) {
+        let status = error.as_response_error().status_code();
+        self.tell(delivery, status, false, || Some(reason(error)), started);
+    }
+
+    fn tell(
+        &self,
+        delivery: &Delivery,
+        status: StatusCode,
+        is_replayed: bool,
+        reason: impl FnOnce() -> Option<String>,
+        started: Instant,
+    ) {
+        let throttle = match status.as_u16() {
+            _ if is_replayed => Some(&self.replayed),
+            400..500 => Some(&self.refused),
+            500.. => Some(&self.failed),
+            _ => None,
+        };
+        let untold = throttle.map(Throttle::admit);
+        if untold == Some(None) {
+            return;
+        }
+        let (request_id, untold) = (delivery.request_id(), untold.flatten().filter(|untold| *untold > 0));
+        let reason = reason().map(bounded);
+        let event = Event { request_id, delivery: Some(delivery), status, reason, untold, started };
+        if is_replayed { event.tell_of_replay() } else { event.tell() }
+    }
+
+    /// A request that goes no further than verification. `body` is there if it was read to its end.
     pub(crate) fn refused(
         &self,
         verifier: &Verifier,
@@ -74,13 +92,10 @@ impl Log {
         started: Instant,
     ) {
         let is_authentic = refusal.is_authentic(body.is_some());
-        let throttle = if is_authentic { &self.authentic } else { &self.others };
-        let untold = throttle.admit();
-        if untold.is_none() {
-            return;
-        }
+        let Some(untold) = (if is_authentic { &self.refused } else { &self.unsigned }).admit() else { return };
         let (request_id, status) = (delivery::request_id(headers), refusal.status());
-        let reason = Some(refusal.to_string());
+        let reason = Some(bounded(refusal.to_string()));
+        let untold = Some(untold).filter(|untold| *untold > 0);
         let event = Event { request_id, delivery: None, status, reason, untold, started };
         if is_authentic {
             return event.tell();
@@ -90,6 +105,18 @@ impl Log {
             explain(verifier, headers, body);
         }
     }
+}
+
+/// A reason short enough for a line of a log.
+fn bounded(mut reason: String) -> String {
+    /// An answer can be wrong in a hundred ways at once; the first few tell what is wrong.
+    const LONGEST: usize = 1000;
+    if reason.len() > LONGEST {
+        let len = reason.len();
+        reason.truncate(reason.floor_char_boundary(LONGEST));
+        reason.push_str(&format!(" ... ({len} bytes)"));
+    }
+    reason
 }
 
 /// Why the signature does not fit, at DEBUG.
@@ -120,7 +147,7 @@ struct Event<'a> {
     delivery: Option<&'a Delivery>,
     status: StatusCode,
     reason: Option<String>,
-    /// Of those that were refused: how many of their kind were not told in the second before.
+    /// How many of its kind were not told in the second before, if any.
     untold: Option<u32>,
     started: Instant,
 }

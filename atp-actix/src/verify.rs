@@ -27,7 +27,7 @@ use crate::{
     body::{self, Refused},
     delivery::{self, Delivery},
     error::{ErrorBody, ErrorReply, Refusal},
-    log::{self, Log},
+    log::Log,
     store::{DEFAULT_SERVICE, Kept, Redrive, StoreError, Verdict},
 };
 
@@ -205,12 +205,12 @@ where
             };
             match inner.service.call(request).await {
                 Ok(response) => {
-                    log::passed(&delivery, response.response(), started);
+                    inner.log.passed(&delivery, response.response(), started);
                     Ok(inner.settings.finish(response, &delivery))
                 }
                 // Middleware behind this one gave up without a response; no request is left to make one for.
                 Err(error) => {
-                    log::gave_up(&delivery, &error, started);
+                    inner.log.gave_up(&delivery, &error, started);
                     Err(inner.settings.finish_error(error, &delivery))
                 }
             }
@@ -256,8 +256,8 @@ impl VerifySignature {
         request: ServiceRequest,
     ) -> Result<(ServiceRequest, Delivery), Box<RefusedRequest>> {
         let refused = |request, refusal, body| Box::new(RefusedRequest { request, refusal, body });
-        let (mut proof, announced) = match self.head(&request) {
-            Ok(head) => head,
+        let mut proof = match self.head(&request) {
+            Ok(proof) => proof,
             Err(refusal) => return Err(refused(request, refusal, None)),
         };
         let (request, mut payload) = request.into_parts();
@@ -277,7 +277,7 @@ impl VerifySignature {
         let mut request = ServiceRequest::from_parts(request, Payload::None);
         match delivery {
             Ok(delivery) => {
-                put_back(&mut request, &delivery, announced);
+                put_back(&mut request, &delivery);
                 Ok((request, delivery))
             }
             Err(refusal) => Err(refused(request, refusal, Some(body))),
@@ -317,7 +317,7 @@ impl VerifySignature {
     }
 
     /// All that can be refused before a chunk of the body is polled.
-    fn head(&self, request: &ServiceRequest) -> Result<(Proof, Option<usize>), Refusal> {
+    fn head(&self, request: &ServiceRequest) -> Result<Proof, Refusal> {
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
@@ -332,7 +332,7 @@ impl VerifySignature {
         if let (Proof::Signature(verification), Some(announced)) = (&mut proof, announced) {
             verification.expect_len(announced);
         }
-        Ok((proof, announced))
+        Ok(proof)
     }
 
     /// A signature; or, where there is a store, the token of a body that it kept.
@@ -395,12 +395,11 @@ impl VerifySignature {
 }
 
 /// Gives the signed text to what is behind, as if it had been the body.
-fn put_back(request: &mut ServiceRequest, delivery: &Delivery, announced: Option<usize>) {
-    let text = delivery.bytes().clone();
-    if announced.is_some_and(|announced| announced != text.len()) {
-        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    }
-    request.set_payload(Payload::from(text));
+///
+/// The headers stay as they came: middleware outside may hold the request, and then nobody can alter them. So
+/// `Content-Length` is that of the body as it came; actix's extractors read to the end whatever it says.
+fn put_back(request: &mut ServiceRequest, delivery: &Delivery) {
+    request.set_payload(Payload::from(delivery.bytes().clone()));
     request.extensions_mut().insert(delivery.clone());
 }
 
