@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use constant_time_eq::constant_time_eq_32;
+use constant_time_eq::{constant_time_eq, constant_time_eq_32};
 use hmac::Mac;
 
 use crate::{
@@ -151,6 +151,15 @@ impl Verifier {
     #[must_use]
     pub fn any_age(self) -> Self {
         self.set(|settings| settings.any_age = true)
+    }
+
+    /// Whether both accept the same secrets, in the same order: for a receiver that must not take one service's deliveries
+    /// for another's.
+    #[must_use]
+    pub fn has_secrets_of(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.settings.keys, &other.settings.keys);
+        let same = |(one, other): (&Key, &Key)| constant_time_eq(one.secret.expose(), other.secret.expose());
+        ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
     }
 
     /// Asks this clock for the time; the system's unless set.

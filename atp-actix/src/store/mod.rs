@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod activity;
 mod contract;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -35,12 +36,14 @@ mod writer;
 
 use std::{fmt, future::Future, time::Duration};
 
-use atp_core::{Fingerprint, Notification, QuestionError, Scheme};
+use atp_core::{Fingerprint, Notification, QuestionError, Scheme, Verifier};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use activity::Activity;
+pub(crate) use activity::UnderWay;
 pub use contract::contract;
 pub use memory::{MemoryStore, Uncommitted};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -55,6 +58,12 @@ pub const DEFAULT_SERVICE: &str = "default";
 
 /// The longest name of a service, in bytes: with a notification's id it fits into a key of any database.
 pub const MAX_SERVICE: usize = 250;
+
+/// Refuses what could be written and never read again: `serde_json` writes any depth, and reads 127.
+fn check_readable(value: &impl Serialize) -> Result<(), String> {
+    let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
+    serde_json::from_str::<Value>(&text).map(drop).map_err(|error| error.to_string())
+}
 
 /// Refuses what does not fit into a key.
 pub(crate) fn check_length(what: &'static str, text: &str, most: usize) -> Result<(), StoreError> {
@@ -91,11 +100,12 @@ pub trait Store: Clone + Send + Sync + 'static {
         reason: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// What is known of a notification.
+    /// What is known of a notification; and of one answer to it, if it is asked for.
     fn find(
         &self,
         service: &str,
         notification_id: &str,
+        answer: Option<Fingerprint>,
     ) -> impl Future<Output = Result<Found, StoreError>> + Send;
 
     /// Takes the right to decide, if nobody has it. Not durable.
@@ -141,10 +151,17 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// No two of the notes are of the same row.
     fn note(&self, notes: &[Note]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Keeps the body of an authentic delivery that was refused, once however often it comes. Durable.
-    fn keep(&self, kept: &Kept) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Keeps the body of an authentic delivery that was refused, once for each text that was signed, however often it comes
+    /// and however it is spelled. Says whether it was not there yet. Durable.
+    ///
+    /// One that is there for the same reason costs a query and no write. [`StoreError::KeptEnough`] where
+    /// [`MAX_KEPT`] others of its notification are there. Of a notification that was erased nothing is kept.
+    fn keep(&self, kept: &Kept) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The kept bodies with an id above `after`, in the order of their ids, at most `limit`.
+    ///
+    /// With them, as [`Verdict::Abandoned`], those whose handler began under a lease that ended without a word: its process
+    /// died. They are moved here first.
     fn refused(
         &self,
         service: &str,
@@ -152,18 +169,28 @@ pub trait Store: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Refused>, StoreError>> + Send;
 
-    /// Makes a request out of a kept body, good for one delivery to one's own webhook. Durable.
-    fn redrive(&self, service: &str, id: i64) -> impl Future<Output = Result<Redrive, StoreError>> + Send;
+    /// Notes that a kept body is about to be sent in again with this token, in place of any before. Durable. For
+    /// [`Redrive::prepare`], which makes the request.
+    fn redrive(
+        &self,
+        service: &str,
+        id: i64,
+        token: Token,
+    ) -> impl Future<Output = Result<Refused, StoreError>> + Send;
 
-    /// Uses a redrive's token up: the scheme that its body was signed in, if the token is of exactly this body. Durable.
+    /// Uses a redrive's token up, and says whether it was there to be used. Durable.
+    ///
+    /// The webhook has checked before, in memory, that this service made the token.
     fn redeem(
         &self,
         service: &str,
-        token: &str,
-        body: &[u8],
-    ) -> impl Future<Output = Result<Option<Scheme>, StoreError>> + Send;
+        id: i64,
+        token: Token,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The verified deliveries of a notification, in the order of their first arrival.
+    ///
+    /// That of a decision is among them once the decision is there, whatever became of its counter: the decision tells it.
     fn deliveries(
         &self,
         service: &str,
@@ -178,16 +205,18 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Forgets questions with all that belongs to them: whose decision was completed before this time, or whose invalidation
-    /// or else deadline passed before it without a decision or a lease that lasted longer. And what came of unknown
-    /// notifications: counters by the last, bodies by the first. Says how many questions. Durable, in batches.
+    /// or else deadline passed before it without a decision or a lease that lasted longer. One of which anything came or
+    /// was refused since stays whole. And what came of unknown notifications: counters by the last, bodies by the first. Says
+    /// how many questions. Durable, in batches.
     ///
     /// Not atomic as a whole: each batch is. Keep `before` longer ago than the webhook's redelivery window, or a late
     /// redelivery of a forgotten decision is an unknown notification; stores refuse less than
     /// [`DEFAULT_REDELIVERY_WINDOW`] unless told otherwise.
     fn purge(&self, before: DateTime<Utc>) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Blanks what a human said about a notification: data, kept bodies and responders. The decision stands, with what its
-    /// handler answered: let that repeat nothing personal. Durable. Of a decision that is being handled nothing is blanked yet.
+    /// Blanks what a human said about a notification, for good: data, kept bodies and responders. The decision stands, with
+    /// what its handler answered: let that repeat nothing personal. What comes of it later is counted, and nothing of it is
+    /// kept. Durable. [`StoreError::Running`] while it is being handled: try again in a moment.
     fn erase(
         &self,
         service: &str,
@@ -198,10 +227,51 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn transaction_limit(&self) -> Option<Duration> {
         None
     }
+
+    /// How long ago an answer may have been signed, and what [`Store::purge`] leaves: one time for both, since what is
+    /// forgotten sooner than it may come again is decided twice.
+    fn redelivery_window(&self) -> Duration {
+        DEFAULT_REDELIVERY_WINDOW
+    }
+
+    /// What fingerprints are hashed with before they leave the webhook: 32 random bytes that were made with the database and
+    /// never change.
+    fn fingerprint_key(&self) -> &[u8; 32];
+
+    /// What the webhooks of this process share: the same for all clones.
+    fn activity(&self) -> &Activity;
+
+    /// Ends the work of this process's webhooks in order: from now on deliveries are answered 503, what is under way may go
+    /// on for so long, and the counters that wait are written. Says how many deliveries were still under way.
+    ///
+    /// Call it *before* you stop the server, whose workers take their work with them; again after that it writes what came
+    /// meanwhile.
+    fn drain(&self, within: Duration) -> impl Future<Output = Result<usize, StoreError>> + Send {
+        async move {
+            let left = self.activity().end(within).await;
+            loop {
+                let notes = self.activity().take();
+                if notes.is_empty() {
+                    return Ok(left);
+                }
+                if let Err(error) = self.note(&notes).await {
+                    self.activity().stopped_writing(notes);
+                    return Err(error);
+                }
+            }
+        }
+    }
 }
 
 /// How long an ATP server may go on delivering an answer, unless set: three days.
 pub const DEFAULT_REDELIVERY_WINDOW: Duration = Duration::from_hours(72);
+
+/// How long the stores' `close` lets handlers go on: as long as actix, unless set, waits for its connections.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many refused bodies of one notification are kept. A sender may sign as many answers as it likes; whoever looks into a
+/// notification that was refused so often needs no more of them.
+pub const MAX_KEPT: u32 = 100;
 
 /// A question that is about to be sent, and what its answer will be correlated with.
 #[derive(Clone, Debug, PartialEq)]
@@ -290,6 +360,8 @@ impl Question {
         if let Some(fault) = &self.unfit_context {
             return Err(StoreError::Context(fault.clone()));
         }
+        check_readable(&self.context).map_err(StoreError::Context)?;
+        check_readable(&self.notification).map_err(StoreError::Unreadable)?;
         check_length("service", &self.service, MAX_SERVICE)?;
         let key = self.key.as_ref().or(self.notification.id.as_ref());
         let key = key.map(String::as_str).filter(|key| !key.is_empty()).ok_or(StoreError::NoKey)?;
@@ -307,6 +379,8 @@ pub struct Found {
     pub decision: Option<Completed>,
     /// When the first verified delivery of it came.
     pub first_seen: Option<DateTime<Utc>>,
+    /// When the first of the answer that was asked for came.
+    pub answer_seen: Option<DateTime<Utc>>,
 }
 
 /// A question that was recorded.
@@ -387,6 +461,26 @@ pub struct Claim {
     pub token: Token,
     /// For how long.
     pub lease: Duration,
+    /// How the answer came.
+    pub arrival: Arrival,
+}
+
+/// How an answer came that somebody wants to take effect: what the audit tells of its decision, and what is kept of it if the
+/// process of its handler dies.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The request id, which is not signed.
+    pub request_id: Option<String>,
+    /// Which scheme it was signed in.
+    pub scheme: Scheme,
+    /// Which secret it was signed with.
+    pub secret: usize,
+    /// Who answered.
+    pub responder: Option<String>,
+    /// SHA-256 of the text that was signed.
+    pub signed: [u8; 32],
+    /// The body as it came.
+    pub body: Bytes,
 }
 
 impl Claim {
@@ -408,7 +502,7 @@ pub enum Claimed<T = ()> {
     Completed(Completed),
 }
 
-/// Proof of a claim: 128 random bits.
+/// Proof of a claim, or of a redrive: 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token([u8; 16]);
 
@@ -417,6 +511,12 @@ impl Token {
     #[must_use]
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4().into_bytes())
+    }
+
+    /// From its bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// Its bytes.
@@ -445,14 +545,18 @@ pub struct Completion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Its handler ran, and what it said was recorded.
+    /// Its handler ran and succeeded, which was recorded.
     Handled,
     /// It was handled before.
     Replayed,
     /// Another delivery was at it.
     Running,
+    /// Its handler refused it with a 4xx, which was recorded.
+    Refused,
     /// Its handler failed, or the store did.
     Failed,
+    /// Its handler began, and its process died before it ended.
+    Abandoned,
     /// Another answer stands.
     Conflict,
     /// The deadline had passed, or the question was taken back.
@@ -471,11 +575,13 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Handled,
         Self::Replayed,
         Self::Running,
+        Self::Refused,
         Self::Failed,
+        Self::Abandoned,
         Self::Conflict,
         Self::Late,
         Self::Stale,
@@ -492,7 +598,9 @@ impl Verdict {
             Self::Handled => "handled",
             Self::Replayed => "replayed",
             Self::Running => "running",
+            Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
             Self::Conflict => "conflict",
             Self::Late => "late",
             Self::Stale => "stale",
@@ -578,6 +686,10 @@ pub struct Kept {
     pub verdict: Verdict,
     /// Which scheme it was signed in.
     pub scheme: Scheme,
+    /// Which secret it was signed with.
+    pub secret: usize,
+    /// SHA-256 of the text that was signed: what makes two deliveries the same to [`Store::keep`].
+    pub signed: [u8; 32],
     /// As it came.
     pub body: Bytes,
 }
@@ -593,13 +705,15 @@ pub struct Refused {
     pub verdict: Verdict,
     /// Which scheme it was signed in.
     pub scheme: Scheme,
+    /// Which secret it was signed with.
+    pub secret: usize,
     /// When it was refused first.
     pub refused_at: DateTime<Utc>,
     /// As it came.
     pub body: Bytes,
 }
 
-/// A request for one's own webhook: `POST` the body with these headers. It is good once.
+/// A request for one's own webhook: `POST` the body with these headers. It is good once, within [`Redrive::GOOD_FOR`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redrive {
     /// Names and values.
@@ -612,9 +726,38 @@ impl Redrive {
     /// The header that carries the token, in place of a signature.
     pub const HEADER: &'static str = "x-atp-redrive";
 
-    pub(crate) fn new(token: Token, body: Bytes) -> Self {
-        let token = uuid::Uuid::from_bytes(token.0).simple().to_string();
-        Self { headers: [("content-type", "application/json".to_owned()), (Self::HEADER, token)], body }
+    /// How long a request is good: enough to send it, and not to keep it.
+    pub const GOOD_FOR: Duration = Duration::from_mins(10);
+
+    /// Makes a request out of a kept body. The verifier is the webhook's: the token is signed under a key that is derived
+    /// from its secret, so that the webhook knows its own before it asks the store.
+    ///
+    /// ```
+    /// # use atp_actix::{Secret, Verifier, store::{MemoryStore, Redrive, Store, StoreError}};
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = MemoryStore::new();
+    /// # let verifier = Verifier::new(Secret::new("whsec_0123456789abcdef0123456789abcdef")?);
+    /// for refused in store.refused("default", 0, 100).await? {
+    ///     let redrive = Redrive::prepare(&store, &verifier, "default", refused.id).await?;
+    ///     // POST `redrive.body` with `redrive.headers` to the webhook.
+    /// }
+    /// assert!(matches!(Redrive::prepare(&store, &verifier, "default", 7).await, Err(StoreError::NotKept(7))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn prepare(
+        store: &impl Store,
+        verifier: &Verifier,
+        service: &str,
+        id: i64,
+    ) -> Result<Self, StoreError> {
+        let token = Token::random();
+        let Refused { scheme, secret, body, .. } = store.redrive(service, id, token).await?;
+        let expires = verifier.now() + Self::GOOD_FOR;
+        let token = verifier.redrive(service, id, token.0, scheme, secret, &body, expires).to_string();
+        let headers = [("content-type", "application/json".to_owned()), (Self::HEADER, token)];
+        Ok(Self { headers, body })
     }
 }
 
@@ -637,15 +780,19 @@ pub(crate) fn check_purge(
     }
 }
 
-/// What a store keeps of a redrive's token, so that who reads the store cannot use it.
-pub(crate) fn hashed(token: &[u8]) -> [u8; 32] {
-    use sha2::{Digest as _, Sha256};
-    Sha256::digest(token).into()
+/// A new [`Store::fingerprint_key`].
+pub(crate) fn new_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    for half in key.as_chunks_mut::<16>().0 {
+        *half = Token::random().0;
+    }
+    key
 }
 
-/// The bytes of a redrive's token, if it is one.
-pub(crate) fn redrive_token(text: &str) -> Option<[u8; 16]> {
-    (text.len() == 32).then(|| uuid::Uuid::try_parse(text).ok())?.map(uuid::Uuid::into_bytes)
+/// What a store keeps of a redrive's token, so that who reads the store cannot use it.
+pub(crate) fn hashed(token: Token) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(token.as_bytes()).into()
 }
 
 /// Why a store did not do what it was asked.
@@ -658,6 +805,9 @@ pub enum StoreError {
     /// The context has no JSON.
     #[error("the context of the question cannot be stored: {0}")]
     Context(String),
+    /// The question has JSON that could not be read again.
+    #[error("the question cannot be stored: {0}")]
+    Unreadable(String),
     /// The question has neither an id nor a key.
     #[error("the question has no id: set `Notification::id`, or `Question::key` and later `Store::bind`")]
     NoKey,
@@ -687,6 +837,9 @@ pub enum StoreError {
     /// There is no such kept body.
     #[error("no refused delivery has the id {0}")]
     NotKept(i64),
+    /// Of this notification enough is kept.
+    #[error("{MAX_KEPT} refused deliveries of the notification are kept already, and this one is not: send them in again, or erase or purge them")]
+    KeptEnough,
     /// Another delivery took the claim over.
     #[error("the claim is lost: its lease ended, and another delivery took it over")]
     Fenced,

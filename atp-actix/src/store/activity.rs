@@ -1,0 +1,241 @@
+//! What the webhooks of one process share through a store.
+
+use std::{
+    collections::HashMap,
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use atp_core::{Fingerprint, Verifier};
+use tokio::{sync::watch, time::timeout};
+
+use super::{Note, Verdict};
+
+/// What the webhooks of one process share through a store: which secrets each service has, the deliveries that are being
+/// worked on, and the counters that wait to be written.
+///
+/// A store makes one when it is opened, and its clones share it. Two stores that are opened on one database are two to this,
+/// so open it once a process.
+#[derive(Clone)]
+pub struct Activity(Arc<Inner>);
+
+struct Inner {
+    services: Mutex<HashMap<String, Verifier>>,
+    waiting: Mutex<Waiting>,
+    /// How much is under way, and whether no more may begin.
+    work: watch::Sender<Work>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Work {
+    under_way: usize,
+    is_ending: bool,
+}
+
+/// Counters that wait, each row once.
+#[derive(Default)]
+struct Waiting {
+    notes: HashMap<Row, Note>,
+    is_written: bool,
+}
+
+/// Service, notification, answer, verdict.
+type Row = (String, String, Fingerprint, Verdict);
+
+fn row(note: &Note) -> Row {
+    (note.service.clone(), note.notification_id.clone(), note.fingerprint, note.verdict)
+}
+
+/// A delivery that is being worked on. Dropped, it is not any more.
+pub(crate) struct UnderWay(Activity);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.work.send_modify(|work| work.under_way = work.under_way.saturating_sub(1));
+    }
+}
+
+impl Activity {
+    /// Counters of one batch, so that writing it does not hold up decisions for long.
+    pub(crate) const BATCH: usize = 100;
+
+    /// Counters that may wait. With more than that the store is slower than what comes, and deliveries wait for it.
+    const MOST_WAITING: usize = 10_000;
+
+    /// That of a store which was just opened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Inner {
+            services: Mutex::default(),
+            waiting: Mutex::default(),
+            work: watch::Sender::new(Work::default()),
+        }))
+    }
+
+    /// Whether this verifier's secrets are those that the service has been mounted with before, if it was. With others,
+    /// who holds one secret could decide what was asked under the other.
+    pub(crate) fn admits(&self, service: &str, verifier: &Verifier) -> bool {
+        let mut services = self.0.services.lock().unwrap_or_else(PoisonError::into_inner);
+        match services.get(service) {
+            Some(earlier) => earlier.has_secrets_of(verifier),
+            None => {
+                services.insert(service.to_owned(), verifier.clone());
+                true
+            }
+        }
+    }
+
+    /// Begins to work on a delivery; `None` once that has been ended.
+    pub(crate) fn begin(&self) -> Option<UnderWay> {
+        let may_begin = self.0.work.send_if_modified(|work| {
+            work.under_way += usize::from(!work.is_ending);
+            !work.is_ending
+        });
+        may_begin.then(|| UnderWay(self.clone()))
+    }
+
+    /// Lets nothing new begin, and waits for what is under way, for so long at most. Says how much still is.
+    pub(crate) async fn end(&self, within: Duration) -> usize {
+        self.0.work.send_modify(|work| work.is_ending = true);
+        let mut work = self.0.work.subscribe();
+        let _ = timeout(within, work.wait_for(|work| work.under_way == 0)).await;
+        self.0.work.borrow().under_way
+    }
+
+    /// Adds a counter, and says whether somebody must be sent to write it. The note again, if there is no room for it.
+    pub(crate) fn add(&self, note: Note) -> Result<bool, Note> {
+        let mut waiting = self.waiting();
+        if waiting.notes.len() >= Self::MOST_WAITING {
+            return Err(note);
+        }
+        waiting.add(note);
+        Ok(!mem::replace(&mut waiting.is_written, true))
+    }
+
+    /// The next batch, for the one who writes. Where there is none, whoever adds a note next sends another.
+    pub(crate) fn next(&self) -> Option<Vec<Note>> {
+        let mut waiting = self.waiting();
+        let notes = waiting.take(Self::BATCH);
+        waiting.is_written = !notes.is_empty();
+        (!notes.is_empty()).then_some(notes)
+    }
+
+    /// The next batch, whoever else writes.
+    pub(crate) fn take(&self) -> Vec<Note> {
+        self.waiting().take(Self::BATCH)
+    }
+
+    /// Whoever wrote does not any more, and has not written this. What came meanwhile is the last of its row.
+    pub(crate) fn stopped_writing(&self, unwritten: Vec<Note>) {
+        let mut waiting = self.waiting();
+        waiting.is_written = false;
+        unwritten.into_iter().for_each(|note| waiting.put_back(note));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activity").field("under_way", &self.0.work.borrow().under_way).finish_non_exhaustive()
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, note: Note) {
+        let row = row(&note);
+        let earlier = self.notes.get(&row).map_or(0, |earlier| earlier.count);
+        let count = note.count.saturating_add(earlier);
+        self.notes.insert(row, Note { count, ..note });
+    }
+
+    fn put_back(&mut self, note: Note) {
+        let row = row(&note);
+        match self.notes.get_mut(&row) {
+            Some(later) => later.count = later.count.saturating_add(note.count),
+            None => drop(self.notes.insert(row, note)),
+        }
+    }
+
+    fn take(&mut self, most: usize) -> Vec<Note> {
+        if self.notes.len() <= most {
+            return mem::take(&mut self.notes).into_values().collect();
+        }
+        let rows: Vec<Row> = self.notes.keys().take(most).cloned().collect();
+        rows.iter().filter_map(|row| self.notes.remove(row)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atp_core::{Scheme, Secret};
+
+    use super::*;
+
+    fn note(status: u16) -> Note {
+        Note {
+            service: "default".to_owned(),
+            notification_id: "n-1".to_owned(),
+            fingerprint: Fingerprint::new("approve", None),
+            verdict: Verdict::Replayed,
+            count: 1,
+            request_id: None,
+            scheme: Scheme::Raw,
+            secret: 0,
+            responder: None,
+            status,
+            duration: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_is_put_back_behind_what_came_later() {
+        let activity = Activity::new();
+        assert!(matches!(activity.add(note(500)), Ok(true)));
+        let failed = activity.next().expect("a batch");
+        assert!(matches!(activity.add(note(200)), Ok(false)), "the one who writes still does");
+        activity.stopped_writing(failed);
+        let notes = activity.take();
+        assert_eq!(notes.len(), 1);
+        assert_eq!(notes.first().map(|note| (note.count, note.status)), Some((2, 200)));
+    }
+
+    #[actix_web::test]
+    async fn the_end_waits_for_what_is_under_way_and_lets_nothing_begin() {
+        let activity = Activity::new();
+        let under_way = activity.begin().expect("it may begin");
+        assert_eq!(activity.end(Duration::from_millis(10)).await, 1);
+        assert!(activity.begin().is_none());
+        let ending = actix_web::rt::spawn({
+            let activity = activity.clone();
+            async move { activity.end(Duration::from_mins(1)).await }
+        });
+        drop(under_way);
+        assert_eq!(ending.await.expect("no panic"), 0);
+    }
+
+    #[test]
+    fn a_service_has_the_secrets_that_it_was_mounted_with() {
+        let secret = |text: &str| Secret::new(text).expect("a good secret");
+        let (one, other) = (secret("0123456789abcdef"), secret("fedcba9876543210"));
+        let activity = Activity::new();
+        for (service, verifier, admitted) in [
+            ("acme", Verifier::new(one.clone()), true),
+            ("acme", Verifier::new(one.clone()), true),
+            ("acme", Verifier::new(other.clone()), false),
+            ("acme", Verifier::new(one.clone()).or(other.clone()), false),
+            ("globex", Verifier::new(other.clone()), true),
+        ] {
+            assert_eq!(activity.clone().admits(service, &verifier), admitted, "{service} {verifier:?}");
+        }
+    }
+}
