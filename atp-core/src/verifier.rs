@@ -63,7 +63,7 @@ impl Key {
         Self { secret, prepared, until }
     }
 
-    fn is_live(&self, now: DateTime<Utc>) -> bool {
+    pub(crate) fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }
@@ -504,20 +504,29 @@ impl Verified {
         &self.text
     }
 
-    /// What was verified before and kept: the body as it came, and the scheme that it was signed in. For stores alone.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_kept(body: Bytes, scheme: Scheme) -> Option<Self> {
+    /// What was verified before, of a body as it came: with the text that was signed, and no time.
+    pub(crate) fn again(body: Bytes, scheme: Scheme, secret: usize) -> Result<Self, VerifyError> {
         let language = match scheme {
             Scheme::PythonCanonical => Language::Python,
             Scheme::NodeCompact => Language::Node,
             Scheme::Timestamped | Scheme::Raw => {
-                return Some(Self { text: body, scheme, secret: 0, signed_at: None, answer: None });
+                return Ok(Self { text: body, scheme, secret, signed_at: None, answer: None });
             }
         };
-        let index = Index::of(&body).ok()?;
-        let (text, answer) = Response::of_printed(&index, canonical::print_as(language, &index).ok()?);
-        Some(Self { text, scheme, secret: 0, signed_at: None, answer: Some(answer) })
+        let not_json = |error| VerifyError::Mismatch { not_json: Some(error) };
+        let index = Index::of(&body).map_err(not_json)?;
+        let printed = canonical::print_as(language, &index);
+        // It was printed when it was verified.
+        let (text, answer) =
+            Response::of_printed(&index, printed.map_err(|_| VerifyError::Mismatch { not_json: None })?);
+        Ok(Self { text, scheme, secret, signed_at: None, answer: Some(answer) })
+    }
+
+    /// What was verified before and kept: the body as it came, and the scheme that it was signed in. For stores alone.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_kept(body: Bytes, scheme: Scheme) -> Option<Self> {
+        Self::again(body, scheme, 0).ok()
     }
 
     /// Reads the signed text as an answer: strictly, and once.
