@@ -1,18 +1,19 @@
 //! A store in this process's memory, for tests.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
-    fmt,
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use atp_core::{Fingerprint, Notification, Scheme};
+use atp_core::{Fingerprint, Notification};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Outcome,
-    Question, Recorded, Redrive, Refused, Store, StoreError, Token, Verdict, hashed, redrive_token,
+    Activity, Arrival, Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept,
+    MAX_KEPT, Note, Noted, Outcome, Question, Recorded, Refused, Store, StoreError, Token, Verdict, new_key,
 };
 
 /// Remembers until the process ends: for tests. It gives handlers no [`Transaction`](crate::Transaction).
@@ -21,6 +22,8 @@ pub struct MemoryStore {
     tables: Arc<Mutex<Tables>>,
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
     redelivery_window: Duration,
+    fingerprint_key: [u8; 32],
+    activity: Activity,
 }
 
 type Key = (String, String);
@@ -34,10 +37,12 @@ struct Tables {
     decisions: HashMap<Key, Decision>,
     deliveries: BTreeMap<(String, String, [u8; 32], Verdict), Noted>,
     refused: BTreeMap<i64, Body>,
+    /// By service and notification.
+    erased: HashSet<Key>,
 }
 
-/// A kept body: its service, its digest, and the digest of a redrive's token.
-type Body = (String, [u8; 32], Refused, Option<[u8; 32]>);
+/// A kept body: its service, what was signed, and the token of a redrive.
+type Body = (String, [u8; 32], Refused, Option<Token>);
 
 struct Stored {
     question: Question,
@@ -52,6 +57,9 @@ struct Decision {
     token: Token,
     leased: DateTime<Utc>,
     lease: Duration,
+    arrival: Arrival,
+    /// Whether it was moved to what is refused, as abandoned.
+    is_told: bool,
     completed: Option<(DateTime<Utc>, Outcome)>,
 }
 
@@ -63,6 +71,8 @@ impl MemoryStore {
             tables: Arc::default(),
             clock: Arc::new(Utc::now),
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
+            fingerprint_key: new_key(),
+            activity: Activity::new(),
         }
     }
 
@@ -73,7 +83,7 @@ impl MemoryStore {
         self
     }
 
-    /// Sets how long [`Store::purge`] leaves what is completed; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
+    /// Sets [`Store::get_redelivery_window`]; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
     #[must_use]
     pub fn redelivery_window(mut self, window: Duration) -> Self {
         self.redelivery_window = window;
@@ -188,15 +198,21 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
+    async fn find(
+        &self,
+        service: &str,
+        notification_id: &str,
+        answer: Option<Fingerprint>,
+    ) -> Result<Found, StoreError> {
         let mut tables = self.tables();
         let id = pair(service, notification_id);
-        let rows = tables.deliveries.iter();
-        let of_it = rows.filter(|((service, notification, ..), _)| (service, notification) == (&id.0, &id.1));
-        let first_seen = of_it.map(|(_, noted)| noted.first_seen).min();
+        let of_it = tables.noted(&id);
+        let first_seen = of_it.iter().map(|noted| noted.first_seen).min();
+        let same = of_it.iter().filter(|noted| Some(noted.fingerprint) == answer);
+        let answer_seen = same.map(|noted| noted.first_seen).min();
         let question = tables.question(&id).map(|stored| stored.recorded.clone());
         let decision = tables.decisions.get(&id).and_then(Decision::completed);
-        Ok(Found { question, decision, first_seen })
+        Ok(Found { question, decision, first_seen, answer_seen })
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -255,63 +271,41 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
-        let (mut tables, now) = (self.tables(), (self.clock)());
-        let digest = hashed(&kept.body);
-        let mut rows = tables.refused.values_mut();
-        if let Some((_, _, refused, _)) =
-            rows.find(|(service, body, ..)| *service == kept.service && *body == digest)
-        {
-            refused.verdict = kept.verdict;
-            return Ok(());
-        }
-        let id = tables.refused.keys().next_back().copied().unwrap_or_default() + 1;
-        let refused = Refused {
-            id,
-            notification_id: kept.notification_id.clone(),
-            verdict: kept.verdict,
-            scheme: kept.scheme,
-            refused_at: now,
-            body: kept.body.clone(),
-        };
-        tables.refused.insert(id, (kept.service.clone(), digest, refused, None));
-        Ok(())
+    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+        self.tables().keep(kept, (self.clock)())
     }
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
-        let tables = self.tables();
+        let mut tables = self.tables();
+        tables.tell_abandoned(service, (self.clock)());
         let rows = tables.refused.range(after.saturating_add(1)..);
         let of_it = rows.filter(|(_, (owner, ..))| owner == service).map(|(_, (_, _, refused, _))| refused);
         Ok(of_it.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
     }
 
-    async fn redrive(&self, service: &str, id: i64) -> Result<Redrive, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
         let mut tables = self.tables();
         let row = tables.refused.get_mut(&id).filter(|(owner, ..)| owner == service);
-        let (_, _, refused, token) = row.ok_or(StoreError::NotKept(id))?;
-        let new = Token::random();
-        *token = Some(hashed(new.as_bytes()));
-        Ok(Redrive::new(new, refused.body.clone()))
+        let (_, _, refused, expected) = row.ok_or(StoreError::NotKept(id))?;
+        *expected = Some(token);
+        Ok(refused.clone())
     }
 
-    async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
-        let Some(token) = redrive_token(token) else { return Ok(None) };
-        let (token, digest) = (Some(hashed(&token)), hashed(body));
+    async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
         let mut tables = self.tables();
-        let mut rows = tables.refused.values_mut();
-        let row =
-            rows.find(|(owner, kept, _, expected)| owner == service && *kept == digest && *expected == token);
-        Ok(row.map(|(_, _, refused, expected)| {
-            *expected = None;
-            refused.scheme
-        }))
+        let row = tables.refused.get_mut(&id).filter(|(owner, ..)| owner == service);
+        let expected = row.filter(|(.., expected)| *expected == Some(token));
+        Ok(expected.map(|(.., expected)| *expected = None).is_some())
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
         let tables = self.tables();
-        let rows = tables.deliveries.iter();
-        let of_it = rows.filter(|((owner, id, ..), _)| (&**owner, &**id) == (service, notification_id));
-        let mut noted: Vec<Noted> = of_it.map(|(_, noted)| noted.clone()).collect();
+        let id = pair(service, notification_id);
+        let mut noted = tables.noted(&id);
+        let decision = tables.decisions.get(&id).and_then(Decision::noted);
+        noted.extend(decision.filter(|decision| {
+            noted.iter().all(|noted| (noted.fingerprint, noted.verdict) != (decision.fingerprint, decision.verdict))
+        }));
         noted.sort_by_key(|noted| noted.first_seen);
         Ok(noted)
     }
@@ -339,7 +333,9 @@ impl Store for MemoryStore {
                 Some(decision) if !decision.lease_ended(before) => None,
                 _ => stored.invalidated_at.or(stored.recorded.notification.deadline),
             };
-            if over.is_some_and(|over| over < before) && stored.recorded.recorded_at < before {
+            let id = stored.recorded.notification.id.clone().map(|id| (service.clone(), id));
+            let is_quiet = id.is_none_or(|id| !tables.is_seen_since(&id, before));
+            if over.is_some_and(|over| over < before) && stored.recorded.recorded_at < before && is_quiet {
                 gone.push((service.clone(), key.clone()));
             }
         }
@@ -349,6 +345,7 @@ impl Store for MemoryStore {
             let id = (place.0.clone(), id);
             tables.bound.remove(&id);
             tables.decisions.remove(&id);
+            tables.erased.remove(&id);
             tables
                 .deliveries
                 .retain(|(service, notification, ..), _| (service, notification) != (&id.0, &id.1));
@@ -367,9 +364,13 @@ impl Store for MemoryStore {
     }
 
     async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
-        let mut tables = self.tables();
-        if let Some(decision) = tables.decisions.get_mut(&pair(service, notification_id)) {
-            decision.data = None;
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        let id = pair(service, notification_id);
+        if let Some(decision) = tables.decisions.get_mut(&id) {
+            if decision.completed.is_none() && decision.is_leased(now) {
+                return Err(StoreError::Running(notification_id.to_owned()));
+            }
+            decision.erase();
         }
         for ((owner, id, ..), noted) in &mut tables.deliveries {
             if (&**owner, &**id) == (service, notification_id) {
@@ -379,7 +380,20 @@ impl Store for MemoryStore {
         tables.refused.retain(|_, (owner, _, refused, _)| {
             owner != service || refused.notification_id.as_deref() != Some(notification_id)
         });
+        tables.erased.insert(id);
         Ok(())
+    }
+
+    fn get_redelivery_window(&self) -> Duration {
+        self.redelivery_window
+    }
+
+    fn fingerprint_key(&self) -> &[u8; 32] {
+        &self.fingerprint_key
+    }
+
+    fn activity(&self) -> &Activity {
+        &self.activity
     }
 }
 
@@ -412,18 +426,94 @@ impl Tables {
         if standing.is_some_and(|decision| decision.is_leased(now)) {
             return Claimed::Running;
         }
-        let decision = Decision {
+        let mut decision = Decision {
             fingerprint: claim.fingerprint,
             data: claim.data.clone(),
             token: claim.token,
             leased: now,
             lease: claim.lease,
+            arrival: claim.arrival.clone(),
+            is_told: false,
             completed: None,
         };
+        if self.erased.contains(&id) {
+            decision.erase();
+        }
         Claimed::Started(self.decisions.insert(id, decision))
     }
 
+    /// The counted deliveries of a notification.
+    fn noted(&self, (service, notification): &Key) -> Vec<Noted> {
+        let rows = self.deliveries.iter();
+        let of_it = rows.filter(|((owner, id, ..), _)| (owner, id) == (service, notification));
+        of_it.map(|(_, noted)| noted.clone()).collect()
+    }
+
+    /// Whether anything of a notification came or was refused since.
+    fn is_seen_since(&self, id: &Key, since: DateTime<Utc>) -> bool {
+        let is_of_it = |owner: &String, refused: &Refused| {
+            owner == &id.0 && refused.notification_id.as_ref() == Some(&id.1)
+        };
+        let mut refused = self.refused.values();
+        self.noted(id).iter().any(|noted| noted.last_seen >= since)
+            || refused.any(|(owner, _, refused, _)| is_of_it(owner, refused) && refused.refused_at >= since)
+    }
+
+    fn keep(&mut self, kept: &Kept, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut rows = self.refused.values_mut();
+        if let Some((_, _, refused, _)) =
+            rows.find(|(service, signed, ..)| *service == kept.service && *signed == kept.signed)
+        {
+            refused.verdict = kept.verdict;
+            return Ok(false);
+        }
+        if let Some(id) = &kept.notification_id {
+            if self.erased.contains(&(kept.service.clone(), id.clone())) {
+                return Ok(false);
+            }
+            let rows = self.refused.values();
+            let of_it = rows.filter(|(service, _, refused, _)| {
+                *service == kept.service && refused.notification_id.as_ref() == Some(id)
+            });
+            if of_it.count() >= usize::try_from(MAX_KEPT).unwrap_or(usize::MAX) {
+                return Err(StoreError::KeptEnough);
+            }
+        }
+        let id = self.refused.keys().next_back().copied().unwrap_or_default() + 1;
+        let refused = Refused {
+            id,
+            notification_id: kept.notification_id.clone(),
+            verdict: kept.verdict,
+            scheme: kept.scheme,
+            secret: kept.secret,
+            refused_at: now,
+            body: kept.body.clone(),
+        };
+        self.refused.insert(id, (kept.service.clone(), kept.signed, refused, None));
+        Ok(true)
+    }
+
+    /// Moves what was left under a lease that ended to what is refused.
+    fn tell_abandoned(&mut self, service: &str, now: DateTime<Utc>) {
+        let left = self.decisions.iter_mut().filter(|((owner, _), decision)| {
+            let is_left = decision.completed.is_none() && decision.lease_ended(now);
+            owner == service && is_left && !mem::replace(&mut decision.is_told, is_left)
+        });
+        let abandoned: Vec<Kept> = left
+            .map(|((service, notification_id), decision)| {
+                let Arrival { scheme, secret, signed, body, .. } = decision.arrival.clone();
+                let (service, notification_id) = (service.clone(), Some(notification_id.clone()));
+                Kept { service, notification_id, verdict: Verdict::Abandoned, scheme, secret, signed, body }
+            })
+            .collect();
+        for kept in abandoned {
+            // Where enough is kept of a notification, one more says nothing new.
+            let _ = self.keep(&kept, now);
+        }
+    }
+
     fn count(&mut self, note: &Note, now: DateTime<Utc>) {
+        let is_erased = self.erased.contains(&pair(&note.service, &note.notification_id));
         let id =
             (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
         let earlier = self.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
@@ -437,7 +527,7 @@ impl Tables {
             request_id: note.request_id.clone(),
             scheme: note.scheme,
             secret: note.secret,
-            responder: note.responder.clone(),
+            responder: note.responder.clone().filter(|_| !is_erased),
             status: note.status,
             duration: note.duration,
         };
@@ -449,6 +539,30 @@ impl Decision {
     fn completed(&self) -> Option<Completed> {
         let (_, outcome) = self.completed.as_ref()?;
         Some(Completed { fingerprint: self.fingerprint, outcome: outcome.clone() })
+    }
+
+    /// What the audit tells of it.
+    fn noted(&self) -> Option<Noted> {
+        let ((at, outcome), arrival) = (self.completed.as_ref()?, &self.arrival);
+        Some(Noted {
+            fingerprint: self.fingerprint,
+            verdict: outcome.verdict(),
+            first_seen: *at,
+            last_seen: *at,
+            count: 1,
+            request_id: arrival.request_id.clone(),
+            scheme: arrival.scheme,
+            secret: arrival.secret,
+            responder: arrival.responder.clone(),
+            status: outcome.status,
+            duration: (*at - self.leased).to_std().unwrap_or_default(),
+        })
+    }
+
+    fn erase(&mut self) {
+        self.data = None;
+        self.arrival.responder = None;
+        self.arrival.body = Bytes::new();
     }
 
     fn is_leased(&self, now: DateTime<Utc>) -> bool {

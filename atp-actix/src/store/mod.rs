@@ -36,7 +36,7 @@ mod writer;
 
 use std::{fmt, future::Future, time::Duration};
 
-use atp_core::{Fingerprint, Notification, QuestionError, Scheme, Verifier};
+use atp_core::{Fingerprint, Notification, QuestionError, Redriven, Scheme, Verifier};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -230,7 +230,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// How long ago an answer may have been signed, and what [`Store::purge`] leaves: one time for both, since what is
     /// forgotten sooner than it may come again is decided twice.
-    fn redelivery_window(&self) -> Duration {
+    fn get_redelivery_window(&self) -> Duration {
         DEFAULT_REDELIVERY_WINDOW
     }
 
@@ -431,6 +431,12 @@ impl Outcome {
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// What the delivery that it was said to is counted as.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if self.is_success() { Verdict::Handled } else { Verdict::Refused }
     }
 
     /// 200 `{"status":"success"}`.
@@ -755,7 +761,8 @@ impl Redrive {
         let token = Token::random();
         let Refused { scheme, secret, body, .. } = store.redrive(service, id, token).await?;
         let expires = verifier.now() + Self::GOOD_FOR;
-        let token = verifier.redrive(service, id, token.0, scheme, secret, &body, expires).to_string();
+        let token = Redriven { service, id, nonce: token.0, scheme, secret, body: &body, expires };
+        let token = verifier.redrive(&token).to_string();
         let headers = [("content-type", "application/json".to_owned()), (Self::HEADER, token)];
         Ok(Self { headers, body })
     }

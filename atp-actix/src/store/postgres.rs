@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use atp_core::{Notification, Scheme};
+use atp_core::{Fingerprint, Notification};
 use chrono::{DateTime, Utc};
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr,
@@ -13,8 +13,8 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 use super::{
-    Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Question, Redrive,
-    Refused, Store, StoreError, Token,
+    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, Found, Kept, MAX_KEPT,
+    Note, Noted, Open, Question, Refused, Store, StoreError, Token,
     open::{ENDED, Lent},
     row::{self, escape},
 };
@@ -44,6 +44,8 @@ pub struct PostgresStore {
     pool: PgPool,
     transaction_limit: Duration,
     redelivery_window: Duration,
+    fingerprint_key: [u8; 32],
+    activity: Activity,
 }
 
 impl PostgresStore {
@@ -85,12 +87,14 @@ impl PostgresStore {
         if encoding != "UTF8" {
             return Err(StoreError::NotUtf8(encoding));
         }
-        let store = Self {
+        let mut store = Self {
             pool,
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
+            fingerprint_key: super::new_key(),
+            activity: Activity::new(),
         };
-        store.migrate().await?;
+        store.fingerprint_key = store.migrate().await?;
         Ok(store)
     }
 
@@ -100,8 +104,17 @@ impl PostgresStore {
         &self.pool
     }
 
-    /// Closes the pool. Who still uses a clone gets errors.
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`] at most), then closes the pool. After that every use
+    /// of a clone is an error.
+    ///
+    /// Call it before you stop the server, so that handlers that outlived their answer come to their end. Counters that could
+    /// not be written are told in the log, and lost.
     pub async fn close(&self) {
+        match self.drain(DRAIN_WITHIN).await {
+            Ok(0) => {}
+            Ok(left) => tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store"),
+            Err(error) => tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store"),
+        }
         self.pool.close().await;
     }
 
@@ -113,7 +126,7 @@ impl PostgresStore {
         self
     }
 
-    /// Sets how long [`Store::purge`] leaves what is completed; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
+    /// Sets [`Store::get_redelivery_window`]; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
     #[must_use]
     pub fn redelivery_window(mut self, window: Duration) -> Self {
         self.redelivery_window = window;
@@ -160,7 +173,8 @@ impl PostgresStore {
         if same == Some(true) { Ok(()) } else { Err(StoreError::AlreadyRecorded(key.to_owned())) }
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
+    /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed with.
+    async fn migrate(&self) -> Result<[u8; 32], StoreError> {
         let mut open = self.write().await?;
         let connection = open.connection_mut();
         // Of any number of processes that start at once one migrates. The next one sees it, whatever isolation the server
@@ -186,9 +200,15 @@ impl PostgresStore {
             sqlx::raw_sql(migration).execute(&mut *connection).await?;
             sqlx::query("INSERT INTO atp_schema VALUES ($1)").bind(version).execute(&mut *connection).await?;
         }
+        sqlx::query("INSERT INTO atp_key SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM atp_key)")
+            .bind(&self.fingerprint_key[..])
+            .execute(&mut *connection)
+            .await?;
+        let key = sqlx::query_scalar("SELECT key FROM atp_key").fetch_one(&mut *connection).await?;
         // A database that cannot be written is found here, and not by the first answer.
         sqlx::query("UPDATE atp_schema SET version = version").execute(open.connection_mut()).await?;
-        open.commit().await
+        open.commit().await?;
+        row::key(key)
     }
 
     /// A durable transaction.
@@ -213,6 +233,41 @@ impl PostgresStore {
             millis(limit.saturating_add(Duration::from_secs(1))),
         ))
         .into_sql_str()
+    }
+
+    /// Moves what was left under a lease that ended to what is refused. Whatever somebody is at is left for the next time.
+    async fn tell_abandoned(&self, service: &str) -> Result<(), StoreError> {
+        let mut pooled = self.pooled().await?;
+        let is_left = sqlx::query(
+            "SELECT 1 FROM atp_decisions
+             WHERE service = $1 AND lease_until < atp_now() AND completed_at IS NULL AND delivery IS NOT NULL LIMIT 1",
+        )
+        .bind(escape(service))
+        .fetch_optional(pooled.connection_mut())
+        .await?;
+        pooled.done();
+        if is_left.is_none() {
+            return Ok(());
+        }
+        let mut open = self.write().await?;
+        sqlx::query(
+            "WITH gone AS (
+                 SELECT service, notification_id, signed, scheme, secret, delivery FROM atp_decisions
+                 WHERE service = $1 AND lease_until < atp_now() AND completed_at IS NULL AND delivery IS NOT NULL
+                 FOR UPDATE SKIP LOCKED),
+             told AS (
+                 INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+                 SELECT DISTINCT ON (signed) service, signed, notification_id, 'abandoned', scheme, secret, atp_now(),
+                     delivery
+                 FROM gone
+                 ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict)
+             UPDATE atp_decisions AS d SET signed = NULL, delivery = NULL FROM gone
+             WHERE d.service = gone.service AND d.notification_id = gone.notification_id",
+        )
+        .bind(escape(service))
+        .execute(open.connection_mut())
+        .await?;
+        open.commit().await
     }
 
     /// What became of a claim that did not start.
@@ -241,14 +296,20 @@ impl PostgresStore {
         let lease = row::micros(claim.lease).min(i64::MAX / 2);
         let outcome = completion.map(|completion| &completion.outcome);
         let state = completion.and_then(|completion| completion.state.as_deref());
+        // Of a claim alone the body is left behind, if the process of its handler dies.
+        let (arrival, left_behind) = (&claim.arrival, completion.is_none());
         // Who is at it may hold the row's lock, or be about to insert it: that is seen without waiting for it. Where it is
         // waited for all the same, the row is judged by the time after that, or what another has leased meanwhile would start
         // in the future.
         let taken = sqlx::query(
             "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, state)
-             SELECT $1, $2, $3, $4, $5, $6, n.now, n.now + $7, CASE WHEN $8 THEN n.now END, $9, $10, $11, $12
-             FROM (SELECT atp_now() AS now) AS n
+                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret, responder,
+                 signed, delivery)
+             SELECT $1, $2, $3, $4, CASE WHEN NOT n.is_erased THEN $5 END, $6, n.now, n.now + $7,
+                 CASE WHEN $8 THEN n.now END, $9, $10, $11, $12, $13, $14, $15, CASE WHEN NOT n.is_erased THEN $16 END,
+                 $17, CASE WHEN NOT n.is_erased THEN $18 END
+             FROM (SELECT atp_now() AS now, EXISTS (
+                 SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $2) AS is_erased) AS n
              WHERE CASE WHEN $8 THEN atp_durable() ELSE atp_quick() END AND atp_alone($1, $2) AND NOT EXISTS (
                  SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2
                  AND (completed_at IS NOT NULL OR lease_until > n.now AND leased_at <= n.now))
@@ -256,7 +317,9 @@ impl PostgresStore {
                  action_id = excluded.action_id, data = excluded.data, token = excluded.token,
                  leased_at = atp_now(), lease_until = atp_now() + $7,
                  completed_at = excluded.completed_at, status = excluded.status,
-                 content_type = excluded.content_type, body = excluded.body, state = excluded.state
+                 content_type = excluded.content_type, body = excluded.body, state = excluded.state,
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
+                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery
              WHERE atp_decisions.completed_at IS NULL
                  AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())",
         )
@@ -272,6 +335,12 @@ impl PostgresStore {
         .bind(outcome.and_then(|outcome| outcome.content_type.as_deref()))
         .bind(outcome.map(|outcome| &outcome.body[..]))
         .bind(state.map(escape))
+        .bind(arrival.request_id.as_deref().map(escape))
+        .bind(arrival.scheme.name())
+        .bind(row::integer(arrival.secret))
+        .bind(arrival.responder.as_deref().map(escape))
+        .bind(left_behind.then_some(&arrival.signed[..]))
+        .bind(left_behind.then_some(&arrival.body[..]))
         .execute(connection)
         .await?;
         Ok(taken.rows_affected() == 1)
@@ -290,6 +359,10 @@ impl PostgresStore {
              FROM atp_questions AS q
              LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
              WHERE q.recorded_at < $1 AND (q.recorded_at, q.service, q.key) > ($2, $3, $4)
+                 AND NOT EXISTS (SELECT 1 FROM atp_deliveries AS a WHERE a.service = q.service
+                     AND a.notification_id = q.notification_id AND a.last_seen >= $1)
+                 AND NOT EXISTS (SELECT 1 FROM atp_refused AS r WHERE r.service = q.service
+                     AND r.notification_id = q.notification_id AND r.refused_at >= $1)
              ORDER BY q.recorded_at, q.service, q.key LIMIT $5",
         )
         .bind(before)
@@ -341,6 +414,7 @@ impl PostgresStore {
         for statement in [
             "DELETE FROM atp_deliveries WHERE service = $1 AND notification_id = $2",
             "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
+            "DELETE FROM atp_erased WHERE service = $1 AND notification_id = $2",
         ] {
             let query = sqlx::query(statement).bind(service).bind(&notification_id);
             query.execute(&mut *connection).await?;
@@ -363,6 +437,11 @@ impl PostgresStore {
                      SELECT 1 FROM atp_questions AS q
                      WHERE q.service = r.service AND q.notification_id = r.notification_id)
                  LIMIT $2)",
+            "DELETE FROM atp_erased WHERE (service, notification_id) IN (
+                 SELECT e.service, e.notification_id FROM atp_erased AS e WHERE e.erased_at < $1 AND NOT EXISTS (
+                     SELECT 1 FROM atp_questions AS q
+                     WHERE q.service = e.service AND q.notification_id = e.notification_id)
+                 LIMIT $2)",
         ] {
             let query = sqlx::query(statement).bind(before).bind(row::BATCH);
             rows += query.execute(&mut *connection).await?.rows_affected();
@@ -377,7 +456,8 @@ impl PostgresStore {
         Completion { outcome, state }: &Completion,
     ) -> sqlx::Result<bool> {
         let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7
+            "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7,
+                 signed = NULL, delivery = NULL
              WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()",
         )
         .bind(escape(&claim.service))
@@ -562,12 +642,19 @@ impl Store for PostgresStore {
         open.commit().await
     }
 
-    async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
+    async fn find(
+        &self,
+        service: &str,
+        notification_id: &str,
+        answer: Option<Fingerprint>,
+    ) -> Result<Found, StoreError> {
         let mut pooled = self.pooled().await?;
         let row: row::Find = sqlx::query_as(
             "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
                  d.fingerprint, d.status, d.content_type, d.body,
-                 (SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen
+                 (SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen,
+                 (SELECT min(first_seen) FROM atp_deliveries
+                     WHERE service = $1 AND notification_id = $2 AND fingerprint = $3) AS answer_seen
              FROM (SELECT 1) AS one
              LEFT JOIN atp_questions AS q ON q.service = $1 AND q.notification_id = $2
              LEFT JOIN atp_decisions AS d
@@ -575,6 +662,7 @@ impl Store for PostgresStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
+        .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
         .fetch_one(pooled.connection_mut())
         .await?;
         pooled.done();
@@ -658,7 +746,9 @@ impl Store for PostgresStore {
             "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
                  request_id, scheme, secret, responder, status, duration_us)
              SELECT n.service, n.notification_id, n.fingerprint, n.verdict, t.now, t.now, n.count,
-                 n.request_id, n.scheme, n.secret, n.responder, n.status, n.duration_us
+                 n.request_id, n.scheme, n.secret, CASE WHEN NOT EXISTS (SELECT 1 FROM atp_erased AS e
+                     WHERE e.service = n.service AND e.notification_id = n.notification_id) THEN n.responder END,
+                 n.status, n.duration_us
              FROM unnest($1::TEXT[], $2::TEXT[], $3::BYTEA[], $4::TEXT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[],
                      $8::BIGINT[], $9::TEXT[], $10::BIGINT[], $11::BIGINT[])
                  AS n (service, notification_id, fingerprint, verdict, count, request_id, scheme, secret, responder,
@@ -687,29 +777,48 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
+    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+        // Whoever has seen a delivery once may send it again and again: that costs no write.
         let mut pooled = self.pooled().await?;
-        sqlx::query(
-            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
-             SELECT $1, $2, $3, $4, $5, atp_now(), $6 WHERE atp_durable()
+        let (known, is_erased): (Option<String>, bool) = sqlx::query_as(
+            "SELECT (SELECT verdict FROM atp_refused WHERE service = $1 AND digest = $2),
+                 EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3)",
+        )
+        .bind(escape(&kept.service))
+        .bind(&kept.signed[..])
+        .bind(kept.notification_id.as_deref().map(escape))
+        .fetch_one(pooled.connection_mut())
+        .await?;
+        if is_erased || known.as_deref() == Some(kept.verdict.name()) {
+            pooled.done();
+            return Ok(false);
+        }
+        let written = sqlx::query(
+            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+             SELECT $1, $2, $3, $4, $5, $6, atp_now(), $7 WHERE atp_durable() AND (
+                 (SELECT count(*) FROM atp_refused WHERE service = $1 AND notification_id = $3) < $8
+                 OR EXISTS (SELECT 1 FROM atp_refused WHERE service = $1 AND digest = $2))
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
         )
         .bind(escape(&kept.service))
-        .bind(&super::hashed(&kept.body)[..])
+        .bind(&kept.signed[..])
         .bind(kept.notification_id.as_deref().map(escape))
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
+        .bind(row::integer(kept.secret))
         .bind(&kept.body[..])
+        .bind(i64::from(MAX_KEPT))
         .execute(pooled.connection_mut())
         .await?;
         pooled.done();
-        Ok(())
+        if written.rows_affected() == 1 { Ok(known.is_none()) } else { Err(StoreError::KeptEnough) }
     }
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+        self.tell_abandoned(service).await?;
         let mut pooled = self.pooled().await?;
         let rows: Vec<row::Kept> = sqlx::query_as(
-            "SELECT id, notification_id, verdict, scheme, refused_at, body FROM atp_refused
+            "SELECT id, notification_id, verdict, scheme, secret, refused_at, body FROM atp_refused
              WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3",
         )
         .bind(escape(service))
@@ -721,54 +830,51 @@ impl Store for PostgresStore {
         rows.into_iter().map(row::refused).collect()
     }
 
-    async fn redrive(&self, service: &str, id: i64) -> Result<Redrive, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
         let mut open = self.write().await?;
-        let token = Token::random();
-        let body: Option<Vec<u8>> = sqlx::query_scalar(
-            "UPDATE atp_refused SET token = $3 WHERE service = $1 AND id = $2 RETURNING body",
+        let row: Option<row::Kept> = sqlx::query_as(
+            "UPDATE atp_refused SET token = $3 WHERE service = $1 AND id = $2
+             RETURNING id, notification_id, verdict, scheme, secret, refused_at, body",
         )
         .bind(escape(service))
         .bind(id)
-        .bind(&super::hashed(token.as_bytes())[..])
+        .bind(&super::hashed(token)[..])
         .fetch_optional(open.connection_mut())
         .await?;
-        let body = body.ok_or(StoreError::NotKept(id))?;
+        let row = row.ok_or(StoreError::NotKept(id))?;
         open.commit().await?;
-        Ok(Redrive::new(token, body.into()))
+        row::refused(row)
     }
 
-    async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
-        let Some(token) = super::redrive_token(token) else { return Ok(None) };
-        // A stranger may send any token: he gets no further than this.
-        let known =
-            sqlx::query("SELECT 1 FROM atp_refused WHERE service = $1 AND digest = $2 AND token = $3")
-                .bind(escape(service))
-                .bind(&super::hashed(body)[..])
-                .bind(&super::hashed(&token)[..])
-                .fetch_optional(&self.pool)
-                .await?;
-        if known.is_none() {
-            return Ok(None);
-        }
+    async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
         let mut open = self.write().await?;
-        let scheme: Option<String> = sqlx::query_scalar(
-            "UPDATE atp_refused SET token = NULL WHERE service = $1 AND digest = $2 AND token = $3 RETURNING scheme",
-        )
-        .bind(escape(service))
-        .bind(&super::hashed(body)[..])
-        .bind(&super::hashed(&token)[..])
-        .fetch_optional(open.connection_mut())
-        .await?;
+        let redeemed =
+            sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = $1 AND id = $2 AND token = $3")
+                .bind(escape(service))
+                .bind(id)
+                .bind(&super::hashed(token)[..])
+                .execute(open.connection_mut())
+                .await?;
         open.commit().await?;
-        scheme.map(|scheme| row::scheme(&scheme)).transpose()
+        Ok(redeemed.rows_affected() == 1)
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
         let mut pooled = self.pooled().await?;
         let rows: Vec<row::Delivery> = sqlx::query_as(
-            "SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
-                 duration_us
-             FROM atp_deliveries WHERE service = $1 AND notification_id = $2 ORDER BY first_seen, verdict",
+            "WITH noted AS (
+                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
+                     duration_us
+                 FROM atp_deliveries WHERE service = $1 AND notification_id = $2),
+             decided AS (
+                 SELECT fingerprint, CASE WHEN status < 400 THEN 'handled' ELSE 'refused' END AS verdict,
+                     completed_at AS first_seen, completed_at AS last_seen, 1::BIGINT AS count, request_id, scheme, secret,
+                     responder, status, completed_at - leased_at AS duration_us
+                 FROM atp_decisions
+                 WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL)
+             SELECT * FROM noted UNION ALL SELECT * FROM decided AS d WHERE NOT EXISTS (
+                 SELECT 1 FROM noted AS n WHERE n.fingerprint = d.fingerprint AND n.verdict = d.verdict)
+             ORDER BY first_seen, verdict",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
@@ -821,8 +927,26 @@ impl Store for PostgresStore {
 
     async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
+        // What another has committed until it is our turn is seen, whatever isolation the server has by default.
+        sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            .execute(open.connection_mut())
+            .await?;
+        let is_free: bool = sqlx::query_scalar(
+            "SELECT atp_alone($1, $2) AND NOT EXISTS (
+                 SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at IS NULL
+                     AND lease_until > atp_now() AND leased_at <= atp_now())",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .fetch_one(open.connection_mut())
+        .await?;
+        if !is_free {
+            return Err(StoreError::Running(notification_id.to_owned()));
+        }
         for statement in [
-            "UPDATE atp_decisions SET data = NULL WHERE service = $1 AND notification_id = $2",
+            "INSERT INTO atp_erased VALUES ($1, $2, atp_now()) ON CONFLICT DO NOTHING",
+            "UPDATE atp_decisions SET data = NULL, responder = NULL, signed = NULL, delivery = NULL
+             WHERE service = $1 AND notification_id = $2",
             "UPDATE atp_deliveries SET responder = NULL WHERE service = $1 AND notification_id = $2",
             "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
         ] {
@@ -830,6 +954,18 @@ impl Store for PostgresStore {
             query.execute(open.connection_mut()).await?;
         }
         open.commit().await
+    }
+
+    fn get_redelivery_window(&self) -> Duration {
+        self.redelivery_window
+    }
+
+    fn fingerprint_key(&self) -> &[u8; 32] {
+        &self.fingerprint_key
+    }
+
+    fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     fn transaction_limit(&self) -> Option<Duration> {

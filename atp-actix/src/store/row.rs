@@ -11,8 +11,8 @@ use super::{Completed, Found, Noted, Outcome, Question, Recorded, Refused, Store
 /// Questions of one batch of a purge.
 pub(super) const BATCH: i64 = 200;
 
-/// `question, user_id, request_id, context, recorded_at, invalidated_why, state`, `fingerprint, status, content_type, body`
-/// and `first_seen`.
+/// `question, user_id, request_id, context, recorded_at, invalidated_why, state`, `fingerprint, status, content_type, body`,
+/// `first_seen` and `answer_seen`.
 pub(super) type Find = (
     Option<String>,
     Option<String>,
@@ -26,6 +26,7 @@ pub(super) type Find = (
     Option<String>,
     Option<Vec<u8>>,
     Option<i64>,
+    Option<i64>,
 );
 
 /// `question, user_id, request_id, context`.
@@ -34,8 +35,8 @@ pub(super) type Asked = (String, Option<String>, Option<String>, String);
 /// `fingerprint, status, content_type, body`.
 pub(super) type Decision = (Vec<u8>, i64, Option<String>, Vec<u8>);
 
-/// `id, notification_id, verdict, scheme, refused_at, body`.
-pub(super) type Kept = (i64, Option<String>, String, String, i64, Vec<u8>);
+/// `id, notification_id, verdict, scheme, secret, refused_at, body`.
+pub(super) type Kept = (i64, Option<String>, String, String, i64, i64, Vec<u8>);
 
 /// `fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status, duration_us`.
 pub(super) type Delivery =
@@ -54,6 +55,13 @@ pub(super) fn check_undecided(
         Some((false, true)) => Err(StoreError::Running(notification_id.to_owned())),
         Some((false, false)) | None => Ok(()),
     }
+}
+
+/// The key that fingerprints are hashed with, as it is stored.
+pub(super) fn key(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|bytes: Vec<u8>| {
+        StoreError::Backend(format!("the table atp_key holds {} bytes instead of 32", bytes.len()).into())
+    })
 }
 
 /// Before all others.
@@ -91,6 +99,7 @@ pub(super) fn found(row: Find, notification_id: &str) -> Result<Found, StoreErro
         content_type,
         body,
         seen,
+        answer_seen,
     ) = row;
     let question = match (question, context, recorded_at) {
         (Some(question), Some(context), Some(recorded_at)) => {
@@ -115,7 +124,7 @@ pub(super) fn found(row: Find, notification_id: &str) -> Result<Found, StoreErro
         }
         _ => None,
     };
-    Ok(Found { question, decision, first_seen: seen.map(time) })
+    Ok(Found { question, decision, first_seen: seen.map(time), answer_seen: answer_seen.map(time) })
 }
 
 pub(super) fn completed(
@@ -126,13 +135,14 @@ pub(super) fn completed(
 }
 
 pub(super) fn refused(
-    (id, notification_id, verdict, scheme, refused_at, body): Kept,
+    (id, notification_id, verdict, scheme, secret, refused_at, body): Kept,
 ) -> Result<Refused, StoreError> {
     Ok(Refused {
         id,
         notification_id: notification_id.as_deref().map(unescape),
         verdict: self::verdict(&verdict)?,
         scheme: self::scheme(&scheme)?,
+        secret: usize::try_from(secret).unwrap_or_default(),
         refused_at: time(refused_at),
         body: body.into(),
     })
@@ -211,7 +221,7 @@ pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-pub(super) fn scheme(name: &str) -> Result<Scheme, StoreError> {
+fn scheme(name: &str) -> Result<Scheme, StoreError> {
     let found = Scheme::ALL.into_iter().find(|scheme| scheme.name() == name);
     found.ok_or_else(|| StoreError::Backend(format!("no scheme is named {name:?}").into()))
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use atp_core::{Notification, Scheme};
+use atp_core::{Fingerprint, Notification};
 use chrono::{DateTime, Utc};
 use sqlx::{
     QueryBuilder, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
@@ -17,8 +17,8 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::{
-    Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, Note, Noted, Open, Question, Redrive,
-    Refused, Store, StoreError, Token,
+    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, Found, Kept, MAX_KEPT,
+    Note, Noted, Open, Question, Refused, Store, StoreError, Token,
     open::{ENDED, Lent},
     row::{self, escape},
     writer::{Turn, Writer},
@@ -56,6 +56,8 @@ pub struct SqliteStore {
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
     transaction_limit: Duration,
     redelivery_window: Duration,
+    fingerprint_key: [u8; 32],
+    activity: Activity,
 }
 
 /// `SQLITE_CONSTRAINT_COMMITHOOK`: a statement outside of a transaction, or a handler's `COMMIT`.
@@ -125,15 +127,17 @@ impl SqliteStore {
     }
 
     async fn over(readers: SqlitePool, is_wal: bool) -> Result<Self, StoreError> {
-        let store = Self {
+        let mut store = Self {
             writer: Writer::new(readers.connect_options().as_ref().clone(), is_wal),
             readers,
             keeper: Arc::default(),
             clock: Arc::new(Utc::now),
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
+            fingerprint_key: super::new_key(),
+            activity: Activity::new(),
         };
-        store.migrate().await?;
+        store.fingerprint_key = store.migrate().await?;
         Ok(store)
     }
 
@@ -143,9 +147,17 @@ impl SqliteStore {
         &self.readers
     }
 
-    /// Closes the pool and the connections that write, so that the file alone holds everything. Who still uses a clone gets
-    /// errors.
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`] at most), then closes the pool and the connections
+    /// that write, so that the file alone holds everything. After that every use of a clone is an error.
+    ///
+    /// Call it before you stop the server, so that handlers that outlived their answer come to their end. Counters that could
+    /// not be written are told in the log, and lost.
     pub async fn close(&self) {
+        match self.drain(DRAIN_WITHIN).await {
+            Ok(0) => {}
+            Ok(left) => tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store"),
+            Err(error) => tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store"),
+        }
         self.writer.lock().await.close().await;
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
@@ -166,7 +178,7 @@ impl SqliteStore {
         self
     }
 
-    /// Sets how long [`Store::purge`] leaves what is completed; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
+    /// Sets [`Store::get_redelivery_window`]; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
     #[must_use]
     pub fn redelivery_window(mut self, window: Duration) -> Self {
         self.redelivery_window = window;
@@ -214,7 +226,8 @@ impl SqliteStore {
         if same == Some(true) { Ok(()) } else { Err(StoreError::AlreadyRecorded(key.to_owned())) }
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
+    /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed with.
+    async fn migrate(&self) -> Result<[u8; 32], StoreError> {
         let mut open = self.write().await?;
         let connection = open.connection_mut();
         sqlx::raw_sql("CREATE TABLE IF NOT EXISTS atp_schema (version INTEGER NOT NULL) STRICT")
@@ -227,9 +240,15 @@ impl SqliteStore {
             sqlx::raw_sql(migration).execute(&mut *connection).await?;
             sqlx::query("INSERT INTO atp_schema VALUES (?1)").bind(version).execute(&mut *connection).await?;
         }
+        sqlx::query("INSERT INTO atp_key SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM atp_key)")
+            .bind(&self.fingerprint_key[..])
+            .execute(&mut *connection)
+            .await?;
+        let key = sqlx::query_scalar("SELECT key FROM atp_key").fetch_one(&mut *connection).await?;
         // A file that cannot be written is found here, and not by the first answer.
         sqlx::query("UPDATE atp_schema SET version = version").execute(open.connection_mut()).await?;
-        open.commit().await
+        open.commit().await?;
+        row::key(key)
     }
 
     /// A durable transaction.
@@ -260,6 +279,10 @@ impl SqliteStore {
              FROM atp_questions AS q
              LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
              WHERE q.recorded_at < ?1 AND (q.recorded_at, q.service, q.key) > (?2, ?3, ?4)
+                 AND NOT EXISTS (SELECT 1 FROM atp_deliveries AS a WHERE a.service = q.service
+                     AND a.notification_id = q.notification_id AND a.last_seen >= ?1)
+                 AND NOT EXISTS (SELECT 1 FROM atp_refused AS r WHERE r.service = q.service
+                     AND r.notification_id = q.notification_id AND r.refused_at >= ?1)
              ORDER BY q.recorded_at, q.service, q.key LIMIT ?5",
         )
         .bind(before)
@@ -276,6 +299,7 @@ impl SqliteStore {
                     "DELETE FROM atp_decisions WHERE service = ?1 AND notification_id = ?2",
                     "DELETE FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2",
                     "DELETE FROM atp_refused WHERE service = ?1 AND notification_id = ?2",
+                    "DELETE FROM atp_erased WHERE service = ?1 AND notification_id = ?2",
                 ] {
                     let query = sqlx::query(statement).bind(&service).bind(&notification_id);
                     query.execute(&mut *connection).await?;
@@ -303,11 +327,44 @@ impl SqliteStore {
                      SELECT 1 FROM atp_questions AS q
                      WHERE q.service = r.service AND q.notification_id = r.notification_id)
                  LIMIT ?2)",
+            "DELETE FROM atp_erased WHERE (service, notification_id) IN (
+                 SELECT e.service, e.notification_id FROM atp_erased AS e WHERE e.erased_at < ?1 AND NOT EXISTS (
+                     SELECT 1 FROM atp_questions AS q
+                     WHERE q.service = e.service AND q.notification_id = e.notification_id)
+                 LIMIT ?2)",
         ] {
             let query = sqlx::query(statement).bind(before).bind(row::BATCH);
             rows += query.execute(&mut *connection).await?.rows_affected();
         }
         Ok(rows)
+    }
+
+    /// Moves what was left under a lease that ended to what is refused.
+    async fn tell_abandoned(&self, service: &str) -> Result<(), StoreError> {
+        let now = (self.clock)().timestamp_micros();
+        let is_left = sqlx::query(
+            "SELECT 1 FROM atp_decisions
+             WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL LIMIT 1",
+        )
+        .bind(escape(service))
+        .bind(now)
+        .fetch_optional(&self.readers)
+        .await?;
+        if is_left.is_none() {
+            return Ok(());
+        }
+        let mut open = self.write().await?;
+        for statement in [
+            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+             SELECT service, signed, notification_id, 'abandoned', scheme, secret, ?2, delivery FROM atp_decisions
+             WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL
+             ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
+            "UPDATE atp_decisions SET signed = NULL, delivery = NULL
+             WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL",
+        ] {
+            sqlx::query(statement).bind(escape(service)).bind(now).execute(open.connection_mut()).await?;
+        }
+        open.commit().await
     }
 
     /// What became of a claim that did not start.
@@ -337,15 +394,24 @@ impl SqliteStore {
         let future = now.saturating_add(row::micros(Self::SLACK));
         let outcome = completion.map(|completion| &completion.outcome);
         let state = completion.and_then(|completion| completion.state.as_deref());
+        // Of a claim alone the body is left behind, if the process of its handler dies.
+        let (arrival, left_behind) = (&claim.arrival, completion.is_none());
         let taken = sqlx::query(
             "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret,
+                 responder, signed, delivery)
+             SELECT ?1, ?2, ?3, ?4, iif(e.is_erased, NULL, ?5), ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15, ?16, ?17,
+                 iif(e.is_erased, NULL, ?18), ?19, iif(e.is_erased, NULL, ?20)
+             FROM (SELECT EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?2)
+                 AS is_erased) AS e
+             WHERE true
              ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
                  action_id = excluded.action_id, data = excluded.data, token = excluded.token,
                  leased_at = excluded.leased_at, lease_until = excluded.lease_until,
                  completed_at = excluded.completed_at, status = excluded.status,
-                 content_type = excluded.content_type, body = excluded.body, state = excluded.state
+                 content_type = excluded.content_type, body = excluded.body, state = excluded.state,
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
+                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery
              WHERE completed_at IS NULL AND (lease_until <= ?7 OR leased_at > ?14)",
         )
         .bind(escape(&claim.service))
@@ -362,6 +428,12 @@ impl SqliteStore {
         .bind(outcome.map(|outcome| &outcome.body[..]))
         .bind(state.map(escape))
         .bind(future)
+        .bind(arrival.request_id.as_deref().map(escape))
+        .bind(arrival.scheme.name())
+        .bind(row::integer(arrival.secret))
+        .bind(arrival.responder.as_deref().map(escape))
+        .bind(left_behind.then_some(&arrival.signed[..]))
+        .bind(left_behind.then_some(&arrival.body[..]))
         .execute(connection)
         .await?;
         Ok(taken.rows_affected() == 1)
@@ -376,7 +448,8 @@ impl SqliteStore {
         is_ended: bool,
     ) -> sqlx::Result<bool> {
         let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = ?4, status = ?5, content_type = ?6, body = ?7, state = ?8
+            "UPDATE atp_decisions SET completed_at = ?4, status = ?5, content_type = ?6, body = ?7, state = ?8,
+                 signed = NULL, delivery = NULL
              WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND (completed_at IS NOT NULL) = ?9",
         )
         .bind(escape(&claim.service))
@@ -468,11 +541,18 @@ impl Store for SqliteStore {
         open.commit().await
     }
 
-    async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
+    async fn find(
+        &self,
+        service: &str,
+        notification_id: &str,
+        answer: Option<Fingerprint>,
+    ) -> Result<Found, StoreError> {
         let row: row::Find = sqlx::query_as(
             "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
                  d.fingerprint, d.status, d.content_type, d.body,
-                 (SELECT min(first_seen) FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2) AS first_seen
+                 (SELECT min(first_seen) FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2) AS first_seen,
+                 (SELECT min(first_seen) FROM atp_deliveries
+                     WHERE service = ?1 AND notification_id = ?2 AND fingerprint = ?3) AS answer_seen
              FROM (SELECT 1) AS one
              LEFT JOIN atp_questions AS q ON q.service = ?1 AND q.notification_id = ?2
              LEFT JOIN atp_decisions AS d
@@ -480,6 +560,7 @@ impl Store for SqliteStore {
         )
         .bind(escape(service))
         .bind(escape(notification_id))
+        .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
         .fetch_one(&self.readers)
         .await?;
         row::found(row, notification_id)
@@ -565,8 +646,8 @@ impl Store for SqliteStore {
         let mut quick = self.turn().await?.quick().await?;
         let now = (self.clock)().timestamp_micros();
         let mut insert = QueryBuilder::new(
-            "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
-                 request_id, scheme, secret, responder, status, duration_us) ",
+            "WITH n (service, notification_id, fingerprint, verdict, first_seen, last_seen, count, request_id, scheme,
+                 secret, responder, status, duration_us) AS (",
         );
         insert.push_values(notes, |mut row, note| {
             row.push_bind(escape(&note.service))
@@ -584,7 +665,14 @@ impl Store for SqliteStore {
                 .push_bind(row::micros(note.duration));
         });
         insert.push(
-            " ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
+            ") INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
+                 request_id, scheme, secret, responder, status, duration_us)
+             SELECT n.service, n.notification_id, n.fingerprint, n.verdict, n.first_seen, n.last_seen, n.count,
+                 n.request_id, n.scheme, n.secret, iif(EXISTS (SELECT 1 FROM atp_erased AS e
+                     WHERE e.service = n.service AND e.notification_id = n.notification_id), NULL, n.responder),
+                 n.status, n.duration_us
+             FROM n WHERE true
+             ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
                  last_seen = excluded.last_seen, count = atp_deliveries.count + excluded.count,
                  request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
                  responder = excluded.responder, status = excluded.status, duration_us = excluded.duration_us",
@@ -594,30 +682,48 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
+    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+        // Whoever has seen a delivery once may send it again and again: that costs no turn of those who write.
+        let (known, is_erased): (Option<String>, bool) = sqlx::query_as(
+            "SELECT (SELECT verdict FROM atp_refused WHERE service = ?1 AND digest = ?2),
+                 EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?3)",
+        )
+        .bind(escape(&kept.service))
+        .bind(&kept.signed[..])
+        .bind(kept.notification_id.as_deref().map(escape))
+        .fetch_one(&self.readers)
+        .await?;
+        if is_erased || known.as_deref() == Some(kept.verdict.name()) {
+            return Ok(false);
+        }
         let mut durable = self.durable().await?;
         durable.allow_statement();
-        sqlx::query(
-            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, refused_at, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        let written = sqlx::query(
+            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+             WHERE (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3) < ?9
+                 OR EXISTS (SELECT 1 FROM atp_refused WHERE service = ?1 AND digest = ?2)
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
         )
         .bind(escape(&kept.service))
-        .bind(&super::hashed(&kept.body)[..])
+        .bind(&kept.signed[..])
         .bind(kept.notification_id.as_deref().map(escape))
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
+        .bind(row::integer(kept.secret))
         .bind((self.clock)().timestamp_micros())
         .bind(&kept.body[..])
+        .bind(i64::from(MAX_KEPT))
         .execute(durable.connection_mut())
         .await?;
         durable.give_back();
-        Ok(())
+        if written.rows_affected() == 1 { Ok(known.is_none()) } else { Err(StoreError::KeptEnough) }
     }
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+        self.tell_abandoned(service).await?;
         let rows: Vec<row::Kept> = sqlx::query_as(
-            "SELECT id, notification_id, verdict, scheme, refused_at, body FROM atp_refused
+            "SELECT id, notification_id, verdict, scheme, secret, refused_at, body FROM atp_refused
              WHERE service = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
         )
         .bind(escape(service))
@@ -628,53 +734,50 @@ impl Store for SqliteStore {
         rows.into_iter().map(row::refused).collect()
     }
 
-    async fn redrive(&self, service: &str, id: i64) -> Result<Redrive, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
         let mut open = self.write().await?;
-        let token = Token::random();
-        let body: Option<Vec<u8>> = sqlx::query_scalar(
-            "UPDATE atp_refused SET token = ?3 WHERE service = ?1 AND id = ?2 RETURNING body",
+        let row: Option<row::Kept> = sqlx::query_as(
+            "UPDATE atp_refused SET token = ?3 WHERE service = ?1 AND id = ?2
+             RETURNING id, notification_id, verdict, scheme, secret, refused_at, body",
         )
         .bind(escape(service))
         .bind(id)
-        .bind(&super::hashed(token.as_bytes())[..])
+        .bind(&super::hashed(token)[..])
         .fetch_optional(open.connection_mut())
         .await?;
-        let body = body.ok_or(StoreError::NotKept(id))?;
+        let row = row.ok_or(StoreError::NotKept(id))?;
         open.commit().await?;
-        Ok(Redrive::new(token, body.into()))
+        row::refused(row)
     }
 
-    async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
-        let Some(token) = super::redrive_token(token) else { return Ok(None) };
-        // A stranger may send any token: he gets no further than this.
-        let known =
-            sqlx::query("SELECT 1 FROM atp_refused WHERE service = ?1 AND digest = ?2 AND token = ?3")
-                .bind(escape(service))
-                .bind(&super::hashed(body)[..])
-                .bind(&super::hashed(&token)[..])
-                .fetch_optional(&self.readers)
-                .await?;
-        if known.is_none() {
-            return Ok(None);
-        }
+    async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
         let mut open = self.write().await?;
-        let scheme: Option<String> = sqlx::query_scalar(
-            "UPDATE atp_refused SET token = NULL WHERE service = ?1 AND digest = ?2 AND token = ?3 RETURNING scheme",
-        )
-        .bind(escape(service))
-        .bind(&super::hashed(body)[..])
-        .bind(&super::hashed(&token)[..])
-        .fetch_optional(open.connection_mut())
-        .await?;
+        let redeemed =
+            sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = ?1 AND id = ?2 AND token = ?3")
+                .bind(escape(service))
+                .bind(id)
+                .bind(&super::hashed(token)[..])
+                .execute(open.connection_mut())
+                .await?;
         open.commit().await?;
-        scheme.map(|scheme| row::scheme(&scheme)).transpose()
+        Ok(redeemed.rows_affected() == 1)
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
         let rows: Vec<row::Delivery> = sqlx::query_as(
-            "SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
-                 duration_us
-             FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2 ORDER BY first_seen, verdict",
+            "WITH noted AS (
+                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
+                     duration_us
+                 FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2),
+             decided AS (
+                 SELECT fingerprint, iif(status < 400, 'handled', 'refused') AS verdict, completed_at AS first_seen,
+                     completed_at AS last_seen, 1 AS count, request_id, scheme, secret, responder, status,
+                     completed_at - leased_at AS duration_us
+                 FROM atp_decisions
+                 WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL)
+             SELECT * FROM noted UNION ALL SELECT * FROM decided AS d WHERE NOT EXISTS (
+                 SELECT 1 FROM noted AS n WHERE n.fingerprint = d.fingerprint AND n.verdict = d.verdict)
+             ORDER BY first_seen, verdict",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
@@ -725,8 +828,29 @@ impl Store for SqliteStore {
 
     async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
+        let now = (self.clock)().timestamp_micros();
+        let is_running = sqlx::query(
+            "SELECT 1 FROM atp_decisions WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NULL
+                 AND lease_until > ?3 AND leased_at <= ?4",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .bind(now)
+        .bind(now.saturating_add(row::micros(Self::SLACK)))
+        .fetch_optional(open.connection_mut())
+        .await?;
+        if is_running.is_some() {
+            return Err(StoreError::Running(notification_id.to_owned()));
+        }
+        sqlx::query("INSERT INTO atp_erased VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .bind(now)
+            .execute(open.connection_mut())
+            .await?;
         for statement in [
-            "UPDATE atp_decisions SET data = NULL WHERE service = ?1 AND notification_id = ?2",
+            "UPDATE atp_decisions SET data = NULL, responder = NULL, signed = NULL, delivery = NULL
+             WHERE service = ?1 AND notification_id = ?2",
             "UPDATE atp_deliveries SET responder = NULL WHERE service = ?1 AND notification_id = ?2",
             "DELETE FROM atp_refused WHERE service = ?1 AND notification_id = ?2",
         ] {
@@ -734,6 +858,18 @@ impl Store for SqliteStore {
             query.execute(open.connection_mut()).await?;
         }
         open.commit().await
+    }
+
+    fn get_redelivery_window(&self) -> Duration {
+        self.redelivery_window
+    }
+
+    fn fingerprint_key(&self) -> &[u8; 32] {
+        &self.fingerprint_key
+    }
+
+    fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     fn transaction_limit(&self) -> Option<Duration> {

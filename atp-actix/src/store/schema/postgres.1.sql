@@ -49,8 +49,18 @@ CREATE TABLE atp_decisions (
     content_type TEXT,
     body BYTEA,
     state TEXT,                             -- of the task, from then on
+    request_id TEXT,                        -- this and the next three: how the answer came
+    scheme TEXT NOT NULL,
+    secret BIGINT NOT NULL,
+    responder TEXT,
+    signed BYTEA,                            -- a digest; this and the next while it runs under a lease
+    delivery BYTEA,                          -- the body as it came
     PRIMARY KEY (service, notification_id)
 ) WITH (fillfactor = 70);                   -- a completion finds room beside its claim
+
+-- Those whose process may have died.
+CREATE INDEX atp_decisions_left ON atp_decisions (service, lease_until)
+    WHERE completed_at IS NULL AND delivery IS NOT NULL;
 
 CREATE TABLE atp_deliveries (
     service TEXT NOT NULL,
@@ -74,10 +84,11 @@ CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen) WHERE verdict I
 CREATE TABLE atp_refused (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     service TEXT NOT NULL,
-    digest BYTEA NOT NULL,                   -- of the body
+    digest BYTEA NOT NULL,                  -- of what was signed
     notification_id TEXT,                   -- none if it is no answer
     verdict TEXT NOT NULL,
     scheme TEXT NOT NULL,
+    secret BIGINT NOT NULL,
     refused_at BIGINT NOT NULL,
     body BYTEA NOT NULL,
     token BYTEA,                             -- hashed, of a redrive that was not used yet
@@ -85,3 +96,14 @@ CREATE TABLE atp_refused (
 );
 CREATE INDEX atp_refused_by_id ON atp_refused (service, notification_id);
 CREATE INDEX atp_refused_by_end ON atp_refused (refused_at);
+
+-- Notifications of which nothing that a human said may be kept any more.
+CREATE TABLE atp_erased (
+    service TEXT NOT NULL,
+    notification_id TEXT NOT NULL,
+    erased_at BIGINT NOT NULL,
+    PRIMARY KEY (service, notification_id)
+);
+
+-- What fingerprints are hashed with: one row.
+CREATE TABLE atp_key (key BYTEA NOT NULL);

@@ -31,8 +31,18 @@ CREATE TABLE atp_decisions (
     content_type TEXT,
     body BLOB,
     state TEXT,                             -- of the task, from then on
+    request_id TEXT,                        -- this and the next three: how the answer came
+    scheme TEXT NOT NULL,
+    secret INTEGER NOT NULL,
+    responder TEXT,
+    signed BLOB,                            -- a digest; this and the next while it runs under a lease
+    delivery BLOB,                          -- the body as it came
     PRIMARY KEY (service, notification_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Those whose process may have died.
+CREATE INDEX atp_decisions_left ON atp_decisions (service, lease_until)
+    WHERE completed_at IS NULL AND delivery IS NOT NULL;
 
 CREATE TABLE atp_deliveries (
     service TEXT NOT NULL,
@@ -56,10 +66,11 @@ CREATE INDEX atp_deliveries_by_end ON atp_deliveries (last_seen) WHERE verdict I
 CREATE TABLE atp_refused (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     service TEXT NOT NULL,
-    digest BLOB NOT NULL,                   -- of the body
+    digest BLOB NOT NULL,                   -- of what was signed
     notification_id TEXT,                   -- none if it is no answer
     verdict TEXT NOT NULL,
     scheme TEXT NOT NULL,
+    secret INTEGER NOT NULL,
     refused_at INTEGER NOT NULL,
     body BLOB NOT NULL,
     token BLOB,                             -- hashed, of a redrive that was not used yet
@@ -67,3 +78,14 @@ CREATE TABLE atp_refused (
 ) STRICT;
 CREATE INDEX atp_refused_by_id ON atp_refused (service, notification_id);
 CREATE INDEX atp_refused_by_end ON atp_refused (refused_at);
+
+-- Notifications of which nothing that a human said may be kept any more.
+CREATE TABLE atp_erased (
+    service TEXT NOT NULL,
+    notification_id TEXT NOT NULL,
+    erased_at INTEGER NOT NULL,
+    PRIMARY KEY (service, notification_id)
+) STRICT, WITHOUT ROWID;
+
+-- What fingerprints are hashed with: one row.
+CREATE TABLE atp_key (key BLOB NOT NULL) STRICT;
