@@ -1,7 +1,7 @@
 //! From verified to took effect, once: the path of a delivery with a store.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashSet,
     future::{Future, Ready, ready},
     panic::AssertUnwindSafe,
@@ -31,15 +31,16 @@ use futures_util::{
 };
 
 use crate::{
+    age::Age,
     delivery::Delivery,
     error::{ErrorBody, ErrorReply, Refusal},
     log,
     slot::{Claiming, Claims, Left, Slot},
     store::{
-        Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, DEFAULT_SERVICE, Found, Kept, Note,
-        Outcome, Recorded, Store, StoreError, Token, Verdict,
+        self, Arrival, Claim, Claimed, Completed, Completion, DEFAULT_SERVICE, Found, Kept, Note, Outcome,
+        Recorded, Store, StoreError, Token, Verdict,
     },
-    tally::Tally,
+    tally,
 };
 
 /// Told of an answer that differs from the one that stands.
@@ -49,7 +50,6 @@ pub(crate) type OnConflict = Arc<dyn Fn(&Delivery) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Rules {
     pub(crate) service: String,
-    pub(crate) redelivery_window: Duration,
     pub(crate) unknown_grace: Duration,
     pub(crate) respond_within: Duration,
     pub(crate) lease: Duration,
@@ -71,7 +71,6 @@ impl Rules {
     pub(crate) fn new(verifier: Verifier) -> Self {
         Self {
             service: DEFAULT_SERVICE.to_owned(),
-            redelivery_window: DEFAULT_REDELIVERY_WINDOW,
             unknown_grace: Duration::from_mins(10),
             respond_within: Duration::from_secs(4),
             lease: Duration::from_mins(1),
@@ -94,12 +93,22 @@ pub(crate) struct Answered;
 pub(crate) struct Late;
 
 /// In a request's extensions: the state that the task will have.
-pub(crate) type NewState = Rc<RefCell<Option<String>>>;
+#[derive(Clone)]
+pub(crate) struct NewState(Rc<RefCell<Option<String>>>);
+
+impl NewState {
+    pub(crate) fn set(&self, state: String) {
+        self.0.replace(Some(state));
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.take()
+    }
+}
 
 /// The middleware between verification and the routes.
 pub(crate) struct Decide<S> {
     pub(crate) store: S,
-    pub(crate) tally: Arc<Tally<S>>,
     pub(crate) rules: Arc<Rules>,
 }
 
@@ -116,8 +125,8 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, next: N) -> Self::Future {
-        let (store, tally, rules) = (self.store.clone(), Arc::clone(&self.tally), Arc::clone(&self.rules));
-        ready(Ok(Deciding(Rc::new(Inner { store, tally, rules, next }))))
+        let (store, rules) = (self.store.clone(), Arc::clone(&self.rules));
+        ready(Ok(Deciding(Rc::new(Inner { store, rules, next }))))
     }
 }
 
@@ -125,7 +134,6 @@ pub(crate) struct Deciding<S, N>(Rc<Inner<S, N>>);
 
 struct Inner<S, N> {
     store: S,
-    tally: Arc<Tally<S>>,
     rules: Arc<Rules>,
     next: N,
 }
@@ -190,35 +198,44 @@ where
     B: MessageBody + 'static,
 {
     async fn answer(self: Rc<Self>, request: ServiceRequest, delivery: Delivery) -> HttpResponse {
-        let this = Rc::clone(&self);
+        let Some(under_way) = self.store.activity().begin() else {
+            return HttpResponse::from_error(Refusal::Ending);
+        };
+        let (this, clock) = (Rc::clone(&self), Clock::start());
         // The work does not depend on who waits for it.
-        let work = rt::spawn(async move {
-            let started = Instant::now();
-            match this.judge(&delivery).await {
-                Ok(go) => this.work(request, delivery, go, started).await,
-                Err(stop) => this.stop(stop, &delivery, started).await,
+        let work = rt::spawn({
+            let clock = clock.clone();
+            async move {
+                let _under_way = under_way;
+                match this.judge(&delivery).await {
+                    Ok(go) => this.work(request, delivery, go, &clock).await,
+                    Err(stop) => this.stop(stop, &delivery, &clock).await,
+                }
             }
         });
         match rt::time::timeout(self.rules.respond_within, work).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => HttpResponse::from_error(Refusal::HandlerFault("the work panicked")),
-            Err(_) => HttpResponse::from_error(Refusal::StillRunning),
+            Err(_) => {
+                clock.sender_was_told(StatusCode::SERVICE_UNAVAILABLE);
+                HttpResponse::from_error(Refusal::StillRunning)
+            }
         }
     }
 
     /// All that is judged before the claim.
     async fn judge(&self, delivery: &Delivery) -> Result<Go, Stop> {
         let (answer, now) = (delivery.answer(), self.rules.verifier.now());
-        let found = self.store.find(&self.rules.service, &answer.notification_id).await;
-        let Found { question, decision, first_seen } = found.map_err(Stop::failed)?;
+        let (notification_id, fingerprint) = (&answer.notification_id, delivery.fingerprint());
+        let found = self.store.find(&self.rules.service, notification_id, Some(fingerprint)).await;
+        let Found { question, decision, first_seen, answer_seen } = found.map_err(Stop::failed)?;
         if let Some(decision) = decision {
-            return Err(self.decided(decision, delivery));
+            return Err(Self::decided(decision, delivery));
         }
         if let Some(signed_at) = delivery.signed_at() {
             self.check_age(signed_at, now)?;
         }
-        let first_seen = first_seen.unwrap_or(now);
-        let Some(question) = question else { return Err(self.unknown(first_seen, now)) };
+        let Some(question) = question else { return Err(self.unknown(first_seen.unwrap_or(now), now)) };
         // It was not signed before it was asked for; what we ourselves send again was judged when it came.
         if delivery.signed_at().is_none() && !delivery.is_redriven() {
             self.check_age(question.recorded_at.min(now), now)?;
@@ -230,7 +247,7 @@ where
             .fits(action)
             .map_err(|violations| Stop::refused(Verdict::Unfit, Refusal::Unfit(violations)))?;
         self.check_who(delivery, action)?;
-        let is_late = self.check_time(&question, delivery, first_seen)?;
+        let is_late = self.check_time(&question, delivery, answer_seen.unwrap_or(now))?;
         let has_handler = self.rules.otherwise || self.rules.actions.contains(&action.id);
         if !is_late && !has_handler {
             let action = answer.action_id.clone();
@@ -240,22 +257,15 @@ where
     }
 
     fn check_age(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Stop> {
-        let (window, tolerance) = (self.rules.redelivery_window, self.rules.verifier.get_tolerance());
-        let refusal = match ((now - since).to_std(), (since - now).to_std()) {
-            (Ok(age), _) if age > window => Refusal::Stale { age, window },
-            (_, Ok(by)) if by > tolerance => Refusal::Ahead { by, tolerance },
-            _ => return Ok(()),
-        };
-        Err(Stop::refused(Verdict::Stale, refusal))
+        let (window, tolerance) = (self.store.get_redelivery_window(), self.rules.verifier.get_tolerance());
+        let age = Age { now, window, tolerance };
+        age.check(since).map_err(|refusal| Stop::refused(Verdict::Stale, refusal))
     }
 
     /// The decision is completed: by this answer, or by another.
-    fn decided(&self, decision: Completed, delivery: &Delivery) -> Stop {
+    fn decided(decision: Completed, delivery: &Delivery) -> Stop {
         if decision.fingerprint == delivery.fingerprint() {
             return Stop { verdict: Verdict::Replayed, answer: Answer::Again(decision.outcome) };
-        }
-        if let Some(hook) = &self.rules.on_conflict {
-            hook(delivery);
         }
         Stop::refused(Verdict::Conflict, Refusal::Conflict)
     }
@@ -276,16 +286,17 @@ where
         Err(Stop::refused(Verdict::Forbidden, Refusal::Forbidden))
     }
 
-    /// Whether it is late, and there is a handler for that. Judged by when the human answered, not by when that came through.
+    /// Whether it is late, and there is a handler for that. Judged by when the human answered, not by when that came through;
+    /// where the answer does not say, by when it first came itself.
     fn check_time(
         &self,
         question: &Recorded,
         delivery: &Delivery,
-        first_seen: DateTime<Utc>,
+        came: DateTime<Utc>,
     ) -> Result<bool, Stop> {
         let answer = delivery.answer();
         let signed = answer.responded_at.as_ref().or(answer.timestamp.as_ref());
-        let answered = signed.and_then(atp_core::Timestamp::time).unwrap_or(first_seen);
+        let answered = signed.and_then(atp_core::Timestamp::time).unwrap_or(came);
         let expired = question.notification.deadline.is_some_and(|deadline| answered > deadline);
         if !expired && question.invalidated.is_none() {
             return Ok(false);
@@ -298,37 +309,61 @@ where
     }
 
     /// Answers a delivery that goes no further. What is authentic is kept and counted.
-    async fn stop(&self, stop: Stop, delivery: &Delivery, started: Instant) -> HttpResponse {
+    async fn stop(&self, stop: Stop, delivery: &Delivery, clock: &Clock) -> HttpResponse {
         let Stop { verdict, answer } = stop;
-        let response = match answer {
+        let (response, kept_as) = match answer {
             // Where the store is away there is nowhere to keep it; the server delivers it again.
             Answer::Refused(refusal @ Refusal::Store(_)) => return HttpResponse::from_error(refusal),
-            Answer::Refused(refusal) => HttpResponse::from_error(refusal),
-            Answer::Again(outcome) => again(outcome),
+            Answer::Refused(refusal) => {
+                (HttpResponse::from_error(refusal), Some(verdict).filter(|verdict| *verdict != Verdict::Running))
+            }
+            // What a handler refused was kept then, if that did not fail.
+            Answer::Again(outcome) => {
+                let kept_as = Some(outcome.verdict()).filter(|verdict| *verdict == Verdict::Refused);
+                (again(outcome), kept_as)
+            }
         };
-        if !matches!(verdict, Verdict::Replayed | Verdict::Running) {
-            // What cannot be kept is not refused for good.
-            if let Err(error) = self.keep(delivery, verdict).await {
-                return HttpResponse::from_error(Refusal::Store(error));
+        if let Some(verdict) = kept_as {
+            match self.keep(delivery, verdict).await {
+                Ok(is_new) => self.tell_of_conflict(delivery, verdict, is_new),
+                // What cannot be kept is not refused for good.
+                Err(error) => return HttpResponse::from_error(Refusal::Store(error)),
             }
         }
-        self.note(delivery, verdict, response.status(), started).await;
+        self.note(delivery, verdict, response.status(), clock).await;
         response
     }
 
-    async fn keep(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), StoreError> {
+    /// Once for each answer that was signed, however often it comes.
+    fn tell_of_conflict(&self, delivery: &Delivery, verdict: Verdict, is_new: bool) {
+        if let (Some(hook), Verdict::Conflict, true) = (&self.rules.on_conflict, verdict, is_new) {
+            hook(delivery);
+        }
+    }
+
+    /// Whether it was not kept yet.
+    async fn keep(&self, delivery: &Delivery, verdict: Verdict) -> Result<bool, StoreError> {
         let kept = Kept {
             service: self.rules.service.clone(),
             notification_id: Some(delivery.answer().notification_id.clone()),
             verdict,
             scheme: delivery.scheme(),
+            secret: delivery.secret(),
+            signed: store::digest(delivery.bytes()),
             body: delivery.body().clone(),
         };
-        self.store.keep(&kept).await
+        match self.store.keep(&kept).await {
+            // More of them would only fill the disk.
+            Err(error @ StoreError::KeptEnough) => {
+                tracing::error!(target: "atp_actix", request_id = delivery.request_id(), %error, "not kept");
+                Ok(false)
+            }
+            kept => kept,
+        }
     }
 
-    /// Counts the delivery. What succeeded is counted after it was answered.
-    async fn note(&self, delivery: &Delivery, verdict: Verdict, status: StatusCode, started: Instant) {
+    /// Counts the delivery, after it was answered.
+    async fn note(&self, delivery: &Delivery, verdict: Verdict, status: StatusCode, clock: &Clock) {
         let answer = delivery.answer();
         let note = Note {
             service: self.rules.service.clone(),
@@ -340,14 +375,10 @@ where
             scheme: delivery.scheme(),
             secret: delivery.secret(),
             responder: answer.responder.as_ref().map(|responder| responder.id.clone()),
-            status: status.as_u16(),
-            duration: started.elapsed(),
+            status: clock.told().unwrap_or(status).as_u16(),
+            duration: clock.elapsed(),
         };
-        if matches!(verdict, Verdict::Handled | Verdict::Replayed) {
-            self.tally.soon(note).await;
-        } else {
-            self.tally.now(note).await;
-        }
+        tally::count(&self.store, note).await;
     }
 
     /// Extractors, claim, handler, completion.
@@ -356,38 +387,30 @@ where
         request: ServiceRequest,
         delivery: Delivery,
         go: Go,
-        started: Instant,
+        clock: &Clock,
     ) -> HttpResponse {
-        let (answer, fingerprint) = (delivery.answer(), delivery.fingerprint());
-        let data = answer.response_data.as_ref().filter(|_| self.rules.with_data);
-        let claim = Claim {
-            service: self.rules.service.clone(),
-            notification_id: answer.notification_id.clone(),
-            fingerprint,
-            action_id: answer.action_id.clone(),
-            data: data.map(|data| data.as_str().to_owned()),
-            token: Token::random(),
-            lease: self.rules.lease,
-        };
+        let claim = self.claim(&delivery);
         match self.handle(request, &delivery, go, &claim).await {
-            Ok(response) => {
-                self.note(&delivery, Verdict::Handled, response.status(), started).await;
+            Ok((response, verdict)) => {
+                self.note(&delivery, verdict, response.status(), clock).await;
                 response
             }
-            Err(End::Stopped(stop)) => self.stop(stop, &delivery, started).await,
+            Err(End::Stopped(stop)) => self.stop(stop, &delivery, clock).await,
             Err(End::Failed(failure)) => {
                 let Failure { response, is_claimed, at_leisure } = *failure;
-                let this = Rc::clone(&self);
+                let (this, clock) = (Rc::clone(&self), clock.clone());
                 let status = response.status();
+                let under_way = self.store.activity().begin();
                 let after = async move {
-                    if is_claimed {
-                        this.release(&claim).await;
-                    }
-                    // It comes again.
+                    let _under_way = under_way;
+                    // Before the claim is given back, which holds it as long as it is not kept. It comes again.
                     if let Err(error) = this.keep(&delivery, Verdict::Failed).await {
                         tracing::error!(target: "atp_actix", request_id = delivery.request_id(), %error, "not kept");
                     }
-                    this.note(&delivery, Verdict::Failed, status, started).await;
+                    if is_claimed {
+                        this.release(&claim).await;
+                    }
+                    this.note(&delivery, Verdict::Failed, status, &clock).await;
                 };
                 if at_leisure {
                     rt::spawn(after);
@@ -396,6 +419,28 @@ where
                 }
                 response
             }
+        }
+    }
+
+    fn claim(&self, delivery: &Delivery) -> Claim {
+        let answer = delivery.answer();
+        let data = answer.response_data.as_ref().filter(|_| self.rules.with_data);
+        Claim {
+            service: self.rules.service.clone(),
+            notification_id: answer.notification_id.clone(),
+            fingerprint: delivery.fingerprint(),
+            action_id: answer.action_id.clone(),
+            data: data.map(|data| data.as_str().to_owned()),
+            token: Token::random(),
+            lease: self.rules.lease,
+            arrival: Arrival {
+                request_id: delivery.request_id().map(str::to_owned),
+                scheme: delivery.scheme(),
+                secret: delivery.secret(),
+                responder: answer.responder.as_ref().map(|responder| responder.id.clone()),
+                text: delivery.bytes().clone(),
+                body: delivery.body().clone(),
+            },
         }
     }
 
@@ -413,9 +458,9 @@ where
         delivery: &Delivery,
         go: Go,
         claim: &Claim,
-    ) -> Result<HttpResponse, End> {
+    ) -> Result<(HttpResponse, Verdict), End> {
         let slot = self.slot(claim);
-        let state: NewState = Rc::new(RefCell::new(Some(delivery.answer().action_id.clone())));
+        let state = NewState(Rc::new(RefCell::new(Some(delivery.answer().action_id.clone()))));
         prepare(request.request(), go, &slot, &state);
         let response = self.run(request, delivery, &slot).await;
         // Whatever happened, the slot is empty from here on: what is dropped is rolled back.
@@ -427,7 +472,7 @@ where
             Left::Unclean(error) => (None, Some(error)),
             Left::Running => return Err(Stop::refused(Verdict::Running, Refusal::StillRunning).into()),
             Left::Completed(decision) => {
-                return Err(self.decided(decision, delivery).into());
+                return Err(Self::decided(decision, delivery).into());
             }
             Left::Failed(error) => return Err(Stop::failed(error).into()),
         };
@@ -442,7 +487,7 @@ where
             return refuse(error.into());
         }
         let status = response.status();
-        if status == StatusCode::SERVICE_UNAVAILABLE || (answered && status.is_server_error()) {
+        if status == StatusCode::SERVICE_UNAVAILABLE || (answered && means_later(status)) {
             return fail(response);
         }
         if !answered {
@@ -457,8 +502,15 @@ where
             Err(fault) => return refuse(Refusal::HandlerFault(fault)),
         };
         let state = state.take().filter(|_| status.is_success());
-        match self.store.complete(claim, &Completion { outcome, state }, transaction).await {
-            Ok(()) => Ok(response),
+        let verdict = outcome.verdict();
+        let completion = Completion { outcome, state };
+        let completed = match self.store.complete(claim, &completion, transaction).await {
+            // It can be voided, and then there must be something to send in again.
+            Ok(()) if verdict == Verdict::Refused => self.keep(delivery, verdict).await.map(drop),
+            completed => completed,
+        };
+        match completed {
+            Ok(()) => Ok((response, verdict)),
             Err(error) => {
                 let response = HttpResponse::from_error(Refusal::Store(error));
                 Err(End::Failed(Box::new(Failure { response, is_claimed, at_leisure: true })))
@@ -598,6 +650,37 @@ impl From<Stop> for End {
     }
 }
 
+/// Whether a handler says that it could not do its work now, so that the delivery is to come again.
+fn means_later(status: StatusCode) -> bool {
+    // Too Early has no name yet in the `http` of actix.
+    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+}
+
+/// When a delivery came, and what its sender was told before its work was done.
+#[derive(Clone)]
+struct Clock {
+    started: Instant,
+    told: Rc<Cell<Option<StatusCode>>>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { started: Instant::now(), told: Rc::default() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn sender_was_told(&self, status: StatusCode) {
+        self.told.set(Some(status));
+    }
+
+    fn told(&self) -> Option<StatusCode> {
+        self.told.get()
+    }
+}
+
 /// The first of two to end.
 async fn first<A: Future, B: Future>(one: A, other: B) -> Either<A::Output, B::Output> {
     match select(pin!(one), pin!(other)).await {
@@ -613,7 +696,7 @@ fn prepare<T: 'static>(request: &HttpRequest, go: Go, slot: &Rc<Slot<T>>, state:
     extensions.insert(Rc::clone(slot));
     let claiming: Rc<dyn Claiming> = Rc::<Slot<T>>::clone(slot);
     extensions.insert(claiming);
-    extensions.insert(Rc::clone(state));
+    extensions.insert(state.clone());
     if go.is_late {
         extensions.insert(Late);
     }

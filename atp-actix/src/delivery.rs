@@ -1,6 +1,7 @@
 //! What verification leaves in the request.
 
 use std::{
+    fmt,
     future::Ready,
     sync::{Arc, OnceLock},
 };
@@ -29,16 +30,17 @@ use crate::error::Refusal;
 ///     format!("{} by {}", delivery.answer().action_id, delivery.scheme())
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Delivery(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     service: Arc<str>,
     answer: Response,
+    /// The store's, if there is one.
+    key: Option<[u8; 32]>,
     fingerprint: OnceLock<Fingerprint>,
-    text: Text,
-    body: Text,
+    text: Bytes,
+    body: Bytes,
     scheme: Scheme,
     secret: usize,
     signed_at: Option<DateTime<Utc>>,
@@ -46,12 +48,18 @@ struct Inner {
     request_id: Option<String>,
 }
 
-/// Bodies do not belong in logs.
-struct Text(Bytes);
-
-impl std::fmt::Debug for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+/// Shows how it came, and neither body nor key.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { service, answer, scheme, secret, signed_at, request_id, .. } = &*self.0;
+        f.debug_struct("Delivery")
+            .field("service", service)
+            .field("answer", answer)
+            .field("scheme", scheme)
+            .field("secret", secret)
+            .field("signed_at", signed_at)
+            .field("request_id", request_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,6 +69,7 @@ impl Delivery {
         body: Bytes,
         request_id: Option<&str>,
         service: &Arc<str>,
+        key: Option<[u8; 32]>,
         is_redriven: bool,
     ) -> Result<Self, atp_core::Malformed> {
         Ok(Self(Arc::new(Inner {
@@ -69,9 +78,10 @@ impl Delivery {
             secret: verified.secret(),
             signed_at: verified.signed_at(),
             is_redriven,
-            text: Text(verified.text().clone()),
-            body: Text(body),
+            text: verified.text().clone(),
+            body,
             request_id: request_id.map(str::to_owned),
+            key,
             fingerprint: OnceLock::new(),
             answer: verified.decode()?,
         })))
@@ -95,24 +105,32 @@ impl Delivery {
     /// The bytes that were signed: the body, or its canonical text where that was signed.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.0.text.0
+        &self.0.text
     }
 
     /// The body as it came.
     pub(crate) fn body(&self) -> &Bytes {
-        &self.0.body.0
+        &self.0.body
     }
 
     /// What was decided, as a number that only the same decision has.
+    ///
+    /// In a webhook with a store it is hashed with the store's key
+    /// ([`Store::fingerprint_key`](crate::store::Store::fingerprint_key)): who sees the number and not the database cannot
+    /// find a short answer by trying all of them. Without a store it is [`Response::fingerprint`], which tells that much.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        *self.0.fingerprint.get_or_init(|| self.0.answer.fingerprint())
+        *self.0.fingerprint.get_or_init(|| {
+            let fingerprint = self.0.answer.fingerprint();
+            self.0.key.as_ref().map_or(fingerprint, |key| fingerprint.keyed(key))
+        })
     }
 
     /// A name for this decision, the same however often it is delivered: the idempotency key for what a handler does
     /// outside of its transaction.
     ///
-    /// It is a UUID of version 5, of the webhook's service, the notification and the [`Delivery::fingerprint`].
+    /// It is a UUID of version 5, of the webhook's service, the notification and the [`Delivery::fingerprint`], so it gives
+    /// away what that does.
     #[must_use]
     pub fn decision_id(&self) -> Uuid {
         /// Of this crate's decisions: a UUID of version 4, made for it.

@@ -10,7 +10,7 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
-use atp_core::{Malformed, VerifyError, Violations};
+use atp_core::{Malformed, RedriveError, VerifyError, Violations};
 use serde_json::{Value, json};
 
 use crate::store::StoreError;
@@ -129,9 +129,18 @@ pub enum Refusal {
         /// What was said instead.
         reason: String,
     },
-    /// The store could not say whether it made this request.
+    /// The token of a redrive is not one of this service's, and no signature came with it.
+    #[error("{0}")]
+    Redrive(RedriveError),
+    /// The token of a redrive is one of this service's, and is not to be used any more.
+    #[error("the token of a redrive was used, or another was made since for the same delivery: make it anew")]
+    RedriveUsed,
+    /// The store could not say whether the token of a redrive was used.
     #[error("the token of a redrive was not looked up: {0}")]
     NotRedeemed(#[source] StoreError),
+    /// With a store: it is being closed.
+    #[error("the store is being closed: deliveries are taken up again when the service is")]
+    Ending,
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -148,6 +157,8 @@ impl Refusal {
             | Self::TooLarge { .. }
             | Self::TooSlow { .. }
             | Self::BrokenOff(_)
+            | Self::Redrive(_)
+            | Self::RedriveUsed
             | Self::NotRedeemed(_) => false,
             Self::Signature(
                 VerifyError::TooOld { .. } | VerifyError::TooNew { .. } | VerifyError::NoPayloadTime,
@@ -159,7 +170,9 @@ impl Refusal {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Stale { .. } | Self::Ahead { .. } => StatusCode::UNAUTHORIZED,
+            Self::Stale { .. } | Self::Ahead { .. } | Self::Redrive(_) | Self::RedriveUsed => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Signature(error) if !error.is_malformed() => StatusCode::UNAUTHORIZED,
             Self::UnknownAction
             | Self::Signature(_)
@@ -184,6 +197,7 @@ impl Refusal {
             | Self::StillRunning
             | Self::HandlerTooSlow(_)
             | Self::NotRedeemed(_)
+            | Self::Ending
             | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -201,9 +215,11 @@ impl Refusal {
             Self::TooLarge { .. } => (None, "Payload too large".into()),
             Self::TooSlow { .. } => (None, "Request timeout".into()),
             Self::BrokenOff(_) => (None, "Incomplete body".into()),
-            Self::Signature(_) | Self::Stale { .. } | Self::Ahead { .. } => {
-                (None, "Invalid signature".into())
-            }
+            Self::Signature(_)
+            | Self::Redrive(_)
+            | Self::RedriveUsed
+            | Self::Stale { .. }
+            | Self::Ahead { .. } => (None, "Invalid signature".into()),
             Self::UnknownAction => (Some("INVALID_ACTION_ID"), self.to_string().into()),
             Self::Forbidden => (Some("NOTIFICATION_ACCESS_DENIED"), self.to_string().into()),
             Self::NotRecorded => (Some("NOTIFICATION_NOT_FOUND"), self.to_string().into()),

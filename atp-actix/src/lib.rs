@@ -92,6 +92,7 @@
 //! * `postgres`: `store::PostgresStore`.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 
+mod age;
 mod body;
 mod correlation;
 mod decide;

@@ -108,15 +108,14 @@ impl Log {
 }
 
 /// A reason short enough for a line of a log.
-fn bounded(mut reason: String) -> String {
+fn bounded(reason: String) -> String {
     /// An answer can be wrong in a hundred ways at once; the first few tell what is wrong.
     const LONGEST: usize = 1000;
-    if reason.len() > LONGEST {
-        let len = reason.len();
-        reason.truncate(reason.floor_char_boundary(LONGEST));
-        reason.push_str(&format!(" ... ({len} bytes)"));
+    let len = reason.len();
+    match reason.get(..reason.floor_char_boundary(LONGEST)) {
+        Some(start) if len > LONGEST => format!("{start} ... ({len} bytes)"),
+        _ => reason,
     }
-    reason
 }
 
 /// Why the signature does not fit, at DEBUG.

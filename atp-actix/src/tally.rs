@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::store::{Activity, Note, Store};
+use crate::store::{Activity, Added, Note, Store};
 
 /// How long after a batch the next one is written, so that there is more in it.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -12,11 +12,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Counts after the answer, without holding up the next one: the first at once, and what comes shortly after a batch in the
 /// next batch, where the same delivery again is a greater number.
 pub(crate) async fn count<S: Store>(store: &S, note: Note) {
-    match store.activity().add(note) {
+    match store.activity().add(&note) {
+        Added::Waiting => {}
         // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
-        Ok(true) => drop(tokio::spawn(Writing::new(store.clone()).run())),
-        Ok(false) => {}
-        Err(note) => {
+        Added::Unattended => drop(tokio::spawn(Writing::new(store.clone()).run())),
+        Added::No => {
             let request_id = note.request_id.clone();
             if let Err(error) = store.note(&[note]).await {
                 tracing::error!(target: "atp_actix", request_id, %error, "not counted");
@@ -117,8 +117,9 @@ mod tests {
     #[actix_web::test]
     async fn a_writer_whose_runtime_ended_is_followed_by_another() {
         let store = MemoryStore::new();
-        assert!(store.activity().add(note(Verdict::Handled, 200)).is_ok_and(|is_first| is_first));
-        drop(Writing { batch: store.activity().next().expect("a batch"), ..Writing::new(store.clone()) });
+        assert_eq!(store.activity().add(&note(Verdict::Handled, 200)), Added::Unattended);
+        let batch = store.activity().next().expect("a batch");
+        drop(Writing { store: store.clone(), batch, is_over: false });
         count(&store, note(Verdict::Handled, 200)).await;
         expect(&store, &[(Verdict::Handled, 2, 200)]).await;
     }

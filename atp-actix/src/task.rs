@@ -22,7 +22,7 @@ pub struct Task(NewState);
 impl Task {
     /// Sets the state; the last call counts.
     pub fn set(&self, state: impl Into<String>) {
-        self.0.replace(Some(state.into()));
+        self.0.set(state.into());
     }
 }
 

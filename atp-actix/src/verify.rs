@@ -18,17 +18,18 @@ use actix_web::{
         header::{self, HeaderMap, HeaderValue},
     },
 };
-use atp_core::{Scheme, Verification, Verified, Verifier, VerifyError};
+use atp_core::{RedriveError, Redriving, Verification, Verified, Verifier, VerifyError};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 
 use crate::{
+    age::Age,
     body::{self, Refused},
     delivery::{self, Delivery},
     error::{ErrorBody, ErrorReply, Refusal},
     log::Log,
-    store::{DEFAULT_SERVICE, Kept, Redrive, StoreError, Verdict},
+    store::{self, DEFAULT_SERVICE, Kept, Redrive, StoreError, Token, Verdict},
 };
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
@@ -80,14 +81,16 @@ pub struct VerifySignature {
 /// What a store does for verification.
 pub(crate) trait Keeper: Send + Sync {
     /// Keeps what is authentic and no answer.
-    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// The scheme of a kept body that comes again with its token.
-    fn redeem<'a>(
-        &'a self,
-        token: &'a str,
-        body: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<Scheme>, StoreError>>;
+    /// Whether the token of a redrive was there to be used; it is not any more.
+    fn redeem(&self, id: i64, token: Token) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// [`Store::get_redelivery_window`](crate::store::Store::get_redelivery_window).
+    fn redelivery_window(&self) -> Duration;
+
+    /// [`Store::fingerprint_key`](crate::store::Store::fingerprint_key).
+    fn fingerprint_key(&self) -> [u8; 32];
 }
 
 impl VerifySignature {
@@ -222,7 +225,7 @@ where
 #[allow(clippy::large_enum_variant, reason = "it is moved once, and the large one is the usual one")]
 enum Proof {
     Signature(Verification),
-    Token { token: String, keeper: Arc<dyn Keeper>, body: BytesMut },
+    Token { redriving: Redriving, keeper: Arc<dyn Keeper>, body: BytesMut },
 }
 
 impl Proof {
@@ -287,10 +290,11 @@ impl VerifySignature {
     async fn verdict(&self, proof: Proof, body: &Bytes) -> Result<Verified, Refusal> {
         match proof {
             Proof::Signature(verification) => Ok(verification.finish()?),
-            Proof::Token { token, keeper, .. } => {
-                let scheme = keeper.redeem(&token, body).await.map_err(Refusal::NotRedeemed)?;
-                let verified = scheme.and_then(|scheme| Verified::of_kept(body.clone(), scheme));
-                verified.ok_or(Refusal::Signature(VerifyError::NoSignature))
+            Proof::Token { redriving, keeper, .. } => {
+                let (id, token) = (redriving.id(), Token::from_bytes(redriving.nonce()));
+                let verified = redriving.verify(body.clone())?;
+                let is_unused = keeper.redeem(id, token).await.map_err(Refusal::NotRedeemed)?;
+                if is_unused { Ok(verified) } else { Err(Refusal::RedriveUsed) }
             }
         }
     }
@@ -303,17 +307,27 @@ impl VerifySignature {
         request_id: Option<&str>,
         is_redriven: bool,
     ) -> Result<Delivery, Refusal> {
-        let scheme = verified.scheme();
-        let malformed = match Delivery::new(verified, body.clone(), request_id, &self.service, is_redriven) {
+        let (scheme, secret) = (verified.scheme(), verified.secret());
+        let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+        let key = self.kept.as_ref().map(|keeper| keeper.fingerprint_key());
+        let delivery =
+            Delivery::new(verified, body.clone(), request_id, &self.service, key, is_redriven);
+        let malformed = match delivery {
             Ok(delivery) => return Ok(delivery),
             Err(malformed) => malformed,
         };
-        if let Some(keeper) = &self.kept {
-            let (service, body) = (self.service.as_ref().to_owned(), body.clone());
-            let verdict = Verdict::Malformed;
-            keeper.keep(Kept { service, notification_id: None, verdict, scheme, body }).await?;
-        }
-        Err(Refusal::Malformed(malformed))
+        let Some(keeper) = &self.kept else { return Err(Refusal::Malformed(malformed)) };
+        let (window, tolerance) = (keeper.redelivery_window(), self.verifier.get_tolerance());
+        let age = Age { now: self.verifier.now(), window, tolerance };
+        let in_time = signed_at.map_or(Ok(()), |signed_at| age.check(signed_at));
+        let (verdict, refusal) = match in_time {
+            Ok(()) => (Verdict::Malformed, Refusal::Malformed(malformed)),
+            Err(refusal) => (Verdict::Stale, refusal),
+        };
+        let (service, notification_id) = (self.service.as_ref().to_owned(), None);
+        let (signed, body) = (store::digest(&text), body.clone());
+        keeper.keep(Kept { service, notification_id, verdict, scheme, secret, signed, body }).await?;
+        Err(refusal)
     }
 
     /// All that can be refused before a chunk of the body is polled.
@@ -335,17 +349,27 @@ impl VerifySignature {
         Ok(proof)
     }
 
-    /// A signature; or, where there is a store, the token of a body that it kept.
+    /// A signature; or, where there is a store, the token of a body that it kept. One that is not this service's counts for
+    /// nothing, and all that in memory.
     fn proof(&self, headers: &HeaderMap) -> Result<Proof, Refusal> {
-        if let Some(keeper) = &self.kept {
-            let mut tokens = headers.get_all(Redrive::HEADER);
-            let token = tokens.next().and_then(|token| token.to_str().ok());
-            if let (Some(token), None) = (token, tokens.next()) {
-                let (token, keeper) = (token.to_owned(), Arc::clone(keeper));
-                return Ok(Proof::Token { token, keeper, body: BytesMut::new() });
+        let bad_token = match (self.token(headers), &self.kept) {
+            (Ok(Some(redriving)), Some(keeper)) => {
+                return Ok(Proof::Token { redriving, keeper: Arc::clone(keeper), body: BytesMut::new() });
             }
+            (token, _) => token.err(),
+        };
+        match (self.verifier.begin(delivery::signatures(headers)), bad_token) {
+            (Ok(verification), _) => Ok(Proof::Signature(verification)),
+            (Err(VerifyError::NoSignature), Some(error)) => Err(Refusal::Redrive(error)),
+            (Err(error), _) => Err(error.into()),
         }
-        Ok(Proof::Signature(self.verifier.begin(delivery::signatures(headers))?))
+    }
+
+    /// The token of a redrive, if there is one header for it and a store that could have made it.
+    fn token(&self, headers: &HeaderMap) -> Result<Option<Redriving>, RedriveError> {
+        let mut tokens = headers.get_all(Redrive::HEADER);
+        let (Some(_), Some(token), None) = (&self.kept, tokens.next(), tokens.next()) else { return Ok(None) };
+        self.verifier.admit_redrive(token.as_bytes(), &self.service, self.verifier.now()).map(Some)
     }
 
     /// The answer to a request that goes no further. What was not read of it is held until the answer is sent.

@@ -18,7 +18,7 @@ use actix_web::{
     },
     web,
 };
-use atp_core::{Scheme, Verifier};
+use atp_core::Verifier;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 
@@ -28,8 +28,7 @@ use crate::{
     error::{ErrorReply, Refusal},
     guard::{Action, Late},
     slot::Claiming,
-    store::{Kept, Store, StoreError},
-    tally::Tally,
+    store::{Kept, Store, StoreError, Token},
     verify::{Keeper, VerifySignature},
 };
 
@@ -105,6 +104,11 @@ impl Webhook {
 
     /// Remembers in this store: every decision takes effect once.
     ///
+    /// A service belongs to the secrets that it is mounted with.
+    ///
+    /// # Panics
+    /// When it is mounted, if the service was mounted on this store with other secrets.
+    ///
     /// Each question must be recorded before it is sent ([`Store::record`]); an answer to any other is refused. From then on
     /// a delivery that comes twice runs its handler once, and gets the same answer again.
     ///
@@ -143,9 +147,12 @@ impl Webhook {
     /// ```
     pub fn store(mut self, store: impl Store) -> Self {
         self.mount = Some(Box::new(move |resource, verify, rules, config| {
+            if !store.activity().admits(&rules.service, &rules.verifier) {
+                other_secrets(&rules.service);
+            }
             let keeper = Keeping { store: store.clone(), service: rules.service.clone() };
             let verify = verify.remembering(Arc::new(keeper));
-            let decide = Decide { tally: Tally::new(store.clone()), store, rules: Arc::new(rules) };
+            let decide = Decide { store, rules: Arc::new(rules) };
             resource.wrap(decide).wrap(verify).register(config);
         }));
         self
@@ -187,7 +194,8 @@ impl Webhook {
         self
     }
 
-    /// Is told of an answer that differs from the one that stands, which is answered 409 and kept.
+    /// Is told of an answer that differs from the one that stands, which is answered 409 and kept: once, however often it
+    /// comes.
     pub fn on_conflict(mut self, hook: impl Fn(&Delivery) + Send + Sync + 'static) -> Self {
         self.rules.on_conflict = Some(Arc::new(hook));
         self
@@ -196,13 +204,6 @@ impl Webhook {
     /// Stores no response data with decisions. What is refused is kept all the same, until it is erased or purged.
     pub fn without_data(mut self) -> Self {
         self.rules.with_data = false;
-        self
-    }
-
-    /// Sets how long ago an answer may have been signed, with a store;
-    /// [`DEFAULT_REDELIVERY_WINDOW`](crate::store::DEFAULT_REDELIVERY_WINDOW) unless set. Older ones are refused and kept.
-    pub fn redelivery_window(mut self, window: Duration) -> Self {
-        self.rules.redelivery_window = window;
         self
     }
 
@@ -334,17 +335,29 @@ struct Keeping<S> {
 }
 
 impl<S: Store> Keeper for Keeping<S> {
-    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move { self.store.keep(&kept).await })
     }
 
-    fn redeem<'a>(
-        &'a self,
-        token: &'a str,
-        body: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<Scheme>, StoreError>> {
-        Box::pin(self.store.redeem(&self.service, token, body))
+    fn redeem(&self, id: i64, token: Token) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.store.redeem(&self.service, id, token))
     }
+
+    fn redelivery_window(&self) -> Duration {
+        self.store.get_redelivery_window()
+    }
+
+    fn fingerprint_key(&self) -> [u8; 32] {
+        *self.store.fingerprint_key()
+    }
+}
+
+#[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
+fn other_secrets(service: &str) {
+    panic!(
+        "two webhooks of the service {service:?} on one store have different secrets, so that who holds one could decide \
+         what was asked under the other: name their services with `Webhook::service`, or give both the same verifier"
+    );
 }
 
 #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use hmac::{KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     canonical,
     response::{RawJson, Response},
+    secret::HmacSha256,
 };
 
 /// What a human decided, and nothing of how it came: SHA-256 of the text that CPython prints for
@@ -27,6 +29,15 @@ impl Fingerprint {
         // CPython prints no integer of more than 4,300 digits; such data counts as it was signed.
         let text = canonical::python(list.as_bytes()).unwrap_or(list);
         Self(Sha256::digest(text).into())
+    }
+
+    /// HMAC-SHA256 of it under a key: as good a name for the same decision, by which nobody who lacks the key can find a
+    /// short answer by trying all of them.
+    #[must_use]
+    pub fn keyed(&self, key: &[u8; 32]) -> Self {
+        // A key of 32 bytes is one of any length that HMAC takes, so this never falls back.
+        let hash = HmacSha256::new_from_slice(key).map(|hash| hash.chain_update(self.0).finalize());
+        hash.map_or(*self, |digest| Self(digest.into_bytes().into()))
     }
 
     /// From its 32 bytes, as a store kept them.

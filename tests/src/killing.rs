@@ -1,11 +1,12 @@
 //! A store that kills its process at a point of the path: a store of a third party, as it were.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use atp_actix::{
-    atp_core::Scheme,
+    atp_core::Fingerprint,
     store::{
-        Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Redrive, Refused, Store, StoreError,
+        Activity, Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Refused, Store, StoreError,
+        Token,
     },
 };
 use chrono::{DateTime, Utc};
@@ -84,8 +85,13 @@ impl<S: Store> Store for Killing<S> {
         self.store.invalidate(service, notification_id, reason).await
     }
 
-    async fn find(&self, service: &str, notification_id: &str) -> Result<Found, StoreError> {
-        self.around("before find", "after find", self.store.find(service, notification_id)).await
+    async fn find(
+        &self,
+        service: &str,
+        notification_id: &str,
+        answer: Option<Fingerprint>,
+    ) -> Result<Found, StoreError> {
+        self.around("before find", "after find", self.store.find(service, notification_id, answer)).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -121,7 +127,7 @@ impl<S: Store> Store for Killing<S> {
         self.around("before note", "after note", self.store.note(notes)).await
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<(), StoreError> {
+    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
         self.around("before keep", "after keep", self.store.keep(kept)).await
     }
 
@@ -129,12 +135,12 @@ impl<S: Store> Store for Killing<S> {
         self.store.refused(service, after, limit).await
     }
 
-    async fn redrive(&self, service: &str, id: i64) -> Result<Redrive, StoreError> {
-        self.store.redrive(service, id).await
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
+        self.store.redrive(service, id, token).await
     }
 
-    async fn redeem(&self, service: &str, token: &str, body: &[u8]) -> Result<Option<Scheme>, StoreError> {
-        self.store.redeem(service, token, body).await
+    async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
+        self.store.redeem(service, id, token).await
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
@@ -153,7 +159,19 @@ impl<S: Store> Store for Killing<S> {
         self.store.erase(service, notification_id).await
     }
 
-    fn transaction_limit(&self) -> Option<std::time::Duration> {
+    fn transaction_limit(&self) -> Option<Duration> {
         self.store.transaction_limit()
+    }
+
+    fn get_redelivery_window(&self) -> Duration {
+        self.store.get_redelivery_window()
+    }
+
+    fn fingerprint_key(&self) -> &[u8; 32] {
+        self.store.fingerprint_key()
+    }
+
+    fn activity(&self) -> &Activity {
+        self.store.activity()
     }
 }

@@ -38,8 +38,8 @@ use sqlx::{
 };
 
 use crate::{
-    databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, on_every_store},
-    decisions::{Clock, Mounted, answer, approve, asked, count, record, runs, webhook},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, arrival, on_every_store},
+    decisions::{Clock, Mounted, answer, approve, asked, count, record, redrive, runs, webhook},
 };
 
 on_every_store!(
@@ -88,7 +88,7 @@ async fn each_stands_or_falls_whole(mount: impl FnOnce(Webhook) -> Webhook) {
                 break;
             }
         }
-        let is_decided = database.store().find("default", &id).await.expect("an answer").decision.is_some();
+        let is_decided = database.store().find("default", &id, None).await.expect("an answer").decision.is_some();
         assert!(status != 200 || is_decided, "{id}: 200 for nothing");
         let rows = database.effects().await.iter().filter(|effect| **effect == id).count();
         assert_eq!(rows, usize::from(is_decided), "{id}: {status}");
@@ -128,7 +128,7 @@ async fn statements_that_a_handler_gave_up_leave_nothing_half() {
     for _ in 0..3 {
         assert_ne!(app.send(&approve("n-1")).await.0, 200);
     }
-    let found = database.store().find("default", "n-1").await.expect("an answer");
+    let found = database.store().find("default", "n-1", None).await.expect("an answer");
     assert_eq!(found.decision, None);
     assert_eq!(database.effects().await, [""; 0]);
 }
@@ -175,6 +175,7 @@ fn claim(lease: Duration) -> Claim {
         data: None,
         token: Token::random(),
         lease,
+        arrival: arrival(),
     }
 }
 
@@ -302,8 +303,8 @@ async fn what_is_kept_is_redriven_however_old_its_question_is() {
     clock.ahead(TimeDelta::days(5));
     assert_eq!(without.send(&answer("n-1", "delay", "1h").at(clock.now())).await.0, 500);
     let kept = store.refused("default", 0, 10).await.expect("an answer");
-    let redrive = store.redrive("default", kept[0].id).await.expect("a redrive");
-    assert_eq!(with.redrive(redrive).await, (200, "done".to_owned()));
+    let again = redrive(&store, kept[0].id).await;
+    assert_eq!(with.redrive(again).await, (200, "done".to_owned()));
 }
 
 #[actix_web::test]

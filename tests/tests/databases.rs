@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use atp_actix::store::{PostgresStore, SqliteStore, Store};
+use actix_web::web::Bytes;
+use atp_actix::{
+    Scheme,
+    store::{Arrival, PostgresStore, SqliteStore, Store},
+};
 use sqlx::{
     Connection as _, PgConnection, PgPool, SqlitePool,
     postgres::PgPoolOptions,
@@ -63,6 +67,18 @@ pub(crate) trait Database {
 }
 
 const TABLE: &str = "CREATE TABLE effects (notification_id TEXT NOT NULL, decision_id TEXT NOT NULL)";
+
+/// How the answers of claims came that no delivery made.
+pub(crate) fn arrival() -> Arrival {
+    Arrival {
+        request_id: None,
+        scheme: Scheme::Timestamped,
+        secret: 0,
+        responder: None,
+        text: Bytes::from_static(b"as it was signed"),
+        body: Bytes::from_static(b"as it came"),
+    }
+}
 
 /// A name that no other test has.
 fn unique() -> String {

@@ -35,7 +35,7 @@ use tokio::{
 };
 
 use crate::{
-    databases::{Database as _, PostgresDatabase, SqliteDatabase},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase, arrival},
     decisions::{Clock, Mounted, approve, count, record, runs, webhook},
     server::{self, Server},
 };
@@ -227,6 +227,7 @@ async fn stepped(store: impl Store, clock: &Clock, times: &Clock, step: TimeDelt
         data: None,
         token: Token::random(),
         lease: Duration::from_mins(1),
+        arrival: arrival(),
     };
     record(&store, "n-1").await;
     let gone = claim("reject");
@@ -330,7 +331,7 @@ async fn a_connection_cut_in_the_middle_of_a_commit_is_503_and_the_retry_finds_t
         record(&store, id).await;
         proxy.cut.store(how, Ordering::SeqCst);
         app.expect(&approve(id), 503, UNAVAILABLE).await;
-        let committed = database.store().find("default", id).await.expect("an answer").decision.is_some();
+        let committed = database.store().find("default", id, None).await.expect("an answer").decision.is_some();
         assert_eq!(committed, how == 2, "{id}");
         until_handled(&app, id).await;
     }

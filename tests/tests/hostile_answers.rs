@@ -4,23 +4,27 @@ use std::sync::{Arc, Mutex};
 
 use actix_web::web::Bytes;
 use atp_actix::{
-    AtpResponse, Scheme, Text,
+    AtpResponse, Scheme, Secret, Text, Verifier,
     atp_core::{Action, Notification, NumberRules, TextRules},
     store::{MAX_SERVICE, MemoryStore, Question, Redrive, Refused, Store, Verdict},
     test::SignedAnswer,
 };
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::{
     databases::on_every_store,
-    decisions::{Mounted, answer, approve, count, counting, record, runs, webhook},
+    decisions::{Mounted, answer, approve, count, counting, record, redrive, runs, webhook},
     watched::Watched,
 };
 
 on_every_store!(
     strangers_do_not_reach_the_store,
-    a_redrives_token_is_asked_for_and_nothing_else,
+    a_redrives_token_is_checked_before_the_store_is_asked,
+    a_good_signature_counts_beside_a_bad_token,
+    what_is_spelt_otherwise_is_kept_once,
+    the_age_of_what_is_no_answer_is_judged_first,
+    a_refused_delivery_that_comes_again_is_not_kept_again,
     answers_that_are_refused_are_kept_byte_for_byte,
     answers_that_fit_are_handled_once_whatever_is_in_them,
     names_differ_where_a_byte_differs,
@@ -98,14 +102,17 @@ async fn strangers_do_not_reach_the_store(store: impl Store) {
     app.expect(&approve("n-1"), 200, "run 1").await;
 }
 
-/// Whoever guesses a token, or has one and alters the body, gets no further than that question, and uses nothing up.
-async fn a_redrives_token_is_asked_for_and_nothing_else(store: impl Store) {
+/// Whoever guesses a token, or has one and alters the body, does not reach the store.
+async fn a_redrives_token_is_checked_before_the_store_is_asked(store: impl Store) {
     let (store, runs) = (Watched::new(store), runs());
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;
     app.expect(&approve("n-1"), 503, r#"{"error":"Service temporarily unavailable"}"#).await;
     record(&store, "n-1").await;
     let kept = kept(&store).await;
-    let right = store.redrive("default", kept[0].id).await.expect("a redrive");
+    let others = Verifier::new(Secret::new("somebody else's webhook secret").expect("a good secret"));
+    let forged = Redrive::prepare(&store, &others, "default", kept[0].id).await.expect("a redrive");
+    let forged = forged.headers[1].1.clone();
+    let right = redrive(&store, kept[0].id).await;
     store.calls.take();
     let token = right.headers[1].1.clone();
     let with = |token: &str, body: &Bytes| Redrive {
@@ -115,10 +122,10 @@ async fn a_redrives_token_is_asked_for_and_nothing_else(store: impl Store) {
     let altered = Bytes::from(String::from_utf8_lossy(&right.body).replace("approve", "approvf"));
     for (case, redrive) in [
         ("no token", with("", &right.body)),
-        ("another", with(&"0".repeat(32), &right.body)),
-        ("the start of it", with(&token[..31], &right.body)),
+        ("32 digits", with(&"0".repeat(32), &right.body)),
+        ("the start of it", with(&token[..token.len() - 1], &right.body)),
         ("more than it", with(&format!("{token}0"), &right.body)),
-        ("not hexadecimal", with(&"z".repeat(32), &right.body)),
+        ("signed under another secret", with(&forged, &right.body)),
         ("quotes", with("' OR token IS NOT NULL OR '' = '", &right.body)),
         ("64 KiB", with(&"0".repeat(64 << 10), &right.body)),
         ("another body", with(&token, &altered)),
@@ -129,10 +136,70 @@ async fn a_redrives_token_is_asked_for_and_nothing_else(store: impl Store) {
             (401, r#"{"error":"Invalid signature"}"#.to_owned()),
             "{case}"
         );
-        assert_eq!(store.calls.take(), ["redeem"], "{case}");
+        assert_eq!(store.calls.take(), [""; 0], "{case}");
     }
     assert_eq!(app.redrive(right.clone()).await, (200, "run 1".to_owned()));
+    store.calls.take();
     assert_eq!(app.redrive(right).await.0, 401, "it is good once");
+    assert_eq!(store.calls.take(), ["redeem"]);
+}
+
+/// A token is no reason to refuse what is signed.
+async fn a_good_signature_counts_beside_a_bad_token(store: impl Store) {
+    let (store, runs) = (Watched::new(store), runs());
+    record(&store, "n-1").await;
+    let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;
+    for token in ["0".repeat(32), "junk".to_owned(), String::new()] {
+        app.expect(&approve("n-1").header(Redrive::HEADER, &*token), 200, "run 1").await;
+        let forged = approve("n-1").forged().header(Redrive::HEADER, &*token);
+        app.expect(&forged, 401, r#"{"error":"Invalid signature"}"#).await;
+    }
+    assert!(!store.calls.take().contains(&"redeem"));
+}
+
+/// Whoever has once seen a delivery of a re-serialised scheme can spell it as he likes, and it is kept once all the same.
+async fn what_is_spelt_otherwise_is_kept_once(store: impl Store) {
+    let runs = runs();
+    let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;
+    record(&store, "n-1").await;
+    for scheme in [Scheme::PythonCanonical, Scheme::NodeCompact] {
+        let before = kept(&store).await.len();
+        let sent = answer("n-1", "reject", "more than ten characters").scheme(scheme);
+        let (headers, body) = sent.to_parts();
+        let signature = headers.iter().find(|(name, _)| name == "x-atp-signature").expect("a signature");
+        for blanks in 0..20 {
+            let spelt = [" ".repeat(blanks).into_bytes(), body.to_vec()].concat();
+            let sent = sent.clone().body(spelt).signature(&*signature.1);
+            app.refuses(&sent, 400, "INVALID_RESPONSE_DATA").await;
+        }
+        assert_eq!(kept(&store).await.len(), before + 1, "{scheme}");
+    }
+    assert_eq!(count(&runs), 0);
+}
+
+/// What was signed too long ago is refused for that, whether it is an answer or not.
+async fn the_age_of_what_is_no_answer_is_judged_first(store: impl Store) {
+    let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
+    let sent = signed("no answer").at(Utc::now() - TimeDelta::hours(73));
+    for _ in 0..2 {
+        app.expect(&sent, 401, r#"{"error":"Invalid signature"}"#).await;
+    }
+    app.refuses(&signed("no answer either"), 400, "MALFORMED_PAYLOAD").await;
+    let verdicts: Vec<_> = kept(&store).await.iter().map(|kept| kept.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Stale, Verdict::Malformed]);
+}
+
+/// What is refused again and again is found, and not written.
+async fn a_refused_delivery_that_comes_again_is_not_kept_again(store: impl Store) {
+    let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
+    record(&store, "n-1").await;
+    let sent = answer("n-1", "else", ());
+    app.refuses(&sent, 400, "INVALID_ACTION_ID").await;
+    let first = kept(&store).await;
+    for _ in 0..5 {
+        app.refuses(&sent, 400, "INVALID_ACTION_ID").await;
+    }
+    assert_eq!(kept(&store).await, first);
 }
 
 /// What is signed, and refused: its body, status, code and verdict.
@@ -335,7 +402,7 @@ async fn names_differ_where_a_byte_differs(store: impl Store) {
         record(&store, name).await;
     }
     for (nth, name) in names.iter().enumerate() {
-        let before = store.find("default", name).await.expect("an answer");
+        let before = store.find("default", name, None).await.expect("an answer");
         assert!(before.decision.is_none(), "{name:?} is decided by another");
         for _ in 0..2 {
             app.expect(&approve(name), 200, &format!("run {}", nth + 1)).await;

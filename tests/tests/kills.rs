@@ -169,7 +169,7 @@ async fn kill_once(
     }
     tally.deliveries += 1;
     drop(victim);
-    let found = database.store().find("default", id).await.expect("an answer");
+    let found = database.store().find("default", id, None).await.expect("an answer");
     *tally.found.entry(if found.decision.is_some() { "completed" } else { "open" }).or_default() += 1;
 
     // The ATP server delivers again until it hears a 200.
@@ -189,7 +189,7 @@ async fn kill_once(
     assert_eq!(victim.deliver(&answer).await, Some(200), "{point}");
     let effects = database.effects().await.into_iter().filter(|effect| effect == id).count();
     assert_eq!(effects, usize::from(!plain), "{point}: effects of {id}");
-    let state = database.store().find("default", id).await.expect("an answer").question.expect("it").state;
+    let state = database.store().find("default", id, None).await.expect("an answer").question.expect("it").state;
     assert_eq!(state.as_deref(), Some(if plain { "reject" } else { "approved" }), "{point}");
     if refused {
         let kept = database.store().refused("default", 0, 10_000).await.expect("an answer");

@@ -29,6 +29,7 @@ const LISTS: [(&str, &[&str]); 2] = [
         &[
             "store",
             "error",
+            "age",
             "tally",
             "slot",
             "delivery",

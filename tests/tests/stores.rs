@@ -10,7 +10,7 @@ use atp_actix::{
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::sleep;
 
-use crate::databases::{Database as _, PostgresDatabase, SqliteFile};
+use crate::databases::{Database as _, PostgresDatabase, SqliteFile, arrival};
 
 #[actix_web::test]
 async fn memory_keeps_the_contract() {
@@ -47,6 +47,7 @@ async fn started<S: Store>(stores: &[S], id: &str, free: impl Future<Output = ()
             data: None,
             token: Token::random(),
             lease: Duration::from_mins(1),
+            arrival: arrival(),
         };
         rt::spawn(async move {
             sleep(Duration::from_millis(7 * nth)).await;

@@ -204,7 +204,7 @@ impl<D: Transactional> Orders<D> {
     }
 
     pub(crate) async fn is_decided(&self, id: &str) -> bool {
-        self.store.find("default", id).await.expect("an answer").decision.is_some()
+        self.store.find("default", id, None).await.expect("an answer").decision.is_some()
     }
 }
 
@@ -357,7 +357,7 @@ async fn a_question_is_recorded_with_the_services_own_row_or_not_at_all<D: Trans
         } else {
             tx.rollback().await.expect("a rollback");
         }
-        let found = orders.store.find("default", id).await.expect("an answer");
+        let found = orders.store.find("default", id, None).await.expect("an answer");
         assert_eq!(found.question.is_some(), commit, "{id}");
     }
     assert_eq!(orders.notes().await, ["kept"]);

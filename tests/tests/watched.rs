@@ -7,10 +7,10 @@ use std::{
 };
 
 use atp_actix::{
-    Scheme,
+    atp_core::Fingerprint,
     store::{
-        Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Redrive, Refused, Store, StoreError,
-        Verdict,
+        Activity, Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Refused, Store, StoreError,
+        Token,
     },
 };
 use chrono::{DateTime, Utc};
@@ -52,12 +52,21 @@ macro_rules! pass_on {
                 self.store.$verb($($name),*).await
             })*
 
+            /// Counters are written at any time after the answer, so they cannot be told from what is asked later.
             async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
-                // What succeeded is counted at any time after it was answered, so it cannot be told from a later call.
-                if !notes.iter().all(|note| matches!(note.verdict, Verdict::Handled | Verdict::Replayed)) {
-                    self.calls.push("note");
-                }
                 self.store.note(notes).await
+            }
+
+            fn get_redelivery_window(&self) -> Duration {
+                self.store.get_redelivery_window()
+            }
+
+            fn fingerprint_key(&self) -> &[u8; 32] {
+                self.store.fingerprint_key()
+            }
+
+            fn activity(&self) -> &Activity {
+                self.store.activity()
             }
 
             fn transaction_limit(&self) -> Option<Duration> {
@@ -71,16 +80,16 @@ pass_on! {
     record(question: &Question) -> ();
     bind(service: &str, key: &str, notification_id: &str) -> ();
     invalidate(service: &str, notification_id: &str, reason: &str) -> ();
-    find(service: &str, notification_id: &str) -> Found;
+    find(service: &str, notification_id: &str, answer: Option<Fingerprint>) -> Found;
     claim(claim: &Claim) -> Claimed;
     begin(claim: &Claim) -> Claimed<S::Transaction>;
     resume(claim: &Claim) -> S::Transaction;
     complete(claim: &Claim, completion: &Completion, transaction: Option<S::Transaction>) -> ();
     release(claim: &Claim) -> ();
-    keep(kept: &Kept) -> ();
+    keep(kept: &Kept) -> bool;
     refused(service: &str, after: i64, limit: u32) -> Vec<Refused>;
-    redrive(service: &str, id: i64) -> Redrive;
-    redeem(service: &str, token: &str, body: &[u8]) -> Option<Scheme>;
+    redrive(service: &str, id: i64, token: Token) -> Refused;
+    redeem(service: &str, id: i64, token: Token) -> bool;
     deliveries(service: &str, notification_id: &str) -> Vec<Noted>;
     reopen(service: &str, notification_id: &str) -> ();
     purge(before: DateTime<Utc>) -> u64;

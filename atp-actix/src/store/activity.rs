@@ -33,6 +33,17 @@ struct Work {
     is_ending: bool,
 }
 
+/// What came of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// Whoever writes will write it too.
+    Waiting,
+    /// Nobody writes: send somebody.
+    Unattended,
+    /// There is no room.
+    No,
+}
+
 /// Counters that wait, each row once.
 #[derive(Default)]
 struct Waiting {
@@ -77,13 +88,8 @@ impl Activity {
     /// who holds one secret could decide what was asked under the other.
     pub(crate) fn admits(&self, service: &str, verifier: &Verifier) -> bool {
         let mut services = self.0.services.lock().unwrap_or_else(PoisonError::into_inner);
-        match services.get(service) {
-            Some(earlier) => earlier.has_secrets_of(verifier),
-            None => {
-                services.insert(service.to_owned(), verifier.clone());
-                true
-            }
-        }
+        let earlier = services.entry(service.to_owned()).or_insert_with(|| verifier.clone());
+        earlier.has_secrets_of(verifier)
     }
 
     /// Begins to work on a delivery; `None` once that has been ended.
@@ -103,14 +109,14 @@ impl Activity {
         self.0.work.borrow().under_way
     }
 
-    /// Adds a counter, and says whether somebody must be sent to write it. The note again, if there is no room for it.
-    pub(crate) fn add(&self, note: Note) -> Result<bool, Note> {
+    /// Adds a counter, unless there is no room for it.
+    pub(crate) fn add(&self, note: &Note) -> Added {
         let mut waiting = self.waiting();
         if waiting.notes.len() >= Self::MOST_WAITING {
-            return Err(note);
+            return Added::No;
         }
-        waiting.add(note);
-        Ok(!mem::replace(&mut waiting.is_written, true))
+        waiting.add(note.clone());
+        if mem::replace(&mut waiting.is_written, true) { Added::Waiting } else { Added::Unattended }
     }
 
     /// The next batch, for the one who writes. Where there is none, whoever adds a note next sends another.
@@ -130,7 +136,9 @@ impl Activity {
     pub(crate) fn stopped_writing(&self, unwritten: Vec<Note>) {
         let mut waiting = self.waiting();
         waiting.is_written = false;
-        unwritten.into_iter().for_each(|note| waiting.put_back(note));
+        for note in unwritten {
+            waiting.put_back(note);
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -200,9 +208,9 @@ mod tests {
     #[test]
     fn what_was_not_written_is_put_back_behind_what_came_later() {
         let activity = Activity::new();
-        assert!(matches!(activity.add(note(500)), Ok(true)));
+        assert_eq!(activity.add(&note(500)), Added::Unattended);
         let failed = activity.next().expect("a batch");
-        assert!(matches!(activity.add(note(200)), Ok(false)), "the one who writes still does");
+        assert_eq!(activity.add(&note(200)), Added::Waiting, "the one who writes still does");
         activity.stopped_writing(failed);
         let notes = activity.take();
         assert_eq!(notes.len(), 1);

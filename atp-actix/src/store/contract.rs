@@ -15,8 +15,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{
-    Claim, Claimed, Completed, Completion, Kept, Note, Outcome, Question, Redrive, Store, StoreError, Token,
-    Verdict,
+    Arrival, Claim, Claimed, Completed, Completion, Kept, MAX_KEPT, Note, Outcome, Question, Store,
+    StoreError, Token, Verdict, digest,
 };
 
 /// Tests a store: one of this crate's, or your own. It panics where the store breaks the contract of [`Store`].
@@ -46,9 +46,13 @@ pub async fn contract(store: impl Store) {
     a_claim_is_completed_in_a_transaction_that_is_opened_later(&store).await;
     a_lease_that_ended_and_nobody_took_is_not_lost(&store).await;
     deliveries_are_counted(&store).await;
+    a_decision_is_told_without_its_counter(&store).await;
     what_is_refused_is_kept_once_and_redriven_once(&store).await;
+    of_one_notification_only_so_much_is_kept(&store).await;
+    what_was_left_under_a_lease_is_refused_as_abandoned(&store).await;
     only_a_recorded_refusal_is_reopened(&store).await;
     every_text_comes_back(&store).await;
+    what_could_not_be_read_again_is_not_recorded(&store).await;
     what_a_human_said_can_be_erased(&store).await;
     purge_forgets_what_is_over_and_nothing_else(&store).await;
 }
@@ -71,6 +75,14 @@ fn claim(service: &str, id: &str, answer: &str) -> Claim {
         data: Some(r#"{"reason":"\u0000"}"#.to_owned()),
         token: Token::random(),
         lease: Duration::from_mins(1),
+        arrival: Arrival {
+            request_id: Some("req_1".to_owned()),
+            scheme: Scheme::NodeCompact,
+            secret: 1,
+            responder: Some("user_9".to_owned()),
+            text: Bytes::from(format!("{id} {answer} as it was signed")),
+            body: Bytes::from(format!("{id} {answer} as it came")),
+        },
     }
 }
 
@@ -116,7 +128,7 @@ async fn a_question_is_recorded_once(store: &impl Store) {
     store.record(&asked).await.expect("the same question again");
     let other = question(OURS, "n").user_id("somebody else");
     assert!(matches!(store.record(&other).await, Err(StoreError::AlreadyRecorded(_))));
-    let found = store.find(OURS, "n").await.expect("an answer").question.expect("the question");
+    let found = store.find(OURS, "n", None).await.expect("an answer").question.expect("the question");
     assert_eq!(found.notification, asked.notification);
     assert_eq!(found.user_id.as_deref(), Some("user_9"));
     assert_eq!(found.request_id.as_deref(), Some("req_1"));
@@ -130,7 +142,7 @@ async fn a_question_is_recorded_once(store: &impl Store) {
     let keyed_by_bytes = std::collections::HashMap::from([([0_u8], 0)]);
     let unfit = question(OURS, "unfit").context(keyed_by_bytes);
     assert!(matches!(store.record(&unfit).await, Err(StoreError::Context(_))));
-    let nothing = store.find(OURS, "unknown").await.expect("an answer");
+    let nothing = store.find(OURS, "unknown", None).await.expect("an answer");
     assert!(nothing.question.is_none() && nothing.decision.is_none() && nothing.first_seen.is_none());
 }
 
@@ -141,11 +153,11 @@ async fn a_question_is_bound_to_the_servers_id(store: &impl Store) {
     for key in ["ours", "other"] {
         store.record(&keyed(key)).await.expect("a question");
     }
-    assert!(store.find(OURS, "ours").await.expect("an answer").question.is_none(), "a key is no id");
+    assert!(store.find(OURS, "ours", None).await.expect("an answer").question.is_none(), "a key is no id");
     store.bind(OURS, "ours", "theirs").await.expect("a binding");
     store.bind(OURS, "ours", "theirs").await.expect("the same again");
     store.record(&keyed("ours")).await.expect("the same question again");
-    let found = store.find(OURS, "theirs").await.expect("an answer").question.expect("the question");
+    let found = store.find(OURS, "theirs", None).await.expect("an answer").question.expect("the question");
     assert_eq!(found.notification.id.as_deref(), Some("theirs"));
     assert!(matches!(store.bind(OURS, "ours", "else").await, Err(StoreError::AlreadyRecorded(_))));
     assert!(matches!(store.bind(OURS, "other", "theirs").await, Err(StoreError::AlreadyRecorded(_))));
@@ -165,7 +177,7 @@ async fn what_is_decided_cannot_be_taken_back(store: &impl Store) {
     assert!(matches!(store.invalidate(OURS, "running", "late").await, Err(StoreError::Running(_))));
     store.release(&running).await.expect("a release");
     store.invalidate(OURS, "running", "superseded").await.expect("nobody is at it any more");
-    let found = store.find(OURS, "open").await.expect("an answer").question.expect("the question");
+    let found = store.find(OURS, "open", None).await.expect("an answer").question.expect("the question");
     assert_eq!(found.invalidated.as_deref(), Some("superseded"), "the first reason stays");
     decide(store, OURS, "decided", "approve", &completion("done")).await;
     assert!(matches!(store.invalidate(OURS, "decided", "late").await, Err(StoreError::Decided(_))));
@@ -179,10 +191,10 @@ async fn services_do_not_see_each_other(store: &impl Store) {
         .await
         .expect("another's question of the same id");
     decide(store, "one", "shared", "approve", &completion("done")).await;
-    let other = store.find("other", "shared").await.expect("an answer");
+    let other = store.find("other", "shared", None).await.expect("an answer");
     assert!(other.decision.is_none());
     assert_eq!(other.question.expect("the question").user_id.as_deref(), Some("user_2"));
-    assert!(store.find("third", "shared").await.expect("an answer").question.is_none());
+    assert!(store.find("third", "shared", None).await.expect("an answer").question.is_none());
 }
 
 async fn of_many_claims_one_starts(store: &impl Store) {
@@ -200,7 +212,7 @@ async fn of_many_claims_one_starts(store: &impl Store) {
     let expected = Completed { fingerprint: winner.fingerprint, outcome: outcome(200, "done") };
     let again = store.claim(&claim(OURS, "n", "approve")).await.expect("a claim");
     assert_eq!(again, Claimed::Completed(expected.clone()));
-    let found = store.find(OURS, "n").await.expect("an answer");
+    let found = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!(found.decision, Some(expected));
     assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
 }
@@ -215,7 +227,7 @@ async fn a_claim_is_fenced_once_another_took_it(store: &impl Store) {
     drop(begin(store, &next).await);
     let never = Claim { token: Token::random(), ..short.clone() };
     assert!(matches!(store.complete(&never, &completion("x"), None).await, Err(StoreError::Fenced)));
-    let unfinished = store.find(OURS, "n").await.expect("an answer");
+    let unfinished = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!(unfinished.decision, None);
     claim_soon(store, &next).await;
     assert!(matches!(store.begin(&short).await, Ok(Claimed::Running)));
@@ -226,7 +238,7 @@ async fn a_claim_is_fenced_once_another_took_it(store: &impl Store) {
     let twice = store.complete(&next, &completion("twice"), None).await;
     assert!(matches!(twice, Err(StoreError::Fenced)), "{twice:?}");
     store.release(&next).await.expect("no harm");
-    let decision = store.find(OURS, "n").await.expect("an answer").decision.expect("a decision");
+    let decision = store.find(OURS, "n", None).await.expect("an answer").decision.expect("a decision");
     assert_eq!(decision.outcome, outcome(200, "done"));
 }
 
@@ -249,7 +261,7 @@ async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl
     }
     let dropped = claim(OURS, "dropped", "approve");
     drop(begin(store, &dropped).await);
-    assert!(store.find(OURS, "dropped").await.expect("an answer").decision.is_none());
+    assert!(store.find(OURS, "dropped", None).await.expect("an answer").decision.is_none());
     let released = store.complete(&dropped, &completion("x"), None).await;
     assert!(matches!(released, Err(StoreError::Fenced)), "{released:?}");
     let next = claim(OURS, "dropped", "approve");
@@ -259,7 +271,7 @@ async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl
     let committed = claim(OURS, "committed", "approve");
     let transaction = begin(store, &committed).await;
     store.complete(&committed, &completion("in it"), Some(transaction)).await.expect("a completion");
-    let found = store.find(OURS, "committed").await.expect("an answer");
+    let found = store.find(OURS, "committed", None).await.expect("an answer");
     assert_eq!(found.decision.expect("a decision").outcome, outcome(200, "in it"));
     assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
     let expected = Completed { fingerprint: committed.fingerprint, outcome: outcome(200, "in it") };
@@ -276,7 +288,7 @@ async fn what_a_handler_refuses_is_recorded_alone(store: &impl Store) {
     let transaction = begin(store, &claim).await;
     let refusal = Completion { outcome: outcome(409, "no"), state: None };
     store.complete(&claim, &refusal, Some(transaction)).await.expect("a completion");
-    let found = store.find(OURS, "n").await.expect("an answer");
+    let found = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!(found.decision.expect("a decision").outcome, outcome(409, "no"));
     assert_eq!(found.question.expect("the question").state, None);
 }
@@ -298,7 +310,7 @@ async fn a_claim_is_completed_in_a_transaction_that_is_opened_later(store: &impl
         let status = if id == "done" { 200 } else { 409 };
         let completion = Completion { outcome: outcome(status, id), state: None };
         store.complete(&claim, &completion, Some(transaction)).await.expect("a completion");
-        let found = store.find(OURS, id).await.expect("an answer");
+        let found = store.find(OURS, id, None).await.expect("an answer");
         assert_eq!(found.decision.expect("a decision").outcome, outcome(status, id));
         assert!(matches!(store.resume(&claim).await, Err(StoreError::Fenced)), "it is over");
     }
@@ -358,29 +370,67 @@ async fn deliveries_are_counted(store: &impl Store) {
     assert_eq!((last.request_id.as_deref(), last.responder.as_deref()), (Some("req_1"), Some("user_9")));
     assert_eq!((last.scheme, last.secret, last.status), (Scheme::Timestamped, 1, 200));
     assert_eq!(last.duration, Duration::from_micros(1234));
-    let found = store.find(OURS, "n").await.expect("an answer");
-    assert_eq!(found.first_seen, Some(noted[0].first_seen));
+    let found = store.find(OURS, "n", None).await.expect("an answer");
+    assert_eq!((found.first_seen, found.answer_seen), (Some(noted[0].first_seen), None));
+    let of = |answer| store.find(OURS, "n", Some(fingerprint(answer)));
+    for (answer, seen) in
+        [("approve", Some(noted[0].first_seen)), ("reject", Some(last.first_seen)), ("delay", None)]
+    {
+        let found = of(answer).await.expect("an answer");
+        assert_eq!((found.first_seen, found.answer_seen), (Some(noted[0].first_seen), seen), "{answer}");
+    }
 }
 
-fn kept(service: &str, id: Option<&str>, body: &'static str, verdict: Verdict) -> Kept {
+async fn a_decision_is_told_without_its_counter(store: &impl Store) {
+    const OURS: &str = "told";
+    for (id, status, verdict) in [("done", 200, Verdict::Handled), ("refused", 409, Verdict::Refused)] {
+        store.record(&question(OURS, id)).await.expect("a question");
+        let completion = Completion { outcome: outcome(status, id), state: None };
+        decide(store, OURS, id, "approve", &completion).await;
+        let noted = store.deliveries(OURS, id).await.expect("an answer");
+        assert_eq!(noted.len(), 1, "{id}: {noted:?}");
+        let told = &noted[0];
+        assert_eq!((told.fingerprint, told.verdict, told.count), (fingerprint("approve"), verdict, 1), "{id}");
+        assert_eq!((told.scheme, told.secret, told.status), (Scheme::NodeCompact, 1, status), "{id}");
+        assert_eq!(told.request_id.as_deref(), Some("req_1"), "{id}");
+        assert_eq!(told.responder.as_deref(), Some("user_9"), "{id}");
+        // The counter, which knows more, takes its place.
+        let counted = Note { request_id: Some("req_2".to_owned()), ..note(OURS, id, "approve", verdict) };
+        store.note(&[counted]).await.expect("a note");
+        let noted = store.deliveries(OURS, id).await.expect("an answer");
+        let told: Vec<_> = noted.iter().map(|noted| (noted.count, noted.request_id.as_deref())).collect();
+        assert_eq!(told, [(1, Some("req_2"))], "{id}");
+    }
+    store.record(&question(OURS, "running")).await.expect("a question");
+    let running = claim(OURS, "running", "approve");
+    assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started(()));
+    assert_eq!(store.deliveries(OURS, "running").await.expect("an answer"), []);
+}
+
+fn kept(service: &str, id: Option<&str>, signed: &'static str, verdict: Verdict) -> Kept {
     Kept {
         service: service.to_owned(),
         notification_id: id.map(str::to_owned),
         verdict,
         scheme: Scheme::PythonCanonical,
-        body: Bytes::from_static(body.as_bytes()),
+        secret: 1,
+        signed: digest(signed.as_bytes()),
+        body: Bytes::from_static(signed.as_bytes()),
     }
 }
 
 async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
     const OURS: &str = "kept";
-    for kept in [
-        kept(OURS, Some("n"), "one", Verdict::Late),
-        kept(OURS, Some("n"), "one", Verdict::Conflict),
-        kept(OURS, None, "two", Verdict::Malformed),
-        kept("another", Some("n"), "one", Verdict::Late),
+    let spelt = |body: &'static str, kept: Kept| Kept { body: Bytes::from_static(body.as_bytes()), ..kept };
+    for (kept, is_new) in [
+        (kept(OURS, Some("n"), "one", Verdict::Late), true),
+        (kept(OURS, Some("n"), "one", Verdict::Late), false),
+        (spelt("o n e", kept(OURS, Some("n"), "one", Verdict::Late)), false),
+        (kept(OURS, Some("n"), "one", Verdict::Conflict), false),
+        (kept(OURS, None, "two", Verdict::Malformed), true),
+        (kept("another", Some("n"), "one", Verdict::Late), true),
     ] {
-        store.keep(&kept).await.expect("kept");
+        assert_eq!(store.keep(&kept).await.expect("kept"), is_new, "{kept:?}");
     }
     let refused = store.refused(OURS, 0, 10).await.expect("an answer");
     let bodies: Vec<_> = refused.iter().map(|refused| (&refused.body[..], refused.verdict)).collect();
@@ -389,33 +439,87 @@ async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
         (refused[0].notification_id.as_deref(), refused[1].notification_id.as_deref()),
         (Some("n"), None)
     );
-    assert_eq!(refused[0].scheme, Scheme::PythonCanonical);
+    assert_eq!((refused[0].scheme, refused[0].secret), (Scheme::PythonCanonical, 1));
     assert_eq!(store.refused(OURS, 0, 1).await.expect("an answer"), refused[..1]);
     assert_eq!(store.refused(OURS, refused[0].id, 10).await.expect("an answer"), refused[1..]);
 
-    let id = refused[0].id;
-    let token = |redrive: &Redrive| redrive.headers[1].1.clone();
-    let stale = token(&store.redrive(OURS, id).await.expect("a redrive"));
-    let redrive = store.redrive(OURS, id).await.expect("another redrive");
-    let good = token(&redrive);
-    assert_eq!(&redrive.body[..], b"one");
-    for (service, token, body) in [
-        (OURS, &*stale, "one"),
-        (OURS, &good, "two"),
-        (OURS, &good, "one "),
-        ("another", &good, "one"),
-        (OURS, "", "one"),
-        (OURS, "00000000000000000000000000000000", "one"),
-        (OURS, "' OR 1=1 --                     ", "one"),
-    ] {
-        let redeemed = store.redeem(service, token, body.as_bytes()).await.expect("an answer");
-        assert_eq!(redeemed, None, "{service} {token} {body}");
+    let (id, other) = (refused[0].id, refused[1].id);
+    let (stale, good) = (Token::random(), Token::random());
+    for token in [stale, good] {
+        assert_eq!(store.redrive(OURS, id, token).await.expect("a redrive"), refused[0]);
     }
-    let redeemed = store.redeem(OURS, &good, b"one").await.expect("an answer");
-    assert_eq!(redeemed, Some(Scheme::PythonCanonical));
-    assert_eq!(store.redeem(OURS, &good, b"one").await.expect("an answer"), None, "a token is good once");
-    assert!(matches!(store.redrive("another", id).await, Err(StoreError::NotKept(_))));
-    assert!(matches!(store.redrive(OURS, i64::MAX).await, Err(StoreError::NotKept(_))));
+    for (service, id, token) in
+        [(OURS, id, stale), (OURS, other, good), ("another", id, good), (OURS, id, Token::random())]
+    {
+        assert!(!store.redeem(service, id, token).await.expect("an answer"), "{service} {id}");
+    }
+    assert!(store.redeem(OURS, id, good).await.expect("an answer"));
+    assert!(!store.redeem(OURS, id, good).await.expect("an answer"), "a token is good once");
+    assert!(matches!(store.redrive("another", id, good).await, Err(StoreError::NotKept(_))));
+    assert!(matches!(store.redrive(OURS, i64::MAX, good).await, Err(StoreError::NotKept(_))));
+}
+
+async fn of_one_notification_only_so_much_is_kept(store: &impl Store) {
+    const OURS: &str = "kept enough";
+    let nth = |id: &str, nth: u32| Kept {
+        signed: digest(format!("{id} {nth}").as_bytes()),
+        ..kept(OURS, Some(id), "it", Verdict::Unfit)
+    };
+    for number in 0..MAX_KEPT {
+        assert!(store.keep(&nth("n", number)).await.expect("kept"), "{number}");
+    }
+    let more = store.keep(&nth("n", MAX_KEPT)).await;
+    assert!(matches!(more, Err(StoreError::KeptEnough)), "{more:?}");
+    let known = Kept { verdict: Verdict::Late, ..nth("n", 0) };
+    assert!(!store.keep(&known).await.expect("what is there stays, and is told anew"));
+    assert!(store.keep(&nth("other", 0)).await.expect("another's"));
+    let refused = store.refused(OURS, 0, 1000).await.expect("an answer");
+    assert_eq!(refused.len(), 101);
+    assert_eq!(refused[0].verdict, Verdict::Late);
+}
+
+async fn what_was_left_under_a_lease_is_refused_as_abandoned(store: &impl Store) {
+    const OURS: &str = "abandoned";
+    for id in ["left", "done", "given back", "running", "later done"] {
+        store.record(&question(OURS, id)).await.expect("a question");
+        let lease = if id == "running" { Duration::from_mins(1) } else { Duration::ZERO };
+        let claim = Claim { lease, ..claim(OURS, id, "approve") };
+        assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()), "{id}");
+        match id {
+            "done" => store.complete(&claim, &completion("done"), None).await.expect("a completion"),
+            "given back" => store.release(&claim).await.expect("a release"),
+            _ => {}
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    for _ in 0..2 {
+        let refused = store.refused(OURS, 0, 10).await.expect("an answer");
+        let mut ids: Vec<_> = refused.iter().map(|row| row.notification_id.as_deref()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [Some("later done"), Some("left")]);
+        let left = refused.iter().find(|row| row.notification_id.as_deref() == Some("left")).expect("a row");
+        assert_eq!((left.verdict, &left.body[..]), (Verdict::Abandoned, &b"left approve as it came"[..]));
+        assert_eq!((left.scheme, left.secret), (Scheme::NodeCompact, 1));
+    }
+    let again = kept(OURS, Some("left"), "left approve as it was signed", Verdict::Abandoned);
+    assert!(!store.keep(&again).await.expect("an answer"), "it is known by what was signed");
+    decide(store, OURS, "later done", "approve", &completion("done")).await;
+}
+
+async fn what_could_not_be_read_again_is_not_recorded(store: &impl Store) {
+    const OURS: &str = "deep";
+    let deep = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    let asked = |id: &str, depth| question(OURS, id).context(deep(depth));
+    store.record(&asked("shallow", 127)).await.expect("what can be read again");
+    let found = store.find(OURS, "shallow", None).await.expect("an answer").question.expect("the question");
+    assert_eq!(found.context, deep(127));
+    assert!(matches!(store.record(&asked("deep", 128)).await, Err(StoreError::Context(_))));
+    let notification = question(OURS, "told").notification.metadata("tree", deep(126));
+    let told = Question::new(notification).service(OURS);
+    assert!(matches!(store.record(&told).await, Err(StoreError::Unreadable(_))));
+    for id in ["deep", "told"] {
+        assert!(store.find(OURS, id, None).await.expect("an answer").question.is_none(), "{id}");
+    }
 }
 
 async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
@@ -425,7 +529,7 @@ async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
     }
     let refusal = Completion { outcome: outcome(409, "too late"), state: None };
     decide(store, OURS, "refused", "approve", &refusal).await;
-    let state = store.find(OURS, "refused").await.expect("an answer").question.expect("the question").state;
+    let state = store.find(OURS, "refused", None).await.expect("an answer").question.expect("the question").state;
     assert_eq!(state, None, "a refusal leaves the state");
     decide(store, OURS, "done", "approve", &completion("done")).await;
     let running = claim(OURS, "running", "approve");
@@ -458,7 +562,7 @@ async fn every_text_comes_back(store: &impl Store) {
             ..note(id, id, text, Verdict::Handled)
         };
         store.note(&[note]).await.expect("a note");
-        let found = store.find(id, id).await.expect("an answer");
+        let found = store.find(id, id, None).await.expect("an answer");
         assert_eq!(found.decision.expect("a decision").fingerprint, fingerprint(text), "{text:?}");
         let question = found.question.expect("the question");
         assert_eq!(question.notification.id.as_deref(), Some(id));
@@ -484,13 +588,33 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
     store.note(&[note(OURS, "n", "approve", Verdict::Handled)]).await.expect("a note");
     store.keep(&kept(OURS, Some("n"), "said", Verdict::Conflict)).await.expect("kept");
     store.keep(&kept(OURS, Some("other"), "said otherwise", Verdict::Conflict)).await.expect("kept");
-    store.erase(OURS, "n").await.expect("erased");
-    let found = store.find(OURS, "n").await.expect("an answer");
+    let running = claim(OURS, "running", "approve");
+    assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started(()));
+    assert!(matches!(store.erase(OURS, "running").await, Err(StoreError::Running(_))));
+    store.release(&running).await.expect("a release");
+    for id in ["n", "n", "unknown", "running"] {
+        store.erase(OURS, id).await.expect("erased");
+    }
+    let found = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!(found.decision.expect("the decision stands").outcome, outcome(200, "done"));
+    // What comes later, or waited to be counted, is counted and says nothing.
+    store.note(&[note(OURS, "n", "approve", Verdict::Handled)]).await.expect("a note");
+    store.note(&[note(OURS, "n", "approve", Verdict::Replayed)]).await.expect("a note");
     let noted = store.deliveries(OURS, "n").await.expect("an answer");
-    assert_eq!((noted[0].count, noted[0].responder.as_deref()), (1, None));
+    let told: Vec<_> = noted.iter().map(|noted| (noted.count, noted.responder.as_deref())).collect();
+    assert_eq!(told, [(2, None), (1, None)]);
+    for id in ["n", "unknown"] {
+        assert!(!store.keep(&kept(OURS, Some(id), "said again", Verdict::Conflict)).await.expect("an answer"));
+    }
+    let left = Claim { lease: Duration::ZERO, ..claim(OURS, "running", "approve") };
+    assert_eq!(store.claim(&left).await.expect("a claim"), Claimed::Started(()));
+    tokio::time::sleep(Duration::from_millis(2)).await;
     let refused = store.refused(OURS, 0, 10).await.expect("an answer");
     assert_eq!(refused.iter().map(|refused| &refused.body[..]).collect::<Vec<_>>(), [b"said otherwise"]);
+    // Of a decision that nobody counted, too.
+    decide(store, OURS, "running", "approve", &completion("done")).await;
+    let noted = store.deliveries(OURS, "running").await.expect("an answer");
+    assert_eq!(noted.iter().map(|noted| noted.responder.as_deref()).collect::<Vec<_>>(), [None]);
 }
 
 async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
@@ -513,11 +637,18 @@ async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
     store.keep(&kept(OURS, Some("done"), "of the decided", Verdict::Conflict)).await.expect("kept");
     store.keep(&kept(OURS, None, "of nobody", Verdict::Malformed)).await.expect("kept");
     store.invalidate(OURS, "taken back", "superseded").await.expect("an invalidation");
+    store.erase(OURS, "done").await.expect("erased");
     assert_eq!(store.claim(&claim(OURS, "running", "approve")).await.expect("a claim"), Claimed::Started(()));
+    for id in ["seen since", "refused since"] {
+        store.record(&question(OURS, id)).await.expect("a question");
+        decide(store, OURS, id, "approve", &completion("done")).await;
+    }
     // What the other tests have left was recorded before this, and so was all of ours.
     tokio::time::sleep(Duration::from_millis(2)).await;
     let before = Utc::now();
     tokio::time::sleep(Duration::from_millis(2)).await;
+    store.note(&[note(OURS, "seen since", "approve", Verdict::Replayed)]).await.expect("a note");
+    store.keep(&kept(OURS, Some("refused since"), "just now", Verdict::Conflict)).await.expect("kept");
     let future = store.purge(Utc::now() + TimeDelta::hours(1)).await;
     assert!(matches!(future, Err(StoreError::TooRecent { .. })), "{future:?}");
     assert!(store.purge(before).await.expect("a purge") >= 4);
@@ -529,13 +660,18 @@ async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
         ("running", true),
         ("waiting", true),
     ] {
-        let found = store.find(OURS, id).await.expect("an answer");
+        let found = store.find(OURS, id, None).await.expect("an answer");
         assert_eq!(found.question.is_some(), stays, "{id}");
         assert!(found.decision.is_none(), "{id}");
+    }
+    for id in ["seen since", "refused since"] {
+        let found = store.find(OURS, id, None).await.expect("an answer");
+        assert!(found.question.is_some() && found.decision.is_some(), "{id}");
     }
     for id in ["done", "unknown"] {
         assert_eq!(store.deliveries(OURS, id).await.expect("an answer"), [], "{id}");
     }
-    assert_eq!(store.refused(OURS, 0, 10).await.expect("an answer"), []);
+    let refused = store.refused(OURS, 0, 10).await.expect("an answer");
+    assert_eq!(refused.iter().map(|refused| &refused.body[..]).collect::<Vec<_>>(), [b"just now"]);
     assert_eq!(store.purge(before).await.expect("a purge"), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
-    fmt, mem,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Activity, Arrival, Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept,
-    MAX_KEPT, Note, Noted, Outcome, Question, Recorded, Refused, Store, StoreError, Token, Verdict, new_key,
+    MAX_KEPT, Note, Noted, Outcome, Question, Recorded, Refused, Store, StoreError, Token, Verdict, digest, new_key,
 };
 
 /// Remembers until the process ends: for tests. It gives handlers no [`Transaction`](crate::Transaction).
@@ -496,17 +496,22 @@ impl Tables {
     /// Moves what was left under a lease that ended to what is refused.
     fn tell_abandoned(&mut self, service: &str, now: DateTime<Utc>) {
         let left = self.decisions.iter_mut().filter(|((owner, _), decision)| {
-            let is_left = decision.completed.is_none() && decision.lease_ended(now);
-            owner == service && is_left && !mem::replace(&mut decision.is_told, is_left)
+            let is_over = decision.completed.is_some() || decision.is_told;
+            owner == service && !is_over && decision.lease_ended(now)
         });
-        let abandoned: Vec<Kept> = left
+        let mut abandoned: Vec<(DateTime<Utc>, Kept)> = left
             .map(|((service, notification_id), decision)| {
-                let Arrival { scheme, secret, signed, body, .. } = decision.arrival.clone();
+                let Arrival { scheme, secret, text, body, .. } = decision.arrival.clone();
+                let signed = digest(&text);
+                decision.is_told = true;
                 let (service, notification_id) = (service.clone(), Some(notification_id.clone()));
-                Kept { service, notification_id, verdict: Verdict::Abandoned, scheme, secret, signed, body }
+                let verdict = Verdict::Abandoned;
+                let kept = Kept { service, notification_id, verdict, scheme, secret, signed, body };
+                (decision.leased, kept)
             })
             .collect();
-        for kept in abandoned {
+        abandoned.sort_by(|(one, a), (other, b)| (one, &a.notification_id).cmp(&(other, &b.notification_id)));
+        for (_, kept) in abandoned {
             // Where enough is kept of a notification, one more says nothing new.
             let _ = self.keep(&kept, now);
         }
@@ -562,7 +567,7 @@ impl Decision {
     fn erase(&mut self) {
         self.data = None;
         self.arrival.responder = None;
-        self.arrival.body = Bytes::new();
+        (self.arrival.text, self.arrival.body) = (Bytes::new(), Bytes::new());
     }
 
     fn is_leased(&self, now: DateTime<Utc>) -> bool {

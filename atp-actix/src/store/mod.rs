@@ -15,7 +15,7 @@
 //! let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.").id("n-1");
 //! let question = Question::new(notification.action(Action::simple("approve", "Approve"))).user_id("user_9");
 //! store.record(&question).await?;
-//! assert!(store.find("default", "n-1").await?.question.is_some());
+//! assert!(store.find("default", "n-1", None).await?.question.is_some());
 //! # Ok(())
 //! # }
 //! ```
@@ -43,7 +43,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use activity::Activity;
-pub(crate) use activity::UnderWay;
+pub(crate) use activity::Added;
 pub use contract::contract;
 pub use memory::{MemoryStore, Uncommitted};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -483,10 +483,18 @@ pub struct Arrival {
     pub secret: usize,
     /// Who answered.
     pub responder: Option<String>,
-    /// SHA-256 of the text that was signed.
-    pub signed: [u8; 32],
+    /// The text that was signed.
+    pub text: Bytes,
     /// The body as it came.
     pub body: Bytes,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl Arrival {
+    /// What [`Store::keep`] would know it by.
+    pub(crate) fn signed(&self) -> [u8; 32] {
+        digest(&self.text)
+    }
 }
 
 impl Claim {
@@ -796,10 +804,10 @@ pub(crate) fn new_key() -> [u8; 32] {
     key
 }
 
-/// What a store keeps of a redrive's token, so that who reads the store cannot use it.
-pub(crate) fn hashed(token: Token) -> [u8; 32] {
+/// SHA-256: of what was signed; and of a redrive's token, so that who reads the store cannot use it.
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(token.as_bytes()).into()
+    Sha256::digest(bytes).into()
 }
 
 /// Why a store did not do what it was asked.

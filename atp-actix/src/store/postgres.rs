@@ -252,14 +252,14 @@ impl PostgresStore {
         let mut open = self.write().await?;
         sqlx::query(
             "WITH gone AS (
-                 SELECT service, notification_id, signed, scheme, secret, delivery FROM atp_decisions
+                 SELECT service, notification_id, signed, scheme, secret, delivery, lease_until FROM atp_decisions
                  WHERE service = $1 AND lease_until < atp_now() AND completed_at IS NULL AND delivery IS NOT NULL
                  FOR UPDATE SKIP LOCKED),
              told AS (
                  INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
-                 SELECT DISTINCT ON (signed) service, signed, notification_id, 'abandoned', scheme, secret, atp_now(),
-                     delivery
-                 FROM gone
+                 SELECT service, signed, notification_id, 'abandoned', scheme, secret, atp_now(), delivery
+                 FROM (SELECT DISTINCT ON (signed) * FROM gone) AS once
+                 ORDER BY lease_until, notification_id
                  ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict)
              UPDATE atp_decisions AS d SET signed = NULL, delivery = NULL FROM gone
              WHERE d.service = gone.service AND d.notification_id = gone.notification_id",
@@ -297,7 +297,8 @@ impl PostgresStore {
         let outcome = completion.map(|completion| &completion.outcome);
         let state = completion.and_then(|completion| completion.state.as_deref());
         // Of a claim alone the body is left behind, if the process of its handler dies.
-        let (arrival, left_behind) = (&claim.arrival, completion.is_none());
+        let arrival = &claim.arrival;
+        let left_behind = completion.is_none().then(|| (arrival.signed(), &arrival.body));
         // Who is at it may hold the row's lock, or be about to insert it: that is seen without waiting for it. Where it is
         // waited for all the same, the row is judged by the time after that, or what another has leased meanwhile would start
         // in the future.
@@ -339,8 +340,8 @@ impl PostgresStore {
         .bind(arrival.scheme.name())
         .bind(row::integer(arrival.secret))
         .bind(arrival.responder.as_deref().map(escape))
-        .bind(left_behind.then_some(&arrival.signed[..]))
-        .bind(left_behind.then_some(&arrival.body[..]))
+        .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
+        .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
         .execute(connection)
         .await?;
         Ok(taken.rows_affected() == 1)
@@ -838,7 +839,7 @@ impl Store for PostgresStore {
         )
         .bind(escape(service))
         .bind(id)
-        .bind(&super::hashed(token)[..])
+        .bind(&super::digest(token.as_bytes())[..])
         .fetch_optional(open.connection_mut())
         .await?;
         let row = row.ok_or(StoreError::NotKept(id))?;
@@ -852,7 +853,7 @@ impl Store for PostgresStore {
             sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = $1 AND id = $2 AND token = $3")
                 .bind(escape(service))
                 .bind(id)
-                .bind(&super::hashed(token)[..])
+                .bind(&super::digest(token.as_bytes())[..])
                 .execute(open.connection_mut())
                 .await?;
         open.commit().await?;

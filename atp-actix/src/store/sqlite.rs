@@ -358,6 +358,7 @@ impl SqliteStore {
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
              SELECT service, signed, notification_id, 'abandoned', scheme, secret, ?2, delivery FROM atp_decisions
              WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL
+             ORDER BY lease_until, notification_id
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
             "UPDATE atp_decisions SET signed = NULL, delivery = NULL
              WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL",
@@ -395,7 +396,8 @@ impl SqliteStore {
         let outcome = completion.map(|completion| &completion.outcome);
         let state = completion.and_then(|completion| completion.state.as_deref());
         // Of a claim alone the body is left behind, if the process of its handler dies.
-        let (arrival, left_behind) = (&claim.arrival, completion.is_none());
+        let arrival = &claim.arrival;
+        let left_behind = completion.is_none().then(|| (arrival.signed(), &arrival.body));
         let taken = sqlx::query(
             "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
                  lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret,
@@ -432,8 +434,8 @@ impl SqliteStore {
         .bind(arrival.scheme.name())
         .bind(row::integer(arrival.secret))
         .bind(arrival.responder.as_deref().map(escape))
-        .bind(left_behind.then_some(&arrival.signed[..]))
-        .bind(left_behind.then_some(&arrival.body[..]))
+        .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
+        .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
         .execute(connection)
         .await?;
         Ok(taken.rows_affected() == 1)
@@ -742,7 +744,7 @@ impl Store for SqliteStore {
         )
         .bind(escape(service))
         .bind(id)
-        .bind(&super::hashed(token)[..])
+        .bind(&super::digest(token.as_bytes())[..])
         .fetch_optional(open.connection_mut())
         .await?;
         let row = row.ok_or(StoreError::NotKept(id))?;
@@ -756,7 +758,7 @@ impl Store for SqliteStore {
             sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = ?1 AND id = ?2 AND token = ?3")
                 .bind(escape(service))
                 .bind(id)
-                .bind(&super::hashed(token)[..])
+                .bind(&super::digest(token.as_bytes())[..])
                 .execute(open.connection_mut())
                 .await?;
         open.commit().await?;

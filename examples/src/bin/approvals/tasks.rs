@@ -90,7 +90,7 @@ impl Tasks {
         let mut tasks = Vec::new();
         for (notification_id, outcome, event) in rows {
             let Found { question: Some(question), .. } =
-                self.store.find(DEFAULT_SERVICE, &notification_id).await?
+                self.store.find(DEFAULT_SERVICE, &notification_id, None).await?
             else {
                 continue;
             };
