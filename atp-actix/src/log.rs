@@ -37,13 +37,15 @@ pub(crate) struct Log {
     replayed: Throttle,
     refused: Throttle,
     failed: Throttle,
+    /// Signed, and refused by verification.
+    malformed: Throttle,
     unsigned: Throttle,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let throttle = Throttle::new;
-        Self { replayed: throttle(), refused: throttle(), failed: throttle(), unsigned: throttle() }
+        let new = Throttle::new;
+        Self { replayed: new(), refused: new(), failed: new(), malformed: new(), unsigned: new() }
     }
 
     /// A delivery that was verified: what became of it behind the middleware.
@@ -76,7 +78,7 @@ impl Log {
         if untold == Some(None) {
             return;
         }
-        let (request_id, untold) = (delivery.request_id(), untold.flatten().filter(|untold| *untold > 0));
+        let (request_id, untold) = (delivery.request_id(), untold.flatten());
         let reason = reason().map(bounded);
         let event = Event { request_id, delivery: Some(delivery), status, reason, untold, started };
         if is_replayed { event.tell_of_replay() } else { event.tell() }
@@ -92,11 +94,10 @@ impl Log {
         started: Instant,
     ) {
         let is_authentic = refusal.is_authentic(body.is_some());
-        let Some(untold) = (if is_authentic { &self.refused } else { &self.unsigned }).admit() else { return };
+        let Some(untold) = (if is_authentic { &self.malformed } else { &self.unsigned }).admit() else { return };
         let (request_id, status) = (delivery::request_id(headers), refusal.status());
         let reason = Some(bounded(refusal.to_string()));
-        let untold = Some(untold).filter(|untold| *untold > 0);
-        let event = Event { request_id, delivery: None, status, reason, untold, started };
+        let event = Event { request_id, delivery: None, status, reason, untold: Some(untold), started };
         if is_authentic {
             return event.tell();
         }
@@ -146,7 +147,7 @@ struct Event<'a> {
     delivery: Option<&'a Delivery>,
     status: StatusCode,
     reason: Option<String>,
-    /// How many of its kind were not told in the second before, if any.
+    /// Of a kind that is throttled: how many were not told in the second before.
     untold: Option<u32>,
     started: Instant,
 }

@@ -24,7 +24,7 @@ use atp_actix::{
     AtpResponse, Error, ErrorReply, Simple, Transaction, Webhook,
     atp_core::Fingerprint,
     store::{
-        Claim, Claimed, MemoryStore, Question, SqliteStore, Store, StoreError, Token, Verdict, contract,
+        Claim, Claimed, MemoryStore, Question, SqliteStore, Redrive, Store, StoreError, Token, Verdict, contract,
     },
 };
 use chrono::TimeDelta;
@@ -39,7 +39,7 @@ use sqlx::{
 
 use crate::{
     databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, arrival, on_every_store},
-    decisions::{Clock, Mounted, answer, approve, asked, count, record, redrive, runs, webhook},
+    decisions::{Clock, Mounted, answer, approve, asked, count, record, runs, webhook},
 };
 
 on_every_store!(
@@ -303,7 +303,8 @@ async fn what_is_kept_is_redriven_however_old_its_question_is() {
     clock.ahead(TimeDelta::days(5));
     assert_eq!(without.send(&answer("n-1", "delay", "1h").at(clock.now())).await.0, 500);
     let kept = store.refused("default", 0, 10).await.expect("an answer");
-    let again = redrive(&store, kept[0].id).await;
+    let again = Redrive::prepare(&store, &clock.verifier(), "default", kept[0].id).await;
+    let again = again.expect("a redrive");
     assert_eq!(with.redrive(again).await, (200, "done".to_owned()));
 }
 

@@ -275,6 +275,8 @@ async fn an_answer_may_be_faster_than_record(store: impl Store) {
     }
     record(&store, "early").await;
     app.expect(&approve("early").at(at(9)), 200, "run 1").await;
+    // Its first arrival is written after it was answered.
+    noted(&store, "never").await;
     clock.ahead(TimeDelta::minutes(11));
     app.refuses(&approve("never").at(at(11)), 404, "NOTIFICATION_NOT_FOUND").await;
     assert_eq!(count(&runs), 1);

@@ -720,6 +720,11 @@ trait Backend: 'static {
     /// An empty one.
     async fn fresh(&self, clock: &Clock) -> Self::Store;
 
+    /// How many counters are written, where writing them takes time.
+    async fn counters(&self) -> Option<i64> {
+        None
+    }
+
     /// For a store that does not ask our clock.
     async fn set_time(&self, _: Time) {}
 
@@ -764,7 +769,13 @@ impl Backend for SqliteDatabase {
     async fn fresh(&self, clock: &Clock) -> SqliteStore {
         sqlx::raw_sql(EMPTY).execute(&self.pool).await.expect("empty tables");
         let clock = clock.clone();
-        self.store().clone().clock(move || clock.now())
+        // Opened anew: whoever still writes counters for the last one has the clock of that.
+        self.file.open().await.clock(move || clock.now())
+    }
+
+    async fn counters(&self) -> Option<i64> {
+        let count = sqlx::query_scalar("SELECT count(*) FROM atp_deliveries").fetch_one(&self.pool).await;
+        Some(count.expect("a number"))
     }
 
     async fn effects(&self) -> Vec<String> {
@@ -799,6 +810,11 @@ impl Backend for PostgresDatabase {
         let now = now.timestamp_micros();
         let set = format!("SET synchronous_commit = off; UPDATE model_clock SET now = {now}");
         sqlx::raw_sql(AssertSqlSafe(set)).execute(&self.pool).await.expect("a clock");
+    }
+
+    async fn counters(&self) -> Option<i64> {
+        let count = sqlx::query_scalar("SELECT count(*) FROM atp_deliveries").fetch_one(&self.pool).await;
+        Some(count.expect("a number"))
     }
 
     async fn effects(&self) -> Vec<String> {
@@ -1253,6 +1269,11 @@ impl<B: Backend> Run<B> {
             let mut lines: Vec<_> = lines.collect();
             lines.sort();
             same(&format!("deliveries of {id}"), &lines, &self.model.deliveries(id))?;
+        }
+        // A decision is told without its counter.
+        same("counters that wait", &self.store.activity().counters_waiting(), &0)?;
+        if let Some(counters) = self.bench.backend.counters().await {
+            same("counters", &counters, &i64::try_from(self.model.counted.len()).expect("few"))?;
         }
         Ok(())
     }

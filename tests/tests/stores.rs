@@ -90,8 +90,9 @@ async fn of_claims_that_waited_for_a_lock_one_starts_on_postgres() {
     for round in 0..5 {
         let id = format!("n-{round}");
         sqlx::raw_sql("BEGIN").execute(&mut *other).await.expect("a transaction");
-        let row = "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at, lease_until)
-             VALUES ('default', $1, 'a', 'a', 'a', 0, 0)";
+        let row = "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at, lease_until,
+                 scheme, secret)
+             VALUES ('default', $1, 'a', 'a', 'a', 0, 0, 'raw', 0)";
         sqlx::query(row).bind(&id).execute(&mut *other).await.expect("a row that others wait for");
         let free = async {
             sqlx::raw_sql("ROLLBACK").execute(&mut *other).await.expect("no lock");

@@ -84,6 +84,12 @@ impl Activity {
         }))
     }
 
+    /// How many counters wait to be written, without those that are being written.
+    #[must_use]
+    pub fn counters_waiting(&self) -> usize {
+        self.waiting().notes.len()
+    }
+
     /// Whether this verifier's secrets are those that the service has been mounted with before, if it was. With others,
     /// who holds one secret could decide what was asked under the other.
     pub(crate) fn admits(&self, service: &str, verifier: &Verifier) -> bool {

@@ -1,7 +1,7 @@
 //! A store in this process's memory, for tests.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -38,7 +38,7 @@ struct Tables {
     deliveries: BTreeMap<(String, String, [u8; 32], Verdict), Noted>,
     refused: BTreeMap<i64, Body>,
     /// By service and notification.
-    erased: HashSet<Key>,
+    erased: HashMap<Key, DateTime<Utc>>,
 }
 
 /// A kept body: its service, what was signed, and the token of a redrive.
@@ -353,8 +353,9 @@ impl Store for MemoryStore {
                 *service != id.0 || refused.notification_id.as_ref() != Some(&id.1)
             });
         }
-        let Tables { bound, deliveries, refused, .. } = &mut *tables;
+        let Tables { bound, deliveries, refused, erased, .. } = &mut *tables;
         let known = |service: &str, id: &str| bound.contains_key(&pair(service, id));
+        erased.retain(|(service, id), at| known(service, id) || *at >= before);
         deliveries.retain(|(service, id, ..), noted| known(service, id) || noted.last_seen >= before);
         refused.retain(|_, (service, _, refused, _)| {
             let known = refused.notification_id.as_ref().is_some_and(|id| known(service, id));
@@ -380,7 +381,7 @@ impl Store for MemoryStore {
         tables.refused.retain(|_, (owner, _, refused, _)| {
             owner != service || refused.notification_id.as_deref() != Some(notification_id)
         });
-        tables.erased.insert(id);
+        tables.erased.entry(id).or_insert(now);
         Ok(())
     }
 
@@ -436,7 +437,7 @@ impl Tables {
             is_told: false,
             completed: None,
         };
-        if self.erased.contains(&id) {
+        if self.erased.contains_key(&id) {
             decision.erase();
         }
         Claimed::Started(self.decisions.insert(id, decision))
@@ -468,7 +469,7 @@ impl Tables {
             return Ok(false);
         }
         if let Some(id) = &kept.notification_id {
-            if self.erased.contains(&(kept.service.clone(), id.clone())) {
+            if self.erased.contains_key(&(kept.service.clone(), id.clone())) {
                 return Ok(false);
             }
             let rows = self.refused.values();
@@ -518,7 +519,7 @@ impl Tables {
     }
 
     fn count(&mut self, note: &Note, now: DateTime<Utc>) {
-        let is_erased = self.erased.contains(&pair(&note.service, &note.notification_id));
+        let is_erased = self.erased.contains_key(&pair(&note.service, &note.notification_id));
         let id =
             (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
         let earlier = self.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
