@@ -339,14 +339,13 @@ impl Names {
         self.list.clear();
         self.decoded.clear();
         for token in index.members(object) {
-            let span = index.span(token);
-            let (range, is_decoded) = match index.literal(token) {
-                Some(_) => (span.start + 1..span.end.saturating_sub(1), false),
-                None => {
-                    let start = self.decoded.len();
-                    generalized(index.inner(token), &mut self.decoded);
-                    (start..self.decoded.len(), true)
-                }
+            let (span, decoded) = (index.span(token), self.decoded.len());
+            let is_decoded = index.literal(token).is_none();
+            let range = if is_decoded {
+                generalized(index.inner(token), &mut self.decoded);
+                decoded..self.decoded.len()
+            } else {
+                span.start + 1..span.end.saturating_sub(1)
             };
             let (start, end) = (narrow(range.start), narrow(range.end));
             let mut name = Name { head: 0, token: narrow(token), start, end, is_decoded };
@@ -504,6 +503,12 @@ fn decode(unit: u16, low: Option<u16>) -> Scalar {
         Some(Ok(char)) => Scalar::Char(char),
         _ => Scalar::Lone(unit),
     }
+}
+
+/// The value of a string's source with its quotes, a lone surrogate as U+FFFD. `None` for the source of any other value.
+pub(crate) fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    Some(if inner.contains('\\') { Cow::Owned(readable(inner)) } else { Cow::Borrowed(inner) })
 }
 
 /// A string's value as text, a lone surrogate as U+FFFD.

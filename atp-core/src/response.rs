@@ -151,8 +151,7 @@ impl Serialize for RawJson {
     }
 }
 
-/// Why a signed text is no answer: where (a JSON Pointer and a byte of the body), and what. Values are never in
-/// it, member names may be.
+/// Why a signed text is no answer: where (a JSON Pointer and a byte), and what. Values are never in it, member names may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}, at `{}`, byte {offset}", json::printable(pointer))]
 pub struct Malformed {
@@ -168,7 +167,8 @@ impl Malformed {
         &self.pointer
     }
 
-    /// The byte of the body as it came, from 0.
+    /// The byte of the signed text, from 0. Of the body as it came, for a member that is there twice and for nesting that is too
+    /// deep: these two are judged there, since a canonical text resolves repeated members, and all that they can do is refuse.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
@@ -196,8 +196,7 @@ fn check_depth(index: &Index<'_>) -> Result<(), Malformed> {
 
 /// What is wrong with the value of `place`, seen at `token`.
 fn fail<T>(index: &Index<'_>, token: Token, place: Token, fault: &'static str) -> Result<T, Malformed> {
-    let (pointer, offset) = (index.pointer(place), index.span(token).start);
-    Err(Malformed { fault: Cow::Borrowed(fault), pointer, offset })
+    Err(malformed(fault, index.pointer(place), index.span(token).start))
 }
 
 impl Response {
@@ -206,60 +205,78 @@ impl Response {
         let text = json::utf8(text.clone())?;
         let index = Index::of_str(&text)?;
         check(&index)?;
-        Self::read(&text, &index, index.members(0).map(|name| (name, index.span(name + 1))))
+        let root = index.span(0);
+        let members = index.members(0).map(|name| (index.span(name), index.span(name + 1)));
+        Signed { text: &text, lone_surrogates: index.lone_surrogates }.read(root.start, members)
     }
 
-    /// Reads a canonical text. Repeated members and depth are judged on the body that it was printed from, because the
-    /// printer has resolved them.
-    pub(crate) fn of_printed(index: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
+    /// Reads a canonical text. Only what can refuse it is judged on the body that it was printed from: its depth, and repeated
+    /// members, which the printer has resolved. Whether there are lone surrogates is known from there too; the text has no
+    /// string that the body lacks.
+    pub(crate) fn of_printed(body: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
         let text = ByteString::from(printed.text);
-        let checked = if printed.repeats { check(index) } else { check_depth(index) };
+        let checked = if printed.repeats { check(body) } else { check_depth(body) };
         let answer = checked.and_then(|()| match printed.infinity {
             Some((token, offset)) => {
                 let fault = Cow::Borrowed("`Infinity`, which is not JSON");
-                Err(Malformed { fault, pointer: index.pointer(token), offset })
+                Err(Malformed { fault, pointer: body.pointer(token), offset })
             }
-            None => Self::read(&text, index, printed.members.into_iter()),
+            None => Signed { text: &text, lone_surrogates: body.lone_surrogates }
+                .read(0, printed.members.into_iter()),
         });
         (text.into_bytes(), answer)
     }
 
-    /// Reads the members of a root: their names in the index of the body, and where their values are in the signed text.
-    /// Strings have the same value in both.
+    /// The time that a freshness check goes by: `timestamp`, else `responded_at`; `None` if the one that is there
+    /// cannot be read.
+    #[must_use]
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        self.timestamp.as_ref().or(self.responded_at.as_ref())?.time()
+    }
+}
+
+/// A text that was signed. All that an answer holds is read from here, so that nothing that a body says beside it counts.
+struct Signed<'t> {
+    text: &'t ByteString,
+    lone_surrogates: bool,
+}
+
+impl Signed<'_> {
+    /// Reads the members of the root, which starts at `root`: where their names are, and where their values are.
     fn read(
-        text: &ByteString,
-        index: &Index<'_>,
-        members: impl Iterator<Item = (Token, Range<usize>)>,
-    ) -> Result<Self, Malformed> {
-        if index.kind(0) != Kind::Object {
-            return fail(index, 0, 0, "expected an object");
+        &self,
+        root: usize,
+        members: impl Iterator<Item = (Range<usize>, Range<usize>)>,
+    ) -> Result<Response, Malformed> {
+        if !self.text.get(root..).unwrap_or_default().starts_with('{') {
+            return Err(malformed("expected an object", String::new(), root));
         }
         let (mut notification_id, mut action_id, mut response_data) = (None, None, None);
         let (mut timestamp, mut responded_at, mut responder, mut other) = (None, None, None, Vec::new());
-        for (name, range) in members {
-            let value = name + 1;
-            let raw = || RawJson {
-                text: text.slice_ref(text.get(range).unwrap_or_default()),
-                lone_surrogates: index.lone_surrogates,
-            };
-            match &*index.name(name) {
-                b"notification_id" => {
-                    let id = identifier(index, value)?;
+        for (name, value) in members {
+            let name = json::string(self.text.get(name).unwrap_or_default()).unwrap_or_default();
+            let member = Member { name: &name, start: value.start, raw: self.raw(value) };
+            match &*name {
+                "notification_id" => {
+                    let id = member.identifier()?;
                     if id.len() > Notification::MAX_ID {
-                        return fail(index, value, value, "more than 1,000 bytes");
+                        return member.fail("more than 1,000 bytes");
                     }
                     notification_id = Some(id);
                 }
-                b"action_id" => action_id = Some(identifier(index, value)?),
-                b"response_data" => response_data = Some(raw()),
-                b"timestamp" => timestamp = time(index, value, raw),
-                b"responded_at" => responded_at = time(index, value, raw),
-                b"responder" => responder = Responder::read(index, value, raw)?,
-                _ => other.push((index.text(name).into_owned(), raw())),
+                "action_id" => action_id = Some(member.identifier()?),
+                "response_data" => response_data = Some(member.raw),
+                "timestamp" => timestamp = member.time(),
+                "responded_at" => responded_at = member.time(),
+                "responder" => responder = member.responder()?,
+                _ => {
+                    let raw = member.raw;
+                    other.push((name.into_owned(), raw));
+                }
             }
         }
-        let missing = |fault| Malformed { fault: Cow::Borrowed(fault), pointer: String::new(), offset: 0 };
-        Ok(Self {
+        let missing = |fault| malformed(fault, String::new(), 0);
+        Ok(Response {
             notification_id: notification_id
                 .ok_or_else(|| missing("the member `notification_id` is missing"))?,
             action_id: action_id.ok_or_else(|| missing("the member `action_id` is missing"))?,
@@ -271,34 +288,66 @@ impl Response {
         })
     }
 
-    /// The time that a freshness check goes by: `timestamp`, else `responded_at`; `None` if the one that is there
-    /// cannot be read.
-    #[must_use]
-    pub fn time(&self) -> Option<DateTime<Utc>> {
-        self.timestamp.as_ref().or(self.responded_at.as_ref())?.time()
+    fn raw(&self, range: Range<usize>) -> RawJson {
+        let text = self.text.slice_ref(self.text.get(range).unwrap_or_default());
+        RawJson { text, lone_surrogates: self.lone_surrogates }
     }
 }
 
-impl Responder {
+/// A member of a signed text.
+struct Member<'n> {
+    name: &'n str,
+    /// Where its value starts in the text.
+    start: usize,
+    raw: RawJson,
+}
+
+impl Member<'_> {
+    fn fail<T>(&self, fault: &'static str) -> Result<T, Malformed> {
+        Err(malformed(fault, format!("/{}", json::pointer_step(self.name)), self.start))
+    }
+
+    /// A string that names something.
+    fn identifier(&self) -> Result<String, Malformed> {
+        match json::string(self.raw.as_str()) {
+            Some(text) if text.is_empty() => self.fail("an empty string"),
+            Some(text) => Ok(text.into_owned()),
+            None => self.fail("expected a string"),
+        }
+    }
+
+    /// A time in whatever form; `null` is none.
+    fn time(&self) -> Option<Timestamp> {
+        if self.raw.is_null() {
+            return None;
+        }
+        Some(match json::string(self.raw.as_str()) {
+            Some(text) => Timestamp::new(text.into_owned()),
+            None => Timestamp::unreadable(self.raw.as_str().to_owned()),
+        })
+    }
+
     /// `null` is nobody.
-    fn read(
-        index: &Index<'_>,
-        token: Token,
-        raw: impl FnOnce() -> RawJson,
-    ) -> Result<Option<Self>, Malformed> {
-        let json = raw();
-        // Also where the body says `1e999` and the signed text `null`.
-        if json.is_null() {
+    fn responder(self) -> Result<Option<Responder>, Malformed> {
+        if self.raw.is_null() {
             return Ok(None);
         }
-        if index.kind(token) != Kind::Object {
-            return fail(index, token, token, "expected an object");
+        let json = self.raw.clone();
+        let index = Index::of_str(&json.text)?;
+        if index.kind(0) != Kind::Object {
+            return self.fail("expected an object");
         }
         let (mut id, mut kind) = (None, None);
-        for name in index.members(token) {
-            match &*index.name(name) {
-                b"id" => id = Some(string(index, name + 1)?),
-                b"type" => kind = Some(string(index, name + 1)?),
+        for name in index.members(0) {
+            let string = || match index.kind(name + 1) {
+                Kind::String(_) => Ok(index.text(name + 1)),
+                _ => {
+                    fail(&index, name + 1, name + 1, "expected a string").map_err(|error| self.within(error))
+                }
+            };
+            match &*index.text(name) {
+                "id" => id = Some(string()?.into_owned()),
+                "type" => kind = Some(string()?),
                 _ => {}
             }
         }
@@ -306,35 +355,21 @@ impl Responder {
             Some("human") => ResponderKind::Human,
             Some("agent") => ResponderKind::Agent,
             Some(other) => ResponderKind::Other(other.to_owned()),
-            None => return fail(index, token, token, "the member `type` is missing"),
+            None => return self.fail("the member `type` is missing"),
         };
         match id {
-            Some(id) => Ok(Some(Self { id: id.into_owned(), kind, json })),
-            None => fail(index, token, token, "the member `id` is missing"),
+            Some(id) => Ok(Some(Responder { id, kind, json: self.raw })),
+            None => self.fail("the member `id` is missing"),
         }
     }
-}
 
-/// A string that names something.
-fn identifier(index: &Index<'_>, token: Token) -> Result<String, Malformed> {
-    match string(index, token)? {
-        text if text.is_empty() => fail(index, token, token, "an empty string"),
-        text => Ok(text.into_owned()),
+    /// What is wrong within the value, as seen from the root.
+    fn within(&self, error: Malformed) -> Malformed {
+        let pointer = format!("/{}{}", json::pointer_step(self.name), error.pointer);
+        Malformed { pointer, offset: self.start + error.offset, ..error }
     }
 }
 
-fn string<'a>(index: &Index<'a>, token: Token) -> Result<Cow<'a, str>, Malformed> {
-    match index.kind(token) {
-        Kind::String(_) => Ok(index.text(token)),
-        _ => fail(index, token, token, "expected a string"),
-    }
-}
-
-/// A time in whatever form; `null` is none.
-fn time(index: &Index<'_>, token: Token, raw: impl FnOnce() -> RawJson) -> Option<Timestamp> {
-    match index.kind(token) {
-        Kind::Null => None,
-        Kind::String(_) => Some(Timestamp::new(index.text(token).into_owned())),
-        _ => Some(Timestamp::unreadable(raw().as_str().to_owned())),
-    }
+fn malformed(fault: &'static str, pointer: String, offset: usize) -> Malformed {
+    Malformed { fault: Cow::Borrowed(fault), pointer, offset }
 }

@@ -7,14 +7,11 @@
 //! them at random, keeps what costs more, and prints the worst that it found, at the default limit of 256 KiB. The last family
 //! has no shape of its own: it breeds texts.
 
-use std::{
-    fmt::Write as _,
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, hint::black_box, time::Duration};
 
 use atp_core::{Secret, Signature, Verifier};
 use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
 
 /// The default limit, at which the table is made.
 const LIMIT: usize = 256 << 10;
@@ -80,19 +77,31 @@ fn verifier() -> Verifier {
 /// The least of several runs, in microseconds a KiB: what others do on this machine only adds.
 fn cost(body: &Bytes, runs: u32) -> f64 {
     let run = || {
-        let started = Instant::now();
+        let started = own_time();
         refuse(body);
-        started.elapsed()
+        own_time() - started
     };
     let least = (0..runs).map(|_| run()).min().unwrap_or(Duration::ZERO);
     least.as_nanos() as f64 / 1000.0 / (body.len() as f64 / 1024.0)
 }
 
+/// What this thread has used of a core.
+fn own_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
+
+/// The cost of a body that is tried, if it is more than `highest`, also when it is looked at again.
+fn more_than(highest: f64, text: String) -> Option<f64> {
+    let body = Bytes::from(text);
+    let found = cost(&body, 3);
+    (found > highest).then(|| found.min(cost(&body, 15))).filter(|found| *found > highest)
+}
+
 /// Turns at random what the family lets turn, and keeps what costs more. Gives the first cost and the worst turns.
 fn climb(steps: u64, dice: &mut Dice, ranges: &[(u64, u64)], body: Body) -> (f64, Vec<u64>) {
-    let try_out = |turns: &[u64]| cost(&Bytes::from(body(TRIED, turns, &mut Dice(7))), 3);
+    let text = |turns: &[u64]| body(TRIED, turns, &mut Dice(7));
     let mut best: Vec<u64> = ranges.iter().map(|(least, _)| *least).collect();
-    let first = try_out(&best);
+    let first = cost(&Bytes::from(text(&best)), 15);
     let mut highest = first;
     for step in 0..steps {
         let mut turns = best.clone();
@@ -102,8 +111,7 @@ fn climb(steps: u64, dice: &mut Dice, ranges: &[(u64, u64)], body: Body) -> (f64
                 *turn = least + dice.below(most - least + 1);
             }
         }
-        let found = try_out(&turns);
-        if found > highest {
+        if let Some(found) = more_than(highest, text(&turns)) {
             (highest, best) = (found, turns);
         }
     }
@@ -112,33 +120,26 @@ fn climb(steps: u64, dice: &mut Dice, ranges: &[(u64, u64)], body: Body) -> (f64
 
 /// Texts of values that cost more and more when they are repeated in a list.
 fn breed(steps: u64, dice: &mut Dice) -> (f64, Vec<String>) {
-    let try_out = |herd: &[String]| {
-        let text = in_list(TRIED, |text, nth| text.push_str(&herd[nth % herd.len()]));
-        cost(&Bytes::from(text), 3)
-    };
+    let text = |herd: &[String]| in_list(TRIED, |text, nth| text.push_str(&herd[nth % herd.len()]));
     let mut best = vec!["0".to_owned()];
-    let first = try_out(&best);
+    let first = cost(&Bytes::from(text(&best)), 15);
     let mut highest = first;
     for _ in 0..steps {
         let mut herd = best.clone();
+        let place = dice.below(herd.len() as u64) as usize;
         match dice.below(4) {
-            0 if herd.len() > 1 => drop(herd.swap_remove(dice.below(herd.len() as u64) as usize)),
+            0 if herd.len() > 1 => drop(herd.swap_remove(place)),
             1 if herd.len() < 12 => herd.push(value(dice, 0)),
-            2 => {
-                let place = dice.below(herd.len() as u64) as usize;
-                herd[place] = value(dice, 0);
-            }
+            2 => herd[place] = value(dice, 0),
             _ => {
                 // One byte is changed; what is no JSON then ends early, and costs little.
-                let place = dice.below(herd.len() as u64) as usize;
                 let mut bytes = herd[place].clone().into_bytes();
                 let at = dice.below(bytes.len() as u64) as usize;
                 bytes[at] = b"0123456789eE+-.\"\\u[]{},:adf \x7f"[dice.below(29) as usize];
                 herd[place] = String::from_utf8(bytes).unwrap_or_else(|_| "0".to_owned());
             }
         }
-        let found = try_out(&herd);
-        if found > highest {
+        if let Some(found) = more_than(highest, text(&herd)) {
             (highest, best) = (found, herd);
         }
     }
@@ -185,7 +186,7 @@ const FAMILIES: &[Family] = &[
     ("numbers in a list", &[(1, 24), (0, 24), (0, 660), (0, 2), (0, 3)], &|size, turns, dice| {
         in_list(size, |text, _| push_number(text, turns, dice))
     }),
-    ("long numbers in a list", &[(1, 800), (0, 800), (0, 660), (0, 2), (0, 3)], &|size, turns, dice| {
+    ("long numbers in a list", &[(1, 5000), (0, 5000), (0, 660), (0, 2), (0, 3)], &|size, turns, dice| {
         in_list(size, |text, _| push_number(text, turns, dice))
     }),
     ("integers in a list", &[(1, 40), (0, 1)], &|size, turns, dice| {

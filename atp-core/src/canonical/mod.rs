@@ -74,8 +74,8 @@ pub(crate) fn print_as(language: Language, index: &Index<'_>) -> Result<Printed,
 /// A canonical text, and where the members of its root are, so that it need not be parsed again.
 pub(crate) struct Printed {
     pub(crate) text: String,
-    /// The names in the index that was printed, and their values in `text`; empty if the root is no object.
-    pub(crate) members: Vec<(Token, Range<usize>)>,
+    /// Where the names are in `text`, with their quotes, and where their values are; empty if the root is no object.
+    pub(crate) members: Vec<(Range<usize>, Range<usize>)>,
     /// Where `text` says `Infinity`, which is not JSON.
     pub(crate) infinity: Option<(Token, usize)>,
     /// Whether a member was left out because a later one has its name.
@@ -130,8 +130,11 @@ fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
     }
     if printer.printed.repeats {
         // A sender reads the values that it does not print, and may refuse an integer.
-        let mut integers = index.numbers().filter(|token| index.kind(*token) == Kind::Integer);
-        integers.try_for_each(|token| print_number::<D>(index, token, &mut String::new()).map(drop))?;
+        let mut unused = String::new();
+        for integer in index.numbers().filter(|token| index.kind(*token) == Kind::Integer) {
+            unused.clear();
+            print_number::<D>(index, integer, &mut unused)?;
+        }
     }
     Ok(printer.printed)
 }
@@ -221,12 +224,14 @@ impl<D: Dialect> Printer<'_, D> {
                 return Some(token);
             }
             frame.next += 1;
+            let start = out.len();
             if let Kind::String(spelling) = self.index.kind(token) {
                 D::string(self.index.raw(token), spelling, out);
             }
+            let name = start..out.len();
             out.push_str(D::COLON);
             if depth == 1 {
-                self.printed.members.push((token, out.len()..out.len()));
+                self.printed.members.push((name, out.len()..out.len()));
             }
             return Some(token + 1);
         }
