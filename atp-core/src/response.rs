@@ -373,3 +373,170 @@ impl Member<'_> {
 fn malformed(fault: &'static str, pointer: String, offset: usize) -> Malformed {
     Malformed { fault: Cow::Borrowed(fault), pointer, offset }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Scheme, Secret, Signature, Verified, Verifier, VerifyError};
+
+    fn verifier() -> Verifier {
+        let now = || "2025-05-25T10:36:00Z".parse().unwrap();
+        Verifier::new(Secret::new("whsec_0123456789abcdef0123456789abcdef").unwrap()).clock(now)
+    }
+
+    /// All that can be seen of what was read.
+    fn told(read: &Result<Response, Malformed>) -> String {
+        let json = |json: &RawJson| format!("{} {:?}", json.as_str(), json.parse::<serde_json::Value>().ok());
+        match read {
+            Ok(answer) => format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                (&answer.notification_id, &answer.action_id),
+                answer.response_data.as_ref().map(json),
+                answer.timestamp.as_ref().map(|time| (time.as_str(), time.time())),
+                answer.responded_at.as_ref().map(|time| (time.as_str(), time.time())),
+                answer.time(),
+                answer.responder.as_ref().map(|by| (&by.id, &by.kind, json(&by.json), by.is_human())),
+                answer.other.iter().map(|(name, value)| (name, json(value))).collect::<Vec<_>>(),
+                answer.fingerprint(),
+                answer.response_data.as_ref().map(RawJson::is_null),
+            ),
+            Err(malformed) => format!("{malformed:?}"),
+        }
+    }
+
+    fn verify(signature: &Signature, body: &str) -> Result<Verified, VerifyError> {
+        let verifier = verifier().any_age();
+        verifier.verify([(Signature::HEADER, signature.to_string())], Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    /// The body that was signed, another one whose signed text is the same, and the scheme. `@` stands for the usual members.
+    const ALTERED: &[(Scheme, &str, &str)] = &[
+        // What is too large for a double is signed as `null`.
+        (
+            Scheme::NodeCompact,
+            r#"{@,"timestamp":null,"responded_at":"2020-01-01T00:00:00Z"}"#,
+            r#"{@,"timestamp":1e999,"responded_at":"2020-01-01T00:00:00Z"}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"timestamp":"2025-05-25T10:35:12Z","responded_at":null}"#,
+            r#"{@,"timestamp":"2025-05-25T10:35:12Z","responded_at":-1e999}"#,
+        ),
+        (Scheme::NodeCompact, r#"{@,"responded_at":null}"#, r#"{@,"responded_at":1e999}"#),
+        (Scheme::NodeCompact, r#"{@,"responder":null}"#, r#"{@,"responder":1e999}"#),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"responder":{"id":null,"type":"human"}}"#,
+            r#"{@,"responder":{"id":1e999,"type":"human"}}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"responder":{"id":"u","type":"agent","x":[null]}}"#,
+            r#"{@,"responder": {"id":"\u0075" , "type":"\u0061gent","x":[1e999]}}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{"notification_id":null,"action_id":"a"}"#,
+            r#"{"notification_id":1e999,"action_id":"a"}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{"notification_id":"n","action_id":null}"#,
+            r#"{"notification_id":"n","action_id":1e999}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{"notification_id":"","action_id":"a"}"#,
+            r#" { "notification_id" : "" , "action_id":"a"}"#,
+        ),
+        (Scheme::NodeCompact, "null", " 1e999"),
+        (Scheme::NodeCompact, "[null]", " [ 1e999]"),
+        (Scheme::NodeCompact, r#"{@,"response_data":null}"#, r#"{@,"response_data":1e999}"#),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"response_data":{"a":[null]}}"#,
+            r#"{@,"response_data":{"\u0061":[1e999]}}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"response_data":9007199254740992}"#,
+            r#"{@,"response_data":9007199254740993}"#,
+        ),
+        (Scheme::NodeCompact, r#"{@,"response_data":0}"#, r#"{@,"response_data":-0.0e-5}"#),
+        (Scheme::NodeCompact, r#"{"7":1,@}"#, r#"{@,"\u0037":1.0}"#),
+        (Scheme::NodeCompact, r#"{@,"x":null,"timestamp":7}"#, r#"{@,"\u0078":1e999,"timestamp":70e-1}"#),
+        (Scheme::PythonCanonical, r#"{@,"timestamp":1e2}"#, r#"{@,"timestamp":100.0}"#),
+        (
+            Scheme::PythonCanonical,
+            r#"{@,"responder":{"type":"human","id":"\ud800é"}}"#,
+            r#"{"responder":{"id":"\ud800\u00e9","type":"human"},@}"#,
+        ),
+        (
+            Scheme::PythonCanonical,
+            r#"{@,"timestamp":"2025-05-25T10:35:12Z"}"#,
+            r#"{"time\u0073tamp":"2025-05-25T10:35:1\u0032Z",@}"#,
+        ),
+        (Scheme::PythonCanonical, r#"{@,"a":Infinity}"#, r#"{@,"a":1e999}"#),
+    ];
+
+    #[test]
+    fn what_is_read_of_an_altered_body_is_what_its_signed_text_says() {
+        let usual = r#""notification_id":"n","action_id":"a""#;
+        for (scheme, signed, altered) in ALTERED {
+            let (signed, altered) = (signed.replace('@', usual), altered.replace('@', usual));
+            let sender = if signed.contains("Infinity") { &altered } else { &signed };
+            let signature = verifier().sign(*scheme, sender.as_bytes()).unwrap();
+            let verified = verify(&signature, &altered).unwrap_or_else(|error| panic!("{altered}: {error}"));
+            assert_eq!(verified.scheme(), *scheme, "{altered}");
+            let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+            // The text by itself has the same digest, as a raw body.
+            let itself = verify(&signature, std::str::from_utf8(&text).unwrap()).unwrap();
+            assert_eq!((itself.text(), itself.signed_at()), (&text, signed_at), "{altered}");
+            let (read, expected) = (verified.decode(), itself.decode());
+            if signed.contains("Infinity") {
+                // The one fault that two words are found for.
+                assert!(read.is_err() && expected.is_err(), "{altered}: {read:?}, {expected:?}");
+            } else {
+                assert_eq!(told(&read), told(&expected), "{altered} of {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_that_is_not_signed_makes_an_old_answer_a_new_one() {
+        for (signed, altered) in [
+            (r#""timestamp":null"#, r#""timestamp":1e999"#),
+            (r#""timestamp":null"#, r#""t\u0069mestamp" : 1e9999"#),
+        ] {
+            for old in [r#","responded_at":"2020-01-01T00:00:00Z""#, ""] {
+                let body = |time: &str| format!(r#"{{"notification_id":"n","action_id":"a",{time}{old}}}"#);
+                let signature = verifier().sign(Scheme::NodeCompact, body(signed).as_bytes()).unwrap();
+                let judge = |body: String| {
+                    verifier().verify([(Signature::HEADER, signature.to_string())], body).unwrap_err()
+                };
+                assert_eq!(judge(body(altered)), judge(body(signed)), "{}", body(altered));
+                let seen = verify(&signature, &body(altered)).unwrap().signed_at();
+                assert_eq!(seen, verify(&signature, &body(signed)).unwrap().signed_at(), "{}", body(altered));
+            }
+        }
+    }
+
+    /// The two things that are judged on the body, and can only refuse.
+    #[test]
+    fn a_body_that_repeats_a_member_or_nests_too_deep_is_refused_though_its_text_was_signed() {
+        let usual = r#""notification_id":"n","action_id":"a""#;
+        let deep = "[".repeat(128) + &"]".repeat(128);
+        for (altered, pointer, offset) in [
+            (format!(r#"{{"action_id":"b",{usual}}}"#), "/action_id", 39),
+            (format!(r#"{{{usual},"x":{{"y":1,"\u0079":1}}}}"#), "/x/y", 50),
+            (format!(r#"{{"x":{deep},{usual},"x":1}}"#), "/x", 132),
+        ] {
+            for scheme in [Scheme::PythonCanonical, Scheme::NodeCompact] {
+                let signature = verifier().sign(scheme, altered.as_bytes()).unwrap();
+                let malformed = verify(&signature, &altered).unwrap().decode().unwrap_err();
+                assert!(malformed.pointer().starts_with(pointer), "{scheme}: {altered}: {malformed}");
+                assert_eq!(malformed.offset(), offset, "{scheme}: {altered}");
+            }
+        }
+    }
+}
