@@ -81,6 +81,7 @@ fn answers() -> [(&'static str, Value, Option<&'static str>); 5] {
 const LEASE: TimeDelta = TimeDelta::minutes(5);
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 const WINDOW: TimeDelta = TimeDelta::hours(72);
+const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 const SECOND: Seconds = Seconds(1);
 const MINUTE: Seconds = Seconds(60);
@@ -529,7 +530,8 @@ impl Model {
                 stop(Verdict::Conflict, "409 NOTIFICATION_ALREADY_RESPONDED")
             };
         }
-        if !answer.is_redriven && self.now - answer.at > WINDOW {
+        let is_ahead = answer.at - self.now > TOLERANCE;
+        if !answer.is_redriven && (is_ahead || self.now - answer.at > WINDOW) {
             return stop(Verdict::Stale, INVALID);
         }
         let Some(asked) = self.question(answer.id) else {
@@ -1074,10 +1076,6 @@ impl<B: Backend> Run<B> {
 
     /// What a delivery whose handler does not hang is told.
     fn delivered(&mut self, answer: &Answer, takes_late: bool, handler: Does) -> String {
-        // Signed in the future: neither counted nor kept.
-        if answer.at > self.model.now {
-            return INVALID.to_owned();
-        }
         match self.model.judge(answer, takes_late) {
             Ok(is_late) => {
                 let holder = self.model.claim(answer);
