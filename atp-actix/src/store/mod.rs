@@ -22,6 +22,8 @@
 
 mod activity;
 mod contract;
+#[cfg(feature = "postgres")]
+mod in_time;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod open;
@@ -881,6 +883,17 @@ pub enum StoreError {
     /// The database would forget what it has acknowledged.
     #[error("not durable: {0}")]
     NotDurable(String),
+    /// The database takes no writes.
+    #[error(
+        "the server is read-only: connect to the primary, and leave `default_transaction_read_only` at off"
+    )]
+    ReadOnly,
+    /// A handler that holds a connection would leave none for the store.
+    #[error("the pool has one connection, and two are needed: raise `max_connections`")]
+    PoolTooSmall,
+    /// The database was waited for, and not for ever.
+    #[error("given up: {0}")]
+    TimedOut(&'static str),
     /// The database failed.
     #[error("the store failed: {0}")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

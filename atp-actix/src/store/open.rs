@@ -81,7 +81,32 @@ impl<Db: Database> Open<Db> {
         Ok(())
     }
 
+    /// Leaves what a handler has begun within; whether there is anything left to roll back, as far as sqlx knows.
+    #[cfg(feature = "postgres")]
+    pub(super) async fn unnest(&mut self) -> sqlx::Result<bool> {
+        loop {
+            match Db::TransactionManager::get_transaction_depth(self.connection()) {
+                depth @ (0 | 1) => return Ok(depth == 1),
+                _ => Db::TransactionManager::rollback(self.connection_mut()).await?,
+            }
+        }
+    }
+
+    /// Begins with this statement where all has been rolled back.
+    #[cfg(feature = "postgres")]
+    pub(super) async fn begin_again(mut self, statement: SqlStr) -> sqlx::Result<Self> {
+        Db::TransactionManager::begin(self.connection_mut(), Some(statement)).await?;
+        Ok(self)
+    }
+
+    /// Whether its claim was made before it.
+    #[cfg(feature = "postgres")]
+    pub(super) fn has_claim(&self) -> bool {
+        self.has_claim
+    }
+
     /// Rolls back at once, and not when the connection is closed: the connection, and whether there is a claim then.
+    #[cfg(feature = "sqlite")]
     pub(super) async fn rollback(mut self) -> Result<(Box<dyn Lent<Db>>, bool), StoreError> {
         loop {
             let depth = Db::TransactionManager::get_transaction_depth(self.connection());

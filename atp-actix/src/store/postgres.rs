@@ -1,16 +1,24 @@
 //! A store in PostgreSQL, for many machines, beside the service's own tables if it likes.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use atp_core::{Fingerprint, Notification};
 use chrono::{DateTime, Utc};
 use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr,
+    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _,
     pool::{PoolConnection, PoolConnectionMetadata},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, Found, Kept, MAX_KEPT,
@@ -36,12 +44,28 @@ use super::{
 /// # }
 /// ```
 ///
-/// Of a session it needs the prepared statements alone, so it works behind a pooler of transactions that carries those over:
-/// `PgBouncer` from 1.21 with `max_prepared_statements`. Whatever must survive a power cut is committed with
-/// `synchronous_commit = on`; claims and counters without, since losing one costs nothing. The clock is the database's.
+/// Of a session it needs the prepared statements, and that new transactions are read-only after a handler's was ended behind
+/// its back. So it works behind a pooler of transactions that carries both over: `PgBouncer` from 1.21 with
+/// `max_prepared_statements` and `track_extra_parameters = default_transaction_read_only`. Whatever must survive a power cut is
+/// committed with `synchronous_commit = on` at least; claims and counters without, since losing one costs nothing. The clock is
+/// the database's.
+///
+/// No step takes longer than five seconds, whatever the server or the network does: after that its connection is closed, and
+/// the next step gets another. A quarter of the pool, and one connection at least, is never lent to a handler, so that handlers
+/// that call the store while they hold their [`Transaction`](crate::Transaction) do not wait for each other.
 #[derive(Clone)]
 pub struct PostgresStore {
+    /// Its verbs, which take as long as they take.
+    pub(super) steps: Steps,
+}
+
+/// What is said to the server.
+#[derive(Clone)]
+pub(super) struct Steps {
     pool: PgPool,
+    /// One permit for each handler that may hold a transaction.
+    admission: Arc<Semaphore>,
+    doubt: Arc<Doubt>,
     transaction_limit: Duration,
     redelivery_window: Duration,
     fingerprint_key: [u8; 32],
@@ -52,56 +76,35 @@ impl PostgresStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up who wants the same rows.
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = Duration::from_secs(2);
 
-    /// What this program knows of the schema.
-    const MIGRATIONS: [&str; 1] = [include_str!("schema/postgres.1.sql")];
-
-    /// How long to wait for a connection or for a lock. A sender waits five seconds for the whole answer.
-    const PATIENCE: Duration = Duration::from_secs(2);
-
     /// Connects, with at most ten connections.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         // A pooler refuses settings that it does not know; nothing here is a float.
         let options = url.parse::<PgConnectOptions>()?.extra_float_digits(None);
-        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Self::PATIENCE);
+        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(PATIENCE);
         // One that was in use a moment ago is not asked whether it is there: that would double most steps.
         let pool = pool.test_before_acquire(false).before_acquire(|connection, metadata| {
-            Box::pin(async move {
-                if was_idle(&metadata) {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
+            Box::pin(async move { Ok(!was_idle(&metadata) || is_there(connection).await) })
         });
         Self::from_pool(pool.connect_with(options).await?).await
     }
 
-    /// Lives in the service's own database. Behind a pooler, make the pool without
+    /// Lives in the service's own database, in a pool of two connections at least. Behind a pooler, make the pool without
     /// [`extra_float_digits`](PgConnectOptions::extra_float_digits).
+    ///
+    /// A server that is read-only is refused, and so is one that does not flush what it commits.
     pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
-        let fsync: String = sqlx::query_scalar("SELECT current_setting('fsync')").fetch_one(&pool).await?;
-        if fsync != "on" {
-            return Err(StoreError::NotDurable(format!("the server has `fsync = {fsync}`: set it to on")));
-        }
-        let encoding: String =
-            sqlx::query_scalar("SELECT current_setting('server_encoding')").fetch_one(&pool).await?;
-        if encoding != "UTF8" {
-            return Err(StoreError::NotUtf8(encoding));
-        }
-        let mut store = Self {
-            pool,
-            transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
-            redelivery_window: DEFAULT_REDELIVERY_WINDOW,
-            fingerprint_key: super::new_key(),
-            activity: Activity::new(),
-        };
-        store.fingerprint_key = store.migrate().await?;
+        let mut store = Self { steps: Steps::new(pool)? };
+        store.in_time(store.steps.check()).await?;
+        let migrated = timeout(MIGRATION, store.steps.migrate()).await;
+        store.steps.fingerprint_key =
+            migrated.map_err(|_| StoreError::TimedOut("the tables were not made within a minute"))??;
         Ok(store)
     }
 
     /// The pool that it lives in, for the service's own tables in the same database.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        &self.steps.pool
     }
 
     /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`] at most), then closes the pool. After that every use
@@ -115,27 +118,138 @@ impl PostgresStore {
             Ok(left) => tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store"),
             Err(error) => tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store"),
         }
-        self.pool.close().await;
+        self.steps.pool.close().await;
     }
 
     /// Sets how long a handler may hold its transaction; [`PostgresStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that
     /// it is rolled back, and the delivery is answered 503.
     #[must_use]
     pub fn with_transaction_limit(mut self, limit: Duration) -> Self {
-        self.transaction_limit = limit;
+        self.steps.transaction_limit = limit;
         self
     }
 
     /// Sets [`Store::get_redelivery_window`]; [`DEFAULT_REDELIVERY_WINDOW`] unless set.
     #[must_use]
     pub fn redelivery_window(mut self, window: Duration) -> Self {
-        self.redelivery_window = window;
+        self.steps.redelivery_window = window;
         self
     }
 
     /// [`Store::record`] in a transaction of the service's own, so that the question is recorded with the row that it is
     /// about, or not at all. It is as durable as that transaction.
     pub async fn record_in(
+        &self,
+        connection: &mut PgConnection,
+        question: &Question,
+    ) -> Result<(), StoreError> {
+        self.steps.record_in(connection, question).await
+    }
+
+    /// This step, unless it takes too long. Its connection is closed then, and so are all others that do not answer.
+    pub(super) async fn in_time<T>(
+        &self,
+        step: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let done = in_time(step).await;
+        if matches!(done, Err(StoreError::TimedOut(SILENT))) {
+            self.steps.doubt.arise();
+            self.steps.sweep();
+        }
+        done
+    }
+}
+
+/// How long to wait for a connection, for a lock, or for its turn. A sender waits five seconds for the whole answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a step may take, with all that it waits for. Nobody waits for its answer any more then.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long an unused connection may take to say that it is there.
+const PING: Duration = Duration::from_millis(500);
+
+/// How long the tables may take to be made.
+const MIGRATION: Duration = Duration::from_mins(1);
+
+/// Said of a step without an answer.
+const SILENT: &str = "the server has said nothing for five seconds";
+
+async fn in_time<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(LIMIT, step).await.unwrap_or(Err(StoreError::TimedOut(SILENT)))
+}
+
+/// Whether a step went unanswered in the last minute.
+#[derive(Default)]
+struct Doubt(Mutex<Option<Instant>>);
+
+impl Doubt {
+    fn arise(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_there(&self) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < Duration::from_mins(1))
+    }
+}
+
+impl Steps {
+    /// What this program knows of the schema.
+    const MIGRATIONS: [&str; 1] = [include_str!("schema/postgres.1.sql")];
+
+    /// A statement that is a transaction of its own cannot limit how long the server waits for a locked table, so after a step
+    /// without an answer this is asked first: else each would leave a process that waits there after its client has gone.
+    const PROBE: &str = "BEGIN; SET LOCAL lock_timeout = 1000; SET LOCAL statement_timeout = 2000;
+        LOCK TABLE atp_questions, atp_decisions, atp_deliveries, atp_refused IN ROW EXCLUSIVE MODE; COMMIT";
+
+    /// Before a handler's transaction: should that end behind our back, what follows it on the connection is refused.
+    const SHUT: &str = "BEGIN READ WRITE; SET default_transaction_read_only = on; COMMIT;";
+
+    /// What [`Steps::SHUT`] did is over; within a transaction, when that is committed.
+    const UNSHUT: &str = "RESET default_transaction_read_only;";
+
+    fn new(pool: PgPool) -> Result<Self, StoreError> {
+        let size = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
+        let kept = (size / 4).max(1);
+        let admitted = size.saturating_sub(kept).min(Semaphore::MAX_PERMITS);
+        if admitted == 0 {
+            return Err(StoreError::PoolTooSmall);
+        }
+        Ok(Self {
+            pool,
+            admission: Arc::new(Semaphore::new(admitted)),
+            doubt: Arc::default(),
+            transaction_limit: PostgresStore::DEFAULT_TRANSACTION_LIMIT,
+            redelivery_window: DEFAULT_REDELIVERY_WINDOW,
+            fingerprint_key: super::new_key(),
+            activity: Activity::new(),
+        })
+    }
+
+    /// Whether this is a server to decide on.
+    async fn check(&self) -> Result<(), StoreError> {
+        let mut pooled = self.pooled().await?;
+        let (fsync, encoding, read_only): (String, String, String) = sqlx::query_as(
+            "SELECT current_setting('fsync'), current_setting('server_encoding'),
+                 current_setting('transaction_read_only')",
+        )
+        .fetch_one(pooled.connection_mut())
+        .await?;
+        pooled.done();
+        if fsync != "on" {
+            return Err(StoreError::NotDurable(format!("the server has `fsync = {fsync}`: set it to on")));
+        }
+        if encoding != "UTF8" {
+            return Err(StoreError::NotUtf8(encoding));
+        }
+        if read_only != "off" {
+            return Err(StoreError::ReadOnly);
+        }
+        Ok(())
+    }
+
+    async fn record_in(
         &self,
         connection: &mut PgConnection,
         question: &Question,
@@ -180,7 +294,7 @@ impl PostgresStore {
         // Of any number of processes that start at once one migrates. The next one sees it, whatever isolation the server
         // has by default.
         sqlx::raw_sql(
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(4706431052178216241)",
+            "SELECT pg_advisory_xact_lock(4706431052178216241)",
         )
         .execute(&mut *connection)
         .await?;
@@ -211,28 +325,78 @@ impl PostgresStore {
         row::key(key)
     }
 
-    /// A durable transaction.
+    /// A durable transaction of the store's own. It sees what others have committed, whatever isolation the server has by
+    /// default.
     async fn write(&self) -> Result<Open<Postgres>, StoreError> {
-        Ok(Open::begin(self.pooled().await?, self.begin_statement()).await?)
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}
+             SELECT set_config('synchronous_commit', 'on', true)
+             WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')",
+            self.limits()
+        );
+        Ok(Open::begin(self.pooled().await?, AssertSqlSafe(begin).into_sql_str()).await?)
     }
 
-    async fn pooled(&self) -> sqlx::Result<Pooled> {
-        Ok(Pooled { connection: Some(self.pool.acquire().await?), is_over: false })
+    /// A transaction for a handler.
+    async fn admit(&self) -> Result<Open<Postgres>, StoreError> {
+        let permit = timeout(PATIENCE, Arc::clone(&self.admission).acquire_owned()).await;
+        let permit = permit.map_err(|_| {
+            StoreError::TimedOut("too many handlers hold a transaction: raise the pool's `max_connections`")
+        })?;
+        let mut pooled = self.pooled().await?;
+        pooled.admission = permit.ok();
+        let begin = format!("{} BEGIN READ WRITE; {}", Self::SHUT, self.limits());
+        Ok(Open::begin(pooled, AssertSqlSafe(begin).into_sql_str()).await?)
     }
 
-    /// One message: what begins, and what limits it. All its limits are its own: behind a pooler a session belongs to nobody.
-    fn begin_statement(&self) -> SqlStr {
+    /// Rolls back what a handler did, and begins anew in the same message: behind a pooler the next one may go to another
+    /// session.
+    async fn begin_anew(&self, mut open: Open<Postgres>) -> Result<Open<Postgres>, StoreError> {
+        let begin = format!("BEGIN READ WRITE; {} {}", Self::UNSHUT, self.limits());
+        if open.unnest().await? {
+            let begin = AssertSqlSafe(format!("ROLLBACK; {begin}"));
+            sqlx::raw_sql(begin).execute(open.connection_mut()).await?;
+            return Ok(open);
+        }
+        Ok(open.begin_again(AssertSqlSafe(begin).into_sql_str()).await?)
+    }
+
+    /// The one way to a connection.
+    async fn pooled(&self) -> Result<Pooled, StoreError> {
+        let acquired = timeout(PATIENCE, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        if matches!(acquired, Err(sqlx::Error::PoolTimedOut)) {
+            self.sweep();
+        }
+        let mut pooled = Pooled { connection: Some(acquired?), admission: None, is_over: false };
+        if self.doubt.is_there() {
+            sqlx::raw_sql(Self::PROBE).execute(pooled.connection_mut()).await?;
+        }
+        Ok(pooled)
+    }
+
+    /// Closes the unused connections that do not answer: where one was cut off without a word, others were.
+    fn sweep(&self) {
+        for _ in 0..self.pool.num_idle() {
+            let Some(mut connection) = self.pool.try_acquire() else { return };
+            tokio::spawn(async move {
+                let is_over = is_there(&mut connection).await;
+                drop(Pooled { connection: Some(connection), admission: None, is_over });
+            });
+        }
+    }
+
+    /// What limits a transaction. All is its own: behind a pooler a session belongs to nobody.
+    fn limits(&self) -> String {
         // The server counts milliseconds in 32 bits.
         let millis = |limit: Duration| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
         let limit = self.transaction_limit;
-        AssertSqlSafe(format!(
-            "BEGIN READ WRITE; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
-             SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL synchronous_commit = on",
-            millis(Self::PATIENCE),
-            millis(limit.saturating_add(Self::PATIENCE)),
+        format!(
+            "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
+             SET LOCAL idle_in_transaction_session_timeout = {};",
+            millis(PATIENCE),
+            millis(limit.saturating_add(PATIENCE)),
             millis(limit.saturating_add(Duration::from_secs(1))),
-        ))
-        .into_sql_str()
+        )
     }
 
     /// Moves what was left under a lease that ended to what is refused. Whatever somebody is at is left for the next time.
@@ -390,6 +554,15 @@ impl PostgresStore {
         key: &str,
         notification_id: Option<String>,
     ) -> Result<u64, StoreError> {
+        // Who is at it has a decision that nobody sees yet, and that would be left without its question.
+        let is_alone: bool = sqlx::query_scalar("SELECT $2 IS NULL OR atp_alone($1, $2)")
+            .bind(service)
+            .bind(&notification_id)
+            .fetch_one(&mut *connection)
+            .await?;
+        if !is_alone {
+            return Ok(0);
+        }
         sqlx::query(
             "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2
                  AND coalesce(completed_at, lease_until) < $3",
@@ -483,7 +656,7 @@ impl PostgresStore {
         let restated = if *completion == claim.expected() {
             sqlx::query(
                 "SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND token = $3
-                     AND xmin = pg_current_xact_id()::xid AND atp_durable()",
+                     AND xmin = pg_current_xact_id()::xid AND atp_finish()",
             )
             .bind(escape(&claim.service))
             .bind(escape(&claim.notification_id))
@@ -495,7 +668,7 @@ impl PostgresStore {
             sqlx::query(
                 "UPDATE atp_decisions SET status = $4, content_type = $5, body = $6, state = $7
                  WHERE service = $1 AND notification_id = $2 AND token = $3
-                     AND xmin = pg_current_xact_id()::xid AND atp_durable()",
+                     AND xmin = pg_current_xact_id()::xid AND atp_finish()",
             )
             .bind(escape(&claim.service))
             .bind(escape(&claim.notification_id))
@@ -516,10 +689,17 @@ fn was_idle(metadata: &PoolConnectionMetadata) -> bool {
     metadata.idle_for > Duration::from_secs(1)
 }
 
+/// Whether a connection answers, and soon.
+async fn is_there(connection: &mut PgConnection) -> bool {
+    timeout(PING, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
+}
+
 /// A connection of the pool. Dropped before it is done with, it is closed and nobody gets it again: an error may tell of what
 /// a handler did to its session.
 struct Pooled {
     connection: Option<PoolConnection<Postgres>>,
+    /// Where it is lent to a handler.
+    admission: Option<OwnedSemaphorePermit>,
     is_over: bool,
 }
 
@@ -532,11 +712,15 @@ impl Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if Handle::try_current().is_err() {
+        let Ok(runtime) = Handle::try_current() else {
             // Its runtime has ended, and with it all who could take it back.
-            drop(connection.detach());
-        } else if !self.is_over {
-            connection.close_on_drop();
+            return drop(connection.detach());
+        };
+        // Both say something to the server, which may not take it; sqlx itself would wait for ever.
+        if self.is_over {
+            runtime.spawn(timeout(PATIENCE, connection.return_to_pool()));
+        } else {
+            runtime.spawn(timeout(PATIENCE, connection.close()));
         }
     }
 }
@@ -558,12 +742,12 @@ impl Lent<Postgres> for Pooled {
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
-            .field("transaction_limit", &self.transaction_limit)
+            .field("transaction_limit", &self.steps.transaction_limit)
             .finish_non_exhaustive()
     }
 }
 
-impl Store for PostgresStore {
+impl Store for Steps {
     type Transaction = Open<Postgres>;
 
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
@@ -678,18 +862,19 @@ impl Store for PostgresStore {
     }
 
     async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Postgres>>, StoreError> {
-        let mut open = self.write().await?;
+        let mut open = self.admit().await?;
         // First of all: whatever the handler commits, it commits this with it.
         let expected = claim.expected();
         if Self::take(open.connection_mut(), claim, Some(&expected)).await? {
             return Ok(Claimed::Started(open));
         }
+        sqlx::raw_sql(Self::UNSHUT).execute(open.connection_mut()).await?;
         open.commit().await?;
         self.standing(claim).await
     }
 
     async fn resume(&self, claim: &Claim) -> Result<Open<Postgres>, StoreError> {
-        let mut open = self.write().await?.resumed();
+        let mut open = self.admit().await?.resumed();
         let is_ended = Self::end(open.connection_mut(), claim, &claim.expected()).await?;
         if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
     }
@@ -700,20 +885,28 @@ impl Store for PostgresStore {
         completion: &Completion,
         transaction: Option<Open<Postgres>>,
     ) -> Result<(), StoreError> {
-        let (mut lent, has_claim): (Box<dyn Lent<Postgres>>, bool) = match transaction {
+        let is_ended = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
                 Self::restate(open.connection_mut(), claim, completion).await?;
                 return open.commit().await;
             }
-            Some(open) => open.rollback().await?,
-            None => (Box::new(self.pooled().await?), true),
+            Some(open) => {
+                let mut open = self.begin_anew(open).await?;
+                let is_ended = if open.has_claim() {
+                    Self::end(open.connection_mut(), claim, completion).await?
+                } else {
+                    Self::take(open.connection_mut(), claim, Some(completion)).await?
+                };
+                open.commit().await?;
+                is_ended
+            }
+            None => {
+                let mut pooled = self.pooled().await?;
+                let is_ended = Self::end(pooled.connection_mut(), claim, completion).await?;
+                pooled.done();
+                is_ended
+            }
         };
-        let is_ended = if has_claim {
-            Self::end(lent.connection_mut(), claim, completion).await?
-        } else {
-            Self::take(lent.connection_mut(), claim, Some(completion)).await?
-        };
-        lent.give_back();
         if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
@@ -902,14 +1095,18 @@ impl Store for PostgresStore {
     }
 
     async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let now: i64 = sqlx::query_scalar("SELECT atp_now()").fetch_one(&self.pool).await?;
+        let mut pooled = self.pooled().await?;
+        let now = sqlx::query_scalar("SELECT atp_now()").fetch_one(pooled.connection_mut());
+        let now: i64 = in_time(async { Ok(now.await?) }).await?;
+        pooled.done();
         super::check_purge(before, row::time(now), self.redelivery_window)?;
         let before = before.timestamp_micros();
         let (mut purged, mut place) = (0, row::FIRST_PLACE);
         loop {
-            let mut open = self.write().await?;
-            let (questions, last) = Self::purge_questions(open.connection_mut(), before, place).await?;
-            open.commit().await?;
+            let mut open = in_time(self.write()).await?;
+            let batch = Self::purge_questions(open.connection_mut(), before, place);
+            let (questions, last) = in_time(batch).await?;
+            in_time(open.commit()).await?;
             purged += questions;
             match last {
                 Some(last) => place = last,
@@ -917,9 +1114,9 @@ impl Store for PostgresStore {
             }
         }
         loop {
-            let mut open = self.write().await?;
-            let rows = Self::purge_strangers(open.connection_mut(), before).await?;
-            open.commit().await?;
+            let mut open = in_time(self.write()).await?;
+            let rows = in_time(Self::purge_strangers(open.connection_mut(), before)).await?;
+            in_time(open.commit()).await?;
             if rows == 0 {
                 return Ok(purged);
             }
@@ -928,10 +1125,6 @@ impl Store for PostgresStore {
 
     async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        // What another has committed until it is our turn is seen, whatever isolation the server has by default.
-        sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            .execute(open.connection_mut())
-            .await?;
         let is_free: bool = sqlx::query_scalar(
             "SELECT atp_alone($1, $2) AND NOT EXISTS (
                  SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at IS NULL

@@ -6,8 +6,15 @@ CREATE FUNCTION atp_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
 
 -- True; and the transaction that asks waits for the disk when it commits, but not long for a lock.
 CREATE FUNCTION atp_durable() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
-    'SELECT set_config(''synchronous_commit'', ''on'', true) = ''on''
+    'SELECT CASE WHEN current_setting(''synchronous_commit'') IN (''on'', ''remote_apply'') THEN true
+            ELSE set_config(''synchronous_commit'', ''on'', true) = ''on'' END
         AND set_config(''lock_timeout'', ''2000'', true) IS NOT NULL';
+
+-- True; and the handler's transaction that asks is about to be committed by the store. It waits for the disk, and for standbys
+-- without an end: a wait that a time-out cancels would count as a commit. The session is as it was before.
+CREATE FUNCTION atp_finish() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
+    'SELECT atp_durable() AND set_config(''statement_timeout'', ''0'', true) IS NOT NULL
+        AND set_config(''default_transaction_read_only'', NULL, false) IS NOT NULL';
 
 -- True; and the transaction that asks does not wait for the disk when it commits, nor long for a lock.
 CREATE FUNCTION atp_quick() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS

@@ -1,0 +1,115 @@
+//! Every verb of the store in PostgreSQL, unless it takes too long.
+
+use std::time::Duration;
+
+use atp_core::Fingerprint;
+use chrono::{DateTime, Utc};
+use sqlx::Postgres;
+
+use super::{
+    Activity, Claim, Claimed, Completion, Found, Kept, Note, Noted, Open, PostgresStore, Question, Refused,
+    Store, StoreError, Token,
+};
+
+impl Store for PostgresStore {
+    type Transaction = Open<Postgres>;
+
+    async fn record(&self, question: &Question) -> Result<(), StoreError> {
+        self.in_time(self.steps.record(question)).await
+    }
+
+    async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
+        self.in_time(self.steps.bind(service, key, notification_id)).await
+    }
+
+    async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
+        self.in_time(self.steps.invalidate(service, notification_id, reason)).await
+    }
+
+    async fn find(
+        &self,
+        service: &str,
+        notification_id: &str,
+        answer: Option<Fingerprint>,
+    ) -> Result<Found, StoreError> {
+        self.in_time(self.steps.find(service, notification_id, answer)).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        self.in_time(self.steps.claim(claim)).await
+    }
+
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Postgres>>, StoreError> {
+        self.in_time(self.steps.begin(claim)).await
+    }
+
+    async fn resume(&self, claim: &Claim) -> Result<Open<Postgres>, StoreError> {
+        self.in_time(self.steps.resume(claim)).await
+    }
+
+    async fn complete(
+        &self,
+        claim: &Claim,
+        completion: &Completion,
+        transaction: Option<Open<Postgres>>,
+    ) -> Result<(), StoreError> {
+        self.in_time(self.steps.complete(claim, completion, transaction)).await
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+        self.in_time(self.steps.release(claim)).await
+    }
+
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+        self.in_time(self.steps.note(notes)).await
+    }
+
+    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+        self.in_time(self.steps.keep(kept)).await
+    }
+
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+        self.in_time(self.steps.refused(service, after, limit)).await
+    }
+
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
+        self.in_time(self.steps.redrive(service, id, token)).await
+    }
+
+    async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
+        self.in_time(self.steps.redeem(service, id, token)).await
+    }
+
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+        self.in_time(self.steps.deliveries(service, notification_id)).await
+    }
+
+    async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
+        self.in_time(self.steps.reopen(service, notification_id)).await
+    }
+
+    /// Each step of it has its own time.
+    async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.steps.purge(before).await
+    }
+
+    async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
+        self.in_time(self.steps.erase(service, notification_id)).await
+    }
+
+    fn transaction_limit(&self) -> Option<Duration> {
+        self.steps.transaction_limit()
+    }
+
+    fn get_redelivery_window(&self) -> Duration {
+        self.steps.get_redelivery_window()
+    }
+
+    fn fingerprint_key(&self) -> &[u8; 32] {
+        self.steps.fingerprint_key()
+    }
+
+    fn activity(&self) -> &Activity {
+        self.steps.activity()
+    }
+}
