@@ -101,6 +101,7 @@ mod error;
 mod extract;
 pub mod guard;
 mod log;
+mod mounted;
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
     allow(dead_code, reason = "only the stores in databases hand transactions out")

@@ -27,6 +27,7 @@ use crate::{
     delivery::Delivery,
     error::{ErrorReply, Refusal},
     guard::{Action, Late},
+    mounted,
     slot::Claiming,
     store::{Kept, Store, StoreError, Token},
     verify::{Keeper, VerifySignature},
@@ -71,6 +72,10 @@ use crate::{
 /// cloned.
 ///
 /// Nothing is remembered: a delivery that comes twice runs its handler twice, so a handler must be idempotent.
+///
+/// # Panics
+/// When it is mounted in an `App` where another webhook has the same path, since that would get all that comes there.
+/// Within a scope that is not seen.
 #[must_use = "a webhook does nothing until it is mounted with `.service(..)`"]
 pub struct Webhook {
     path: String,
@@ -292,6 +297,9 @@ impl Webhook {
 impl HttpServiceFactory for Webhook {
     fn register(self, config: &mut AppService) {
         let Self { path, verify, actions, otherwise, late, mut rules, mount } = self;
+        if mounted::is_second_at(&path, config) {
+            mounted_twice(&path);
+        }
         // A canonical text may be longer than the body: at most six times, since a byte can become `\u00xx`.
         let limit = verify.get_limit().saturating_mul(6);
         rules.actions = actions.keys().cloned().collect();
@@ -358,6 +366,11 @@ fn other_secrets(service: &str) {
         "two webhooks of the service {service:?} on one store have different secrets, so that who holds one could decide \
          what was asked under the other: name their services with `Webhook::service`, or give both the same verifier"
     );
+}
+
+#[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
+fn mounted_twice(path: &str) {
+    panic!("a second webhook at {path:?}: the first gets all that comes there, so give both sets of handlers to one");
 }
 
 #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]

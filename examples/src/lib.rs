@@ -2,7 +2,9 @@
 
 pub mod client;
 
-use std::{env, error::Error, fmt, net::SocketAddr};
+use std::{env, error::Error, fmt, io, net::SocketAddr};
+
+use actix_web::rt;
 
 /// The port from `PORT`; 8080 unless set, and 0 means any that is free.
 pub fn port() -> Result<u16, Failure> {
@@ -41,4 +43,18 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Waits for the signal by which a terminal or a service manager ends a program.
+pub async fn told_to_stop() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::pin::pin;
+
+        let mut terminate = rt::signal::unix::signal(rt::signal::unix::SignalKind::terminate())?;
+        futures_util::future::select(pin!(rt::signal::ctrl_c()), pin!(terminate.recv())).await;
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    rt::signal::ctrl_c().await
 }

@@ -42,6 +42,7 @@ const LISTS: [(&str, &[&str]); 2] = [
             "correlation",
             "task",
             "transaction",
+            "mounted",
             "webhook",
             "test",
         ],

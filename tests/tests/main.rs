@@ -21,6 +21,7 @@ mod logged;
 mod model;
 mod postgres;
 mod races;
+mod replayed;
 mod responses;
 mod senders;
 mod server;

@@ -246,8 +246,27 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Ends the work of this process's webhooks in order: from now on deliveries are answered 503, what is under way may go
     /// on for so long, and the counters that wait are written. Says how many deliveries were still under way.
     ///
-    /// Call it *before* you stop the server, whose workers take their work with them; again after that it writes what came
-    /// meanwhile.
+    /// Call it *before* you stop the server, whose workers take their work with them; the stores' `close` calls it once more,
+    /// and writes what came meanwhile.
+    ///
+    /// ```no_run
+    /// # use actix_web::{App, HttpServer, rt};
+    /// # use atp_actix::store::{DRAIN_WITHIN, SqliteStore, Store};
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = SqliteStore::open("orders.sqlite").await?;
+    /// let server = HttpServer::new(|| App::new()).disable_signals().bind(("127.0.0.1", 8080))?.run();
+    /// let (handle, draining) = (server.handle(), store.clone());
+    /// rt::spawn(async move {
+    ///     rt::signal::ctrl_c().await.expect("a signal");
+    ///     draining.drain(DRAIN_WITHIN).await.expect("the store");
+    ///     handle.stop(true).await;
+    /// });
+    /// server.await?;
+    /// store.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn drain(&self, within: Duration) -> impl Future<Output = Result<usize, StoreError>> + Send {
         async move {
             let left = self.activity().end(within).await;

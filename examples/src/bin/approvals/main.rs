@@ -20,9 +20,16 @@ use std::{
     process::ExitCode,
 };
 
-use actix_web::{App, HttpServer, web};
-use atp_actix::{Secret, Verifier};
-use atp_examples::{Failure, announce};
+use actix_web::{
+    App, HttpServer,
+    dev::ServerHandle,
+    rt, web,
+};
+use atp_actix::{
+    Secret, Verifier,
+    store::{DRAIN_WITHIN, SqliteStore, Store as _},
+};
+use atp_examples::{Failure, announce, told_to_stop};
 
 use crate::tasks::Tasks;
 
@@ -63,13 +70,26 @@ async fn serve(port: u16, database: &Path) -> Result<(), Failure> {
     let explain = |error| {
         Failure::new(format!("cannot listen on 127.0.0.1:{port}: {error}; choose another port with --port"))
     };
-    let server = HttpServer::new(app).bind(("127.0.0.1", port)).map_err(explain)?;
+    let server = HttpServer::new(app).disable_signals().bind(("127.0.0.1", port)).map_err(explain)?;
     let address = server.addrs().first().copied().ok_or_else(|| Failure::new("the server has no address"))?;
     announce(&[address]);
     invite(&tasks, &word, address, database).await?;
-    server.run().await?;
+    let server = server.run();
+    rt::spawn(end_in_order(tasks.store.clone(), server.handle()));
+    server.await?;
     tasks.store.close().await;
     Ok(())
+}
+
+/// Lets what is being decided come to its end before the server stops, which would cut it off.
+async fn end_in_order(store: SqliteStore, server: ServerHandle) {
+    if let Err(error) = told_to_stop().await {
+        return eprintln!("nothing but a kill stops this program: {error}");
+    }
+    if let Err(error) = store.drain(DRAIN_WITHIN).await {
+        eprintln!("the last deliveries were not counted: {error}");
+    }
+    server.stop(true).await;
 }
 
 /// The secret, and how a shell writes it. One from the environment is not printed.
