@@ -314,9 +314,10 @@ where
         let (response, kept_as) = match answer {
             // Where the store is away there is nowhere to keep it; the server delivers it again.
             Answer::Refused(refusal @ Refusal::Store(_)) => return HttpResponse::from_error(refusal),
-            Answer::Refused(refusal) => {
-                (HttpResponse::from_error(refusal), Some(verdict).filter(|verdict| *verdict != Verdict::Running))
-            }
+            Answer::Refused(refusal) => (
+                HttpResponse::from_error(refusal),
+                Some(verdict).filter(|verdict| *verdict != Verdict::Running),
+            ),
             // What a handler refused was kept then, if that did not fail.
             Answer::Again(outcome) => {
                 let kept_as = Some(outcome.verdict()).filter(|verdict| *verdict == Verdict::Refused);

@@ -94,7 +94,9 @@ impl Log {
         started: Instant,
     ) {
         let is_authentic = refusal.is_authentic(body.is_some());
-        let Some(untold) = (if is_authentic { &self.malformed } else { &self.unsigned }).admit() else { return };
+        let Some(untold) = (if is_authentic { &self.malformed } else { &self.unsigned }).admit() else {
+            return;
+        };
         let (request_id, status) = (delivery::request_id(headers), refusal.status());
         let reason = Some(bounded(refusal.to_string()));
         let event = Event { request_id, delivery: None, status, reason, untold: Some(untold), started };

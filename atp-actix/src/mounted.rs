@@ -24,8 +24,9 @@ pub(crate) fn is_second_at(path: &str, config: &AppService) -> bool {
     let app: Rc<dyn Any> = config.default_service();
     MOUNTED.with_borrow_mut(|mounted| {
         mounted.retain(|(app, _)| app.strong_count() > 0);
-        let is_there =
-            mounted.iter().any(|(other, at)| std::ptr::addr_eq(other.as_ptr(), Rc::as_ptr(&app)) && at == path);
+        let is_there = mounted
+            .iter()
+            .any(|(other, at)| std::ptr::addr_eq(other.as_ptr(), Rc::as_ptr(&app)) && at == path);
         mounted.push((Rc::downgrade(&app), path.to_owned()));
         is_there
     })

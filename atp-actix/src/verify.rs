@@ -310,8 +310,7 @@ impl VerifySignature {
         let (scheme, secret) = (verified.scheme(), verified.secret());
         let (text, signed_at) = (verified.text().clone(), verified.signed_at());
         let key = self.kept.as_ref().map(|keeper| keeper.fingerprint_key());
-        let delivery =
-            Delivery::new(verified, body.clone(), request_id, &self.service, key, is_redriven);
+        let delivery = Delivery::new(verified, body.clone(), request_id, &self.service, key, is_redriven);
         let malformed = match delivery {
             Ok(delivery) => return Ok(delivery),
             Err(malformed) => malformed,
@@ -368,7 +367,9 @@ impl VerifySignature {
     /// The token of a redrive, if there is one header for it and a store that could have made it.
     fn token(&self, headers: &HeaderMap) -> Result<Option<Redriving>, RedriveError> {
         let mut tokens = headers.get_all(Redrive::HEADER);
-        let (Some(_), Some(token), None) = (&self.kept, tokens.next(), tokens.next()) else { return Ok(None) };
+        let (Some(_), Some(token), None) = (&self.kept, tokens.next(), tokens.next()) else {
+            return Ok(None);
+        };
         self.verifier.admit_redrive(token.as_bytes(), &self.service, self.verifier.now()).map(Some)
     }
 

@@ -370,7 +370,9 @@ fn other_secrets(service: &str) {
 
 #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
 fn mounted_twice(path: &str) {
-    panic!("a second webhook at {path:?}: the first gets all that comes there, so give both sets of handlers to one");
+    panic!(
+        "a second webhook at {path:?}: the first gets all that comes there, so give both sets of handlers to one"
+    );
 }
 
 #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]

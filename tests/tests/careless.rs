@@ -24,7 +24,8 @@ use atp_actix::{
     AtpResponse, Error, ErrorReply, Simple, Transaction, Webhook,
     atp_core::Fingerprint,
     store::{
-        Claim, Claimed, MemoryStore, Question, SqliteStore, Redrive, Store, StoreError, Token, Verdict, contract,
+        Claim, Claimed, MemoryStore, Question, Redrive, SqliteStore, Store, StoreError, Token, Verdict,
+        contract,
     },
 };
 use chrono::TimeDelta;
@@ -88,7 +89,8 @@ async fn each_stands_or_falls_whole(mount: impl FnOnce(Webhook) -> Webhook) {
                 break;
             }
         }
-        let is_decided = database.store().find("default", &id, None).await.expect("an answer").decision.is_some();
+        let is_decided =
+            database.store().find("default", &id, None).await.expect("an answer").decision.is_some();
         assert!(status != 200 || is_decided, "{id}: 200 for nothing");
         let rows = database.effects().await.iter().filter(|effect| **effect == id).count();
         assert_eq!(rows, usize::from(is_decided), "{id}: {status}");

@@ -331,7 +331,8 @@ async fn a_connection_cut_in_the_middle_of_a_commit_is_503_and_the_retry_finds_t
         record(&store, id).await;
         proxy.cut.store(how, Ordering::SeqCst);
         app.expect(&approve(id), 503, UNAVAILABLE).await;
-        let committed = database.store().find("default", id, None).await.expect("an answer").decision.is_some();
+        let committed =
+            database.store().find("default", id, None).await.expect("an answer").decision.is_some();
         assert_eq!(committed, how == 2, "{id}");
         until_handled(&app, id).await;
     }

@@ -205,6 +205,8 @@ async fn each_form_of_the_signature_header_has_its_status(server: Site) {
         format!("{start}{}", "y".repeat(len - start.len()))
     };
     let with_time = |t: &str| format!("t={t},v1={}", digest(t, &body));
+    // It is authentic. With a store its age is judged after that, and not at all where the decision is taken.
+    let ahead = if server.has_a_store() { 200 } else { 401 };
     let cases: Vec<(&str, Vec<String>, u16)> = vec![
         ("one good header", vec![right.clone()], 200),
         ("no header", vec![], 401),
@@ -233,11 +235,11 @@ async fn each_form_of_the_signature_header_has_its_status(server: Site) {
         ("`t` in hexadecimal", vec![with_time("0x5")], 401),
         ("`t` with a plus", vec![with_time("+5")], 401),
         ("`t` with a leading zero", vec![with_time("05")], 401),
-        ("`t` in milliseconds", vec![with_time("5000")], 401),
+        ("`t` in milliseconds", vec![with_time("5000")], ahead),
         ("`t` = 5", vec![with_time("5")], 200),
         ("`t` = 0", vec![with_time("0")], 200),
         ("`t` on the edge", vec![with_time("305")], 200),
-        ("`t` past the edge", vec![with_time("306")], 401),
+        ("`t` past the edge", vec![with_time("306")], ahead),
         ("two `t`", vec![format!("t=5,{right}")], 401),
         ("8 `v1`", vec![format!("t=5{}", format!(",v1={hex}").repeat(8))], 200),
         ("9 `v1`", vec![format!("t=5{}", format!(",v1={hex}").repeat(9))], 401),

@@ -189,7 +189,8 @@ async fn kill_once(
     assert_eq!(victim.deliver(&answer).await, Some(200), "{point}");
     let effects = database.effects().await.into_iter().filter(|effect| effect == id).count();
     assert_eq!(effects, usize::from(!plain), "{point}: effects of {id}");
-    let state = database.store().find("default", id, None).await.expect("an answer").question.expect("it").state;
+    let state =
+        database.store().find("default", id, None).await.expect("an answer").question.expect("it").state;
     assert_eq!(state.as_deref(), Some(if plain { "reject" } else { "approved" }), "{point}");
     if refused {
         let kept = database.store().refused("default", 0, 10_000).await.expect("an answer");

@@ -19,6 +19,7 @@ mod kills;
 mod layout;
 mod logged;
 mod model;
+mod mounting;
 mod postgres;
 mod races;
 mod replayed;

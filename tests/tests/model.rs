@@ -322,8 +322,16 @@ struct Asked {
 
 enum Decision {
     /// With what is kept of it if nobody goes on.
-    Running { holder: usize, until: Time, left: Option<Answer> },
-    Completed { answer: usize, told: String, at: Time },
+    Running {
+        holder: usize,
+        until: Time,
+        left: Option<Answer>,
+    },
+    Completed {
+        answer: usize,
+        told: String,
+        at: Time,
+    },
 }
 
 struct Counted {

@@ -159,7 +159,8 @@ async fn what_is_erased_stays_erased(store: impl Store) {
 }
 
 async fn what_is_sent_in_again_is_told_with_its_secret(store: impl Store) {
-    let verifier = || crate::decisions::verifier().or(atp_actix::Secret::new("the secret before").expect("good"));
+    let verifier =
+        || crate::decisions::verifier().or(atp_actix::Secret::new("the secret before").expect("good"));
     let mount = || Webhook::new("/atp/webhook", verifier()).store(store.clone());
     let (before, after) =
         (Mounted::new(mount()).await, Mounted::new(mount().otherwise(counting(&runs()))).await);
@@ -194,7 +195,10 @@ async fn a_service_that_is_ending_asks_for_later(store: impl Store) {
     assert!(decided("n-1").await, "what outlived its answer came to its end");
     assert!(!decided("n-2").await);
     let noted = store.deliveries("default", "n-1").await.expect("an answer");
-    assert_eq!(noted.iter().map(|noted| (noted.verdict, noted.status)).collect::<Vec<_>>(), [(Verdict::Handled, 503)]);
+    assert_eq!(
+        noted.iter().map(|noted| (noted.verdict, noted.status)).collect::<Vec<_>>(),
+        [(Verdict::Handled, 503)]
+    );
 }
 
 /// Whoever has once seen a delivery can send it as often as he likes: each kind is told ten times a second.
@@ -202,7 +206,8 @@ async fn a_service_that_is_ending_asks_for_later(store: impl Store) {
 async fn a_captured_delivery_does_not_flood_the_log() {
     const FLOOD: usize = 300;
     let store = MemoryStore::new();
-    let fields = (0..90).map(|nth| Field::new(format!("a required field of the name {nth}"), "A field").required());
+    let fields =
+        (0..90).map(|nth| Field::new(format!("a required field of the name {nth}"), "A field").required());
     let wide = Notification::new("What?", "").id("wide").action(Action::form("tell", "Tell", fields));
     store.record(&Question::new(wide)).await.expect("a question");
     record(&store, "n-1").await;
@@ -225,7 +230,11 @@ async fn a_captured_delivery_does_not_flood_the_log() {
         let ((), log) = logged::during(flood).await;
         let allowed = 10 * (started.elapsed().as_secs() + 2);
         let told = log.deliveries();
-        assert!(u64::try_from(told.len()).is_ok_and(|told| told <= allowed), "{status}: {} lines", told.len());
+        assert!(
+            u64::try_from(told.len()).is_ok_and(|told| told <= allowed),
+            "{status}: {} lines",
+            told.len()
+        );
         assert!(told.iter().all(|entry| entry.fields["outcome"] == outcome), "{}", log.text());
         let longest = told.iter().filter_map(|entry| entry.fields.get("reason")).map(String::len).max();
         assert!(longest.is_none_or(|longest| longest < 1100), "{status}: {longest:?} bytes");

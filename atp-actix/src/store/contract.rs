@@ -390,7 +390,11 @@ async fn a_decision_is_told_without_its_counter(store: &impl Store) {
         let noted = store.deliveries(OURS, id).await.expect("an answer");
         assert_eq!(noted.len(), 1, "{id}: {noted:?}");
         let told = &noted[0];
-        assert_eq!((told.fingerprint, told.verdict, told.count), (fingerprint("approve"), verdict, 1), "{id}");
+        assert_eq!(
+            (told.fingerprint, told.verdict, told.count),
+            (fingerprint("approve"), verdict, 1),
+            "{id}"
+        );
         assert_eq!((told.scheme, told.secret, told.status), (Scheme::NodeCompact, 1, status), "{id}");
         assert_eq!(told.request_id.as_deref(), Some("req_1"), "{id}");
         assert_eq!(told.responder.as_deref(), Some("user_9"), "{id}");
@@ -529,7 +533,8 @@ async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
     }
     let refusal = Completion { outcome: outcome(409, "too late"), state: None };
     decide(store, OURS, "refused", "approve", &refusal).await;
-    let state = store.find(OURS, "refused", None).await.expect("an answer").question.expect("the question").state;
+    let state =
+        store.find(OURS, "refused", None).await.expect("an answer").question.expect("the question").state;
     assert_eq!(state, None, "a refusal leaves the state");
     decide(store, OURS, "done", "approve", &completion("done")).await;
     let running = claim(OURS, "running", "approve");
@@ -604,7 +609,9 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
     let told: Vec<_> = noted.iter().map(|noted| (noted.count, noted.responder.as_deref())).collect();
     assert_eq!(told, [(2, None), (1, None)]);
     for id in ["n", "unknown"] {
-        assert!(!store.keep(&kept(OURS, Some(id), "said again", Verdict::Conflict)).await.expect("an answer"));
+        assert!(
+            !store.keep(&kept(OURS, Some(id), "said again", Verdict::Conflict)).await.expect("an answer")
+        );
     }
     let left = Claim { lease: Duration::ZERO, ..claim(OURS, "running", "approve") };
     assert_eq!(store.claim(&left).await.expect("a claim"), Claimed::Started(()));

@@ -13,7 +13,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Activity, Arrival, Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept,
-    MAX_KEPT, Note, Noted, Outcome, Question, Recorded, Refused, Store, StoreError, Token, Verdict, digest, new_key,
+    MAX_KEPT, Note, Noted, Outcome, Question, Recorded, Refused, Store, StoreError, Token, Verdict, digest,
+    new_key,
 };
 
 /// Remembers until the process ends: for tests. It gives handlers no [`Transaction`](crate::Transaction).
@@ -304,7 +305,9 @@ impl Store for MemoryStore {
         let mut noted = tables.noted(&id);
         let decision = tables.decisions.get(&id).and_then(Decision::noted);
         noted.extend(decision.filter(|decision| {
-            noted.iter().all(|noted| (noted.fingerprint, noted.verdict) != (decision.fingerprint, decision.verdict))
+            noted
+                .iter()
+                .all(|noted| (noted.fingerprint, noted.verdict) != (decision.fingerprint, decision.verdict))
         }));
         noted.sort_by_key(|noted| noted.first_seen);
         Ok(noted)

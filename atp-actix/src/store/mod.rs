@@ -874,7 +874,9 @@ pub enum StoreError {
     #[error("no refused delivery has the id {0}")]
     NotKept(i64),
     /// Of this notification enough is kept.
-    #[error("{MAX_KEPT} refused deliveries of the notification are kept already, and this one is not: send them in again, or erase or purge them")]
+    #[error(
+        "{MAX_KEPT} refused deliveries of the notification are kept already, and this one is not: send them in again, or erase or purge them"
+    )]
     KeptEnough,
     /// Another delivery took the claim over.
     #[error("the claim is lost: its lease ended, and another delivery took it over")]

@@ -115,8 +115,12 @@ impl PostgresStore {
     pub async fn close(&self) {
         match self.drain(DRAIN_WITHIN).await {
             Ok(0) => {}
-            Ok(left) => tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store"),
-            Err(error) => tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store"),
+            Ok(left) => {
+                tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store")
+            }
+            Err(error) => {
+                tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store")
+            }
         }
         self.steps.pool.close().await;
     }
@@ -249,11 +253,7 @@ impl Steps {
         Ok(())
     }
 
-    async fn record_in(
-        &self,
-        connection: &mut PgConnection,
-        question: &Question,
-    ) -> Result<(), StoreError> {
+    async fn record_in(&self, connection: &mut PgConnection, question: &Question) -> Result<(), StoreError> {
         let key = question.checked_key()?;
         let notification = &question.notification;
         let text = row::to_json(notification)?;
@@ -293,11 +293,7 @@ impl Steps {
         let connection = open.connection_mut();
         // Of any number of processes that start at once one migrates. The next one sees it, whatever isolation the server
         // has by default.
-        sqlx::raw_sql(
-            "SELECT pg_advisory_xact_lock(4706431052178216241)",
-        )
-        .execute(&mut *connection)
-        .await?;
+        sqlx::raw_sql("SELECT pg_advisory_xact_lock(4706431052178216241)").execute(&mut *connection).await?;
         // A role that may not create is refused also what exists.
         let exists: bool = sqlx::query_scalar("SELECT to_regclass('atp_schema') IS NOT NULL")
             .fetch_one(&mut *connection)

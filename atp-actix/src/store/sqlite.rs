@@ -155,8 +155,12 @@ impl SqliteStore {
     pub async fn close(&self) {
         match self.drain(DRAIN_WITHIN).await {
             Ok(0) => {}
-            Ok(left) => tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store"),
-            Err(error) => tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store"),
+            Ok(left) => {
+                tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store")
+            }
+            Err(error) => {
+                tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store")
+            }
         }
         self.writer.lock().await.close().await;
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());

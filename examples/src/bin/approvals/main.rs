@@ -20,11 +20,7 @@ use std::{
     process::ExitCode,
 };
 
-use actix_web::{
-    App, HttpServer,
-    dev::ServerHandle,
-    rt, web,
-};
+use actix_web::{App, HttpServer, dev::ServerHandle, rt, web};
 use atp_actix::{
     Secret, Verifier,
     store::{DRAIN_WITHIN, SqliteStore, Store as _},
