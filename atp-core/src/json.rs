@@ -370,12 +370,15 @@ impl Names {
         self.list.chunk_by(|a, b| compare(&self.decoded, index, a, b).is_eq())
     }
 
-    /// Whether two names might be the same: by a number that equal names share, so that most objects need not be sorted to
-    /// know that they are not.
-    pub(crate) fn may_repeat(&mut self, index: &Index<'_>) -> bool {
-        let Self { list, decoded, prints } = self;
+    /// Whether two names of an object might be the same: by a number that equal names share, so that most objects need not be
+    /// sorted to know that they are not. Says yes where a name is escaped.
+    pub(crate) fn may_repeat(&mut self, index: &Index<'_>, object: Token) -> bool {
+        let prints = &mut self.prints;
         prints.clear();
-        prints.extend(list.iter().map(|name| fingerprint(value(decoded, index, name))));
+        for name in index.members(object) {
+            let Some(name) = index.literal(name) else { return true };
+            prints.push(fingerprint(name));
+        }
         if prints.len() > 16 {
             return may_have_twins(prints);
         }
@@ -391,10 +394,10 @@ impl Names {
 
     /// The name of the first member of an object that repeats the name of another.
     fn duplicate(&mut self, index: &Index<'_>, object: Token) -> Option<Token> {
-        self.fill(index, object);
-        if !self.may_repeat(index) {
+        if !self.may_repeat(index, object) {
             return None;
         }
+        self.fill(index, object);
         self.sort(index);
         self.twins(index).filter_map(|twins| twins.get(1)).map(Name::token).min()
     }

@@ -206,7 +206,11 @@ impl Response {
         let index = Index::of_str(&text)?;
         check(&index)?;
         let root = index.span(0);
-        let members = index.members(0).map(|name| (index.span(name), index.span(name + 1)));
+        let members = index.members(0).map(|name| Place {
+            name: index.span(name),
+            value: index.span(name + 1),
+            indexed: Some((&index, name + 1)),
+        });
         Signed { text: &text, lone_surrogates: index.lone_surrogates }.read(root.start, members)
     }
 
@@ -216,13 +220,13 @@ impl Response {
     pub(crate) fn of_printed(body: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
         let text = ByteString::from(printed.text);
         let checked = if printed.repeats { check(body) } else { check_depth(body) };
-        let answer = checked.and_then(|()| match printed.infinity {
-            Some((token, offset)) => {
-                let fault = Cow::Borrowed("`Infinity`, which is not JSON");
-                Err(Malformed { fault, pointer: body.pointer(token), offset })
+        let answer = checked.and_then(|()| {
+            if let Some((token, offset)) = printed.infinity {
+                return Err(malformed("`Infinity`, which is not JSON", body.pointer(token), offset));
             }
-            None => Signed { text: &text, lone_surrogates: body.lone_surrogates }
-                .read(0, printed.members.into_iter()),
+            let place = |(name, value)| Place { name, value, indexed: None };
+            let signed = Signed { text: &text, lone_surrogates: body.lone_surrogates };
+            signed.read(0, printed.members.into_iter().map(place))
         });
         (text.into_bytes(), answer)
     }
@@ -235,6 +239,14 @@ impl Response {
     }
 }
 
+/// Where a member is in a signed text.
+struct Place<'i> {
+    name: Range<usize>,
+    value: Range<usize>,
+    /// The value in an index of the signed text, if there is one. A canonical text has none: it was printed from that of the body.
+    indexed: Option<(&'i Index<'i>, Token)>,
+}
+
 /// A text that was signed. All that an answer holds is read from here, so that nothing that a body says beside it counts.
 struct Signed<'t> {
     text: &'t ByteString,
@@ -243,19 +255,15 @@ struct Signed<'t> {
 
 impl Signed<'_> {
     /// Reads the members of the root, which starts at `root`: where their names are, and where their values are.
-    fn read(
-        &self,
-        root: usize,
-        members: impl Iterator<Item = (Range<usize>, Range<usize>)>,
-    ) -> Result<Response, Malformed> {
+    fn read<'i>(&self, root: usize, members: impl Iterator<Item = Place<'i>>) -> Result<Response, Malformed> {
         if !self.text.get(root..).unwrap_or_default().starts_with('{') {
             return Err(malformed("expected an object", String::new(), root));
         }
         let (mut notification_id, mut action_id, mut response_data) = (None, None, None);
         let (mut timestamp, mut responded_at, mut responder, mut other) = (None, None, None, Vec::new());
-        for (name, value) in members {
-            let name = json::string(self.text.get(name).unwrap_or_default()).unwrap_or_default();
-            let member = Member { name: &name, start: value.start, raw: self.raw(value) };
+        for place in members {
+            let name = json::string(self.slice(&place.name)).unwrap_or_default();
+            let member = Member { signed: self, name: &name, place };
             match &*name {
                 "notification_id" => {
                     let id = member.identifier()?;
@@ -265,14 +273,11 @@ impl Signed<'_> {
                     notification_id = Some(id);
                 }
                 "action_id" => action_id = Some(member.identifier()?),
-                "response_data" => response_data = Some(member.raw),
+                "response_data" => response_data = Some(member.raw()),
                 "timestamp" => timestamp = member.time(),
                 "responded_at" => responded_at = member.time(),
                 "responder" => responder = member.responder()?,
-                _ => {
-                    let raw = member.raw;
-                    other.push((name.into_owned(), raw));
-                }
+                _ => other.push((name.to_string(), member.raw())),
             }
         }
         let missing = |fault| malformed(fault, String::new(), 0);
@@ -288,28 +293,35 @@ impl Signed<'_> {
         })
     }
 
-    fn raw(&self, range: Range<usize>) -> RawJson {
-        let text = self.text.slice_ref(self.text.get(range).unwrap_or_default());
-        RawJson { text, lone_surrogates: self.lone_surrogates }
+    fn slice(&self, range: &Range<usize>) -> &str {
+        self.text.get(range.clone()).unwrap_or_default()
     }
 }
 
 /// A member of a signed text.
-struct Member<'n> {
-    name: &'n str,
-    /// Where its value starts in the text.
-    start: usize,
-    raw: RawJson,
+struct Member<'a> {
+    signed: &'a Signed<'a>,
+    name: &'a str,
+    place: Place<'a>,
 }
 
 impl Member<'_> {
     fn fail<T>(&self, fault: &'static str) -> Result<T, Malformed> {
-        Err(malformed(fault, format!("/{}", json::pointer_step(self.name)), self.start))
+        Err(malformed(fault, format!("/{}", json::pointer_step(self.name)), self.place.value.start))
+    }
+
+    fn text(&self) -> &str {
+        self.signed.slice(&self.place.value)
+    }
+
+    fn raw(&self) -> RawJson {
+        let Signed { text, lone_surrogates } = *self.signed;
+        RawJson { text: text.slice_ref(self.text()), lone_surrogates }
     }
 
     /// A string that names something.
     fn identifier(&self) -> Result<String, Malformed> {
-        match json::string(self.raw.as_str()) {
+        match json::string(self.text()) {
             Some(text) if text.is_empty() => self.fail("an empty string"),
             Some(text) => Ok(text.into_owned()),
             None => self.fail("expected a string"),
@@ -318,32 +330,36 @@ impl Member<'_> {
 
     /// A time in whatever form; `null` is none.
     fn time(&self) -> Option<Timestamp> {
-        if self.raw.is_null() {
-            return None;
+        match json::string(self.text()) {
+            Some(text) => Some(Timestamp::new(text.into_owned())),
+            None if self.text() == "null" => None,
+            None => Some(Timestamp::unreadable(self.text().to_owned())),
         }
-        Some(match json::string(self.raw.as_str()) {
-            Some(text) => Timestamp::new(text.into_owned()),
-            None => Timestamp::unreadable(self.raw.as_str().to_owned()),
-        })
     }
 
     /// `null` is nobody.
-    fn responder(self) -> Result<Option<Responder>, Malformed> {
-        if self.raw.is_null() {
+    fn responder(&self) -> Result<Option<Responder>, Malformed> {
+        if self.text() == "null" {
             return Ok(None);
         }
-        let json = self.raw.clone();
-        let index = Index::of_str(&json.text)?;
-        if index.kind(0) != Kind::Object {
+        let made;
+        let (index, root) = if let Some(indexed) = self.place.indexed {
+            indexed
+        } else {
+            made = Index::of_str(self.text())?;
+            (&made, 0)
+        };
+        if index.kind(root) != Kind::Object {
             return self.fail("expected an object");
         }
         let (mut id, mut kind) = (None, None);
-        for name in index.members(0) {
-            let string = || match index.kind(name + 1) {
-                Kind::String(_) => Ok(index.text(name + 1)),
-                _ => {
-                    fail(&index, name + 1, name + 1, "expected a string").map_err(|error| self.within(error))
-                }
+        for name in index.members(root) {
+            let string = || {
+                json::string(index.raw(name + 1)).ok_or_else(|| {
+                    let from_root = index.span(name + 1).start - index.span(root).start;
+                    let pointer = format!("/{}/{}", self.name, index.text(name));
+                    malformed("expected a string", pointer, self.place.value.start + from_root)
+                })
             };
             match &*index.text(name) {
                 "id" => id = Some(string()?.into_owned()),
@@ -358,15 +374,9 @@ impl Member<'_> {
             None => return self.fail("the member `type` is missing"),
         };
         match id {
-            Some(id) => Ok(Some(Responder { id, kind, json: self.raw })),
+            Some(id) => Ok(Some(Responder { id, kind, json: self.raw() })),
             None => self.fail("the member `id` is missing"),
         }
-    }
-
-    /// What is wrong within the value, as seen from the root.
-    fn within(&self, error: Malformed) -> Malformed {
-        let pointer = format!("/{}{}", json::pointer_step(self.name), error.pointer);
-        Malformed { pointer, offset: self.start + error.offset, ..error }
     }
 }
 

@@ -13,7 +13,7 @@ impl Dialect for Node {
     /// and the last the value.
     fn order(index: &Index<'_>, object: Token, names: &mut Names, order: &mut Vec<Token>) {
         names.fill(index, object);
-        if names.may_repeat(index) {
+        if names.may_repeat(index, object) {
             names.sort(index);
         } else if !names.list.iter().any(|name| array_index(names.value(index, name)).is_some()) {
             return order.extend(names.list.iter().map(Name::token));
