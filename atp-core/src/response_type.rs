@@ -8,8 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    json::{Index, Kind, Token, printable},
+    json::{Index, Kind, Token},
+    misfit::Misfit,
     response::RawJson,
+    violation::{Violation, Violations},
 };
 
 /// The most code points of a `text` (the guide's limit).
@@ -45,87 +47,6 @@ pub trait ResponseType {
     /// Reads `response_data`; `None` if the member is missing.
     fn read(data: Option<&RawJson>) -> Result<Self::Data, Violations>;
 }
-
-/// One way in which data does not fit: where, which rule, and what was found, as kind and size and never as value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    path: String,
-    rule: Cow<'static, str>,
-    found: Cow<'static, str>,
-}
-
-impl Violation {
-    /// `path` is a JSON Pointer into `response_data`, empty for the whole; `rule` says what must be; `found` says what is
-    /// there instead, without its value: an answer may be private.
-    #[must_use]
-    pub fn new(
-        path: impl Into<String>,
-        rule: impl Into<Cow<'static, str>>,
-        found: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { path: path.into(), rule: rule.into(), found: found.into() }
-    }
-
-    /// The place, as a JSON Pointer into `response_data`; empty for the whole.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// What must be.
-    #[must_use]
-    pub fn rule(&self) -> &str {
-        &self.rule
-    }
-
-    /// What was found: its kind and size.
-    #[must_use]
-    pub fn found(&self) -> &str {
-        &self.found
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`response_data{}` {}, found {}", printable(&self.path), self.rule, self.found)
-    }
-}
-
-/// The most violations that are told of one list: whoever sends thousands needs no more, and each costs a walk.
-pub(crate) const MAX_TOLD: usize = 100;
-
-/// All ways in which data does not fit; of the elements of one list the first hundred. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violations(Vec<Violation>);
-
-impl Violations {
-    /// `Err` with all of them, if there are any.
-    pub fn none_in(violations: Vec<Violation>) -> Result<(), Self> {
-        if violations.is_empty() { Ok(()) } else { Err(Self(violations)) }
-    }
-
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
-        self.0.iter()
-    }
-}
-
-impl From<Violation> for Violations {
-    fn from(violation: Violation) -> Self {
-        Self(vec![violation])
-    }
-}
-
-impl fmt::Display for Violations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, violation) in self.0.iter().enumerate() {
-            write!(f, "{}{violation}", if nth > 0 { "; " } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Violations {}
 
 /// `simple`: nothing but the choice itself. Data is `null` or missing.
 ///
@@ -246,7 +167,8 @@ impl<T: DeserializeOwned> ResponseType for Number<T> {
     }
 }
 
-/// `select`: the value of one option, or an array of values, each once. The handler gets a list either way.
+/// `select`: the value of one option, or an array of at least one, each once: who chose nothing has not answered. The
+/// handler gets a list either way.
 pub struct Select<T = String>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Select<T> {
@@ -254,18 +176,16 @@ impl<T: DeserializeOwned> ResponseType for Select<T> {
 
     fn read(data: Option<&RawJson>) -> Result<Vec<T>, Violations> {
         let indexed = Data::required(data)?;
+        indexed.selected()?;
         match indexed.kind(0) {
-            Kind::String(_) => typed(indexed.raw).map(|one| vec![one]),
-            Kind::Array => {
-                indexed.distinct_strings()?;
-                typed(indexed.raw)
-            }
-            _ => Err(indexed.violation(0, "must be the value of an option, or an array of values").into()),
+            Kind::Array => typed(indexed.raw),
+            _ => typed(indexed.raw).map(|one| vec![one]),
         }
     }
 }
 
-/// `form`: an object, as your own struct.
+/// `form`: an object, as your own struct. Which members must be there, `T` says; the question may say it too, and then
+/// [`validate`](crate::validate) asks for them to be filled in.
 pub struct Form<T>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Form<T> {
@@ -352,15 +272,18 @@ impl ResponseType for File {
             wrong.push(Violation::new("/name", "is required", "nothing"));
         }
         let content = file_content(&data, base64, url, size, &mut wrong);
-        match (name, content, wrong.is_empty()) {
-            (Some(name), Some(content), true) => {
+        match (name, content) {
+            (Some(name), Some(content)) if wrong.is_empty() => {
                 let here = match &content {
                     FileContent::Bytes(bytes) => u64::try_from(bytes.len()).ok(),
                     FileContent::Url(_) => None,
                 };
                 Ok(Self { name, content_type, size: here.or(size), content })
             }
-            _ => Err(Violations(wrong)),
+            _ => {
+                Violations::none_in(wrong)?;
+                Err(data.violation(0, "must be a file").into())
+            }
         }
     }
 }
@@ -386,42 +309,56 @@ fn file_content(
             Some(FileContent::Bytes(bytes.into()))
         }
         (None, Some(url)) => {
-            if !["https://", "http://"]
-                .iter()
-                .any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
-            {
-                wrong.push(Violation::new("/url", "must be an http or https address", "another text"));
+            if !is_address(&url) {
+                let rule = "must be an http or https address with a host, in printable ASCII, of at most 2,048 characters";
+                wrong.push(Violation::new(
+                    "/url",
+                    rule,
+                    format!("{} characters that are not", url.chars().count()),
+                ));
             }
             Some(FileContent::Url(url))
         }
         (Some(_), Some(_)) => {
-            wrong.push(data.violation(0, "must have either `data` or `url`").with_found("both"));
+            wrong.push(Violation::new("", "must have either `data` or `url`", "both"));
             None
         }
         (None, None) => {
             // A member of the wrong kind has been told already.
-            if data.member("data").or(data.member("url")).is_none() {
-                wrong.push(data.violation(0, "must have either `data` or `url`").with_found("neither"));
+            let is_there = |name| data.member(name).is_some_and(|value| data.kind(value) != Kind::Null);
+            if !is_there("data") && !is_there("url") {
+                wrong.push(Violation::new("", "must have either `data` or `url`", "neither"));
             }
             None
         }
     }
 }
 
-impl Violation {
-    fn with_found(self, found: &'static str) -> Self {
-        Self { found: Cow::Borrowed(found), ..self }
-    }
+/// The longest address of a file, in bytes: what browsers and proxies can be trusted with.
+const MAX_URL: usize = 2048;
+
+/// Whether it is an address as RFC 3986 spells one: of `http` or `https`, with a host, and nothing that would end a line of a
+/// header or be read as another address by a browser.
+fn is_address(url: &str) -> bool {
+    let rest = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let is_spelled = url.bytes().all(|byte| byte.is_ascii_graphic() && !br#"<>"\^`{|}"#.contains(&byte));
+    url.len() <= MAX_URL && is_spelled && !host.is_empty() && !host.starts_with(':')
 }
 
 /// Data as the handler's type.
 fn typed<T: DeserializeOwned>(data: &RawJson) -> Result<T, Violations> {
+    // Only what is read with U+FFFD can have two members that were different.
+    if matches!(data.readable(), Cow::Owned(_)) {
+        Data::of(data)?.check_names()?;
+    }
     data.parse().or_else(|_| Err(Data::of(data)?.misfit::<T>().into()))
 }
 
 /// Data that is there, indexed: what the response types and the questions' rules look at.
 pub(crate) struct Data<'a> {
-    raw: &'a RawJson,
+    pub(crate) raw: &'a RawJson,
     pub(crate) index: Index<'a>,
 }
 
@@ -500,7 +437,7 @@ impl<'a> Data<'a> {
                 Ok(_) => wrong.push(self.violation(element, "must not be there twice")),
                 Err(violation) => wrong.push(violation),
             }
-            if wrong.len() >= MAX_TOLD {
+            if wrong.len() >= Violations::MAX {
                 break;
             }
         }
@@ -513,60 +450,43 @@ impl<'a> Data<'a> {
         found.map(|member| member + 1)
     }
 
-    /// Reads again, slowly, to find the place. The message of a `serde` error may quote the value, so only what it expects
-    /// is kept.
+    /// The strings of a `select`: one, or those of an array that has some.
+    pub(crate) fn selected(&self) -> Result<Vec<(Token, Cow<'a, str>)>, Violations> {
+        match self.kind(0) {
+            Kind::String(_) => Ok(vec![(0, self.index.text(0))]),
+            Kind::Array if self.index.elements(0).next().is_none() => {
+                Err(self.violation(0, "must have at least 1 element").into())
+            }
+            Kind::Array => self.distinct_strings(),
+            _ => Err(self.violation(0, "must be the value of an option, or an array of values").into()),
+        }
+    }
+
+    /// Refuses members that would be one where half of a surrogate pair is read as U+FFFD: one of them would be lost.
+    pub(crate) fn check_names(&self) -> Result<(), Violation> {
+        let mut todo = vec![0];
+        while let Some(token) = todo.pop() {
+            let mut names = HashSet::new();
+            for member in self.index.members(token) {
+                if !names.insert(self.index.text(member)) {
+                    let rule =
+                        "must have a name that differs from others in more than half of a surrogate pair";
+                    return Err(self.violation(member + 1, rule));
+                }
+                todo.push(member + 1);
+            }
+            todo.extend(self.index.elements(token));
+        }
+        Ok(())
+    }
+
+    /// Reads again, slowly, to find the place.
     fn misfit<T: DeserializeOwned>(&self) -> Violation {
-        let text = self.raw.readable();
-        let mut json = serde_json::Deserializer::from_str(&text);
-        let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
-            return self.violation(0, "must fit the handler's type");
-        };
-        let message = error.inner().to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        self.violation(self.at(error.path()), rule(message, self.raw.as_str()))
+        match Misfit::of::<T>(&self.index) {
+            Some((token, rule)) => self.violation(token, rule),
+            None => self.violation(0, "must fit the handler's type"),
+        }
     }
-
-    /// The value at a path; where it leads out of the data, the last one on the way.
-    fn at(&self, path: &serde_path_to_error::Path) -> Token {
-        use serde_path_to_error::Segment;
-        let member = |token, name: &str| {
-            let mut members = self.index.members(token);
-            members.find(|member| self.index.text(*member) == name).map(|member| member + 1)
-        };
-        let step = |token, segment: &Segment| match segment {
-            Segment::Seq { index } => self.index.elements(token).nth(*index),
-            Segment::Map { key } => member(token, key),
-            // A variant is a member, or the string itself.
-            Segment::Enum { variant } => member(token, variant),
-            Segment::Unknown => None,
-        };
-        let walked = path.iter().try_fold(0, |token, segment| step(token, segment).ok_or(token));
-        walked.unwrap_or_else(|last| last)
-    }
-}
-
-/// What a `serde` error demands, in words that do not come from the answer: an error of the handler's own type may look like
-/// one of `serde`, and quote.
-fn rule(message: &str, answer: &str) -> String {
-    let is_ours = |words: &&str| !answer.contains(words.trim_matches('`'));
-    let expected = || {
-        let (_, expected) = message.rsplit_once(", expected ")?;
-        Some(expected).filter(is_ours).map(|expected| format!("must be {expected}"))
-    };
-    let known = ["invalid type", "invalid value", "invalid length", "unknown variant"];
-    if known.iter().any(|kind| message.starts_with(kind)) {
-        return expected().unwrap_or_else(|| "must fit the handler's type".to_owned());
-    }
-    if let Some(field) = message.strip_prefix("missing field ").filter(is_ours) {
-        return format!("must have the member {field}");
-    }
-    if message.starts_with("unknown field") {
-        return "must not be there: the handler's type has no such member".to_owned();
-    }
-    if message.starts_with("number out of range") {
-        return "must be a number in the range of the handler's type".to_owned();
-    }
-    "must fit the handler's type".to_owned()
 }
 
 #[cfg(test)]
