@@ -491,6 +491,10 @@ impl<'a> Data<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+
     use super::*;
 
     #[test]
@@ -506,20 +510,220 @@ mod tests {
         assert!(Number::<f64>::read(Some(&RawJson::new("1e999").unwrap())).is_err());
     }
 
+    /// What is told of data that does not fit a type, without the part that says what was found.
+    fn told<T: DeserializeOwned>(json: &str) -> String {
+        let error = Form::<T>::read(Some(&RawJson::new(json.to_owned()).unwrap())).err().expect("a misfit");
+        assert_eq!(error.iter().count(), 1, "{json}: {error}");
+        error.iter().map(|violation| format!("{} {}", violation.path(), violation.rule())).collect()
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    struct Order {
+        amount: u8,
+        #[serde(default)]
+        size: Size,
+        #[serde(default)]
+        note: Option<String>,
+        #[serde(default)]
+        tags: Vec<bool>,
+        #[serde(default)]
+        at: Option<chrono::DateTime<chrono::Utc>>,
+        #[serde(default)]
+        pair: (u8, char),
+        #[serde(default)]
+        by_number: HashMap<u16, f64>,
+        #[serde(default)]
+        raw: Option<Box<serde_json::value::RawValue>>,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    enum Size {
+        #[default]
+        Small,
+        Large,
+        Custom {
+            width: u32,
+        },
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    struct Strict {
+        name: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    struct Flat {
+        #[serde(flatten)]
+        order: Order,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    enum Either {
+        Order(Order),
+        Strict(Strict),
+    }
+
     #[test]
-    fn an_error_of_the_handlers_own_type_that_quotes_is_not_told() {
+    fn what_a_type_demands_is_told_with_its_place() {
+        for (json, expected) in [
+            ("{}", " must have the member `amount`"),
+            (r#"{"amount":256}"#, "/amount must be u8"),
+            (r#"{"amount":-1}"#, "/amount must be u8"),
+            (r#"{"amount":1.5}"#, "/amount must be u8"),
+            (r#"{"amount":"1"}"#, "/amount must be u8"),
+            (r#"{"amount":99999999999999999999}"#, "/amount must be u8"),
+            (r#"{"amount":1e999}"#, "/amount must be a number in the range of the handler's type"),
+            (r#"{"amount":null}"#, "/amount must be u8"),
+            (r#"{"amount":1,"size":"huge"}"#, "/size must be one of `small`, `large`, `custom`"),
+            (r#"{"amount":1,"size":7}"#, "/size must be enum Size"),
+            (r#"{"amount":1,"size":{"custom":{"width":"w"}}}"#, "/size/custom/width must be u32"),
+            (
+                r#"{"amount":1,"size":"custom"}"#,
+                "/size must be an object of one member, named after the variant",
+            ),
+            (r#"{"amount":1,"note":7}"#, "/note must be a string"),
+            (r#"{"amount":1,"tags":[true,0]}"#, "/tags/1 must be a boolean"),
+            (r#"{"amount":1,"at":"soon"}"#, "/at must be an RFC 3339 formatted date and time string"),
+            (r#"{"amount":1,"pair":[1]}"#, "/pair must be a tuple of size 2"),
+            (r#"{"amount":1,"pair":[1,"ab"]}"#, "/pair/1 must be a character"),
+            (r#"{"amount":1,"pair":[1,"a",2]}"#, "/pair must have fewer elements"),
+            (r#"{"amount":1,"by_number":{"x":1}}"#, "/by_number/x must be u16"),
+            (r#"{"amount":1,"by_number":{"7":"x"}}"#, "/by_number/7 must be f64"),
+            (r#"{"raw":{"any":[1e999]},"amount":[]}"#, "/amount must be u8"),
+        ] {
+            assert_eq!(told::<Order>(json), expected, "{json}");
+        }
+        for (told, expected) in [
+            (
+                told::<Strict>(r#"{"name":"n","more":1}"#),
+                "/more must not be there: the handler's type has no such member",
+            ),
+            (told::<Flat>(r#"{"amount":"1"}"#), " must be u8"),
+            (told::<Flat>("{}"), " must have the member `amount`"),
+            (told::<Either>("{}"), " must fit the handler's type"),
+        ] {
+            assert_eq!(told, expected);
+        }
+    }
+
+    /// Each quotes what it read, in a way that looks like one of `serde`'s own texts.
+    #[test]
+    fn nothing_that_a_type_says_of_a_value_is_told() {
+        use serde::{Deserializer, de::Error};
+
         #[derive(Debug)]
         struct Quoting;
-        impl<'de> serde::Deserialize<'de> for Quoting {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl<'de> Deserialize<'de> for Quoting {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Said(String);
+                impl serde::de::Visitor<'_> for Said {
+                    type Value = Quoting;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(&self.0)
+                    }
+                }
                 let said = String::deserialize(deserializer)?;
-                Err(serde::de::Error::custom(said))
+                let unexpected = serde::de::Unexpected::Str(&said);
+                Err(match said.split(' ').next().unwrap() {
+                    "value" => D::Error::invalid_value(unexpected, &said.as_str()),
+                    "type" => D::Error::invalid_type(unexpected, &Said(said.clone())),
+                    "length" => D::Error::invalid_length(said.len(), &format!("of {said}").as_str()),
+                    "variant" => D::Error::unknown_variant(&said, &["a", "b"]),
+                    "field" => D::Error::unknown_field(&said, &["a", "b"]),
+                    _ => D::Error::custom(format!("invalid value, expected {said}")),
+                })
             }
         }
-        for said in ["invalid value, expected hunter2", "missing field `hunter2`", "hunter2"] {
-            let data = RawJson::new(serde_json::to_vec(said).unwrap()).unwrap();
-            let error = Choice::<Quoting>::read(Some(&data)).unwrap_err().to_string();
-            assert!(!error.contains("hunter2") && error.contains("must fit"), "{error}");
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "never made")]
+        struct Nested {
+            list: Vec<Quoting>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(try_from = "String")]
+        struct Converted;
+        impl TryFrom<String> for Converted {
+            type Error = String;
+            fn try_from(said: String) -> Result<Self, String> {
+                Err(said)
+            }
+        }
+        for said in ["value", "type", "length", "variant", "field", "custom", "missing field"] {
+            let said = format!(r#""{said} \u0068unter2\n`\"""#);
+            let data = RawJson::new(said.clone()).unwrap();
+            let nested = RawJson::new(format!(r#"{{"list":[{said}]}}"#)).unwrap();
+            for error in [
+                Choice::<Quoting>::read(Some(&data)).map(drop).unwrap_err(),
+                Choice::<Converted>::read(Some(&data)).map(drop).unwrap_err(),
+                Form::<Nested>::read(Some(&nested)).map(drop).unwrap_err(),
+            ] {
+                let error = error.to_string();
+                assert!(!error.contains("unter2") && error.contains("must "), "{said}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_be_lost_is_refused() {
+        let data = |json: &str| RawJson::new(json.to_owned()).unwrap();
+        for (json, fits) in [
+            (r#"{"a":{"\ud800":1,"\ud801":2}}"#, false),
+            (r#"{"a":[{"\ud800":1,"\ufffd":2}]}"#, false),
+            (r#"{"a":{"\ud800":1,"b":"\ud801"}}"#, true),
+        ] {
+            assert_eq!(Json::<Value>::read(Some(&data(json))).is_ok(), fits, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_choice_of_nothing_is_no_answer() {
+        for (json, fits) in
+            [(r#""a""#, true), (r#"["a"]"#, true), ("[]", false), (r#"["a","a"]"#, false), ("1", false)]
+        {
+            let data = RawJson::new(json).unwrap();
+            assert_eq!(Select::<String>::read(Some(&data)).is_ok(), fits, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_a_name_and_either_bytes_or_an_address() {
+        let long = |len: usize| "a".repeat(len - "https://example.com/".len());
+        for (members, fits) in [
+            (r#""data":"aGk=""#.to_owned(), true),
+            (r#""data":"aGk=","url":null"#.to_owned(), true),
+            (r#""data":null"#.to_owned(), false),
+            (r#""data":null,"url":null"#.to_owned(), false),
+            (r#""data":7"#.to_owned(), false),
+            (r#""url":"https://example.com/a?b#c""#.to_owned(), true),
+            (r#""url":"http://[::1]:8080/""#.to_owned(), true),
+            (r#""url":"http://user@example.com""#.to_owned(), true),
+            (r#""url":"http:// ""#.to_owned(), false),
+            (r#""url":"http://""#.to_owned(), false),
+            (r#""url":"http:///a""#.to_owned(), false),
+            (r#""url":"http://:80/a""#.to_owned(), false),
+            (r#""url":"http://user@/a""#.to_owned(), false),
+            (r#""url":"http://?a""#.to_owned(), false),
+            (r#""url":"https://example.com/\r\nx: y""#.to_owned(), false),
+            (r#""url":"https://example.com/a b""#.to_owned(), false),
+            (r#""url":"https://example.com/\u007f""#.to_owned(), false),
+            (r#""url":"https://exämple.com/""#.to_owned(), false),
+            (r#""url":"https://example.com\\@evil.example/""#.to_owned(), false),
+            (r#""url":"ftp://example.com/""#.to_owned(), false),
+            (format!(r#""url":"https://example.com/{}""#, long(2048)), true),
+            (format!(r#""url":"https://example.com/{}""#, long(2049)), false),
+        ] {
+            let data = RawJson::new(format!(r#"{{"name":"n",{members}}}"#)).unwrap();
+            let read = File::read(Some(&data));
+            assert_eq!(read.is_ok(), fits, "{members:.80}");
+            assert!(read.err().is_none_or(|error| error.iter().count() == 1), "{members:.80}");
         }
     }
 }

@@ -239,6 +239,11 @@ mod tests {
             (r#"{"step": 0.25, "min": -1}"#, "-0.75", true),
             (r#"{"step": 3, "min": -1}"#, "5", true),
             (r#"{"step": 3, "min": -1}"#, "6", false),
+            (r#"{"max": 18446744073709551616}"#, "18446744073709551900", false),
+            (r#"{"max": 18446744073709551616}"#, "18446744073709551616", true),
+            (r#"{"max": 18446744073709551616}"#, "18446744073709551616.1", false),
+            (r#"{"min": -0.1000000000000000000001}"#, "-0.1000000000000000000002", false),
+            (r#"{"step": 0.1000000000000000000001}"#, "0.2", false),
         ] {
             assert_eq!(
                 validate(&rules(constraints), Some(&data(number))).is_ok(),
@@ -269,6 +274,73 @@ mod tests {
         let error = validate(&Action::text("t", "T", rules), Some(&data(r#""secret""#))).unwrap_err();
         assert_eq!(error.iter().count(), 2);
         assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn limits_are_exact_or_refused() {
+        let number = |constraints: &str| {
+            let json =
+                format!(r#"{{"id":"n","label":"N","response_type":"number","constraints":{constraints}}}"#);
+            serde_json::from_str::<Action>(&json)
+        };
+        let json = r#"{"min":18446744073709551616,"max":1e30,"step":0.50}"#;
+        let action = number(json).unwrap();
+        assert!(action.check().is_ok());
+        assert!(serde_json::to_string(&action).unwrap().contains(&format!("\"constraints\":{json}")));
+        for (constraints, at) in [
+            (r#"{"min": 18446744073709551617, "max": 18446744073709551616}"#, "/constraints"),
+            (r#"{"min": 1e-30, "step": 1}"#, "/constraints/step"),
+            (r#"{"step": 18446744073709551616.5}"#, "/constraints/step"),
+        ] {
+            assert_eq!(number(constraints).unwrap().check().unwrap_err().pointer(), at, "{constraints}");
+        }
+        for constraints in [r#"{"max": 1e9999999999999999}"#, r#"{"max": "1"}"#, "[]"] {
+            assert!(number(constraints).is_err(), "{constraints}");
+        }
+        for (limit, count) in
+            [("3", Some(3)), ("3.0", Some(3)), ("30e-1", Some(3)), ("1e2", Some(100)), ("null", None)]
+        {
+            let rules: TextRules = serde_json::from_str(&format!(r#"{{"max_length":{limit}}}"#)).unwrap();
+            assert_eq!(rules.max_length, count, "{limit}");
+        }
+        for limit in
+            ["-1", "1.5", "18446744073709551616", "18446744073709551615.5", "9007199254740992.5", r#""3""#]
+        {
+            assert!(
+                serde_json::from_str::<TextRules>(&format!(r#"{{"max_length":{limit}}}"#)).is_err(),
+                "{limit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_required_field_is_filled_in() {
+        let action = Action::form("f", "F", [Field::new("a", "A").required(), Field::new("b", "B")]);
+        for (json, fits) in [
+            (r#"{"a":"x"}"#, true),
+            (r#"{"a":false,"b":null}"#, true),
+            (r#"{"a":0,"b":""}"#, true),
+            (r#"{"b":"x"}"#, false),
+            (r#"{"a":null}"#, false),
+            (r#"{"a":""}"#, false),
+        ] {
+            assert_eq!(validate(&action, Some(&data(json))).is_ok(), fits, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_select_chooses_something() {
+        let action = Action::select("s", "S", Options::new([("a", "A"), ("b", "B")]));
+        for (json, fits) in [
+            (r#""a""#, true),
+            (r#"["a","b"]"#, true),
+            ("[]", false),
+            (r#"["c"]"#, false),
+            (r#""""#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(validate(&action, Some(&data(json))).is_ok(), fits, "{json}");
+        }
     }
 
     #[test]

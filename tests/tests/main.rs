@@ -22,6 +22,7 @@ mod model;
 mod postgres;
 mod races;
 mod responses;
+mod schemas;
 mod senders;
 mod server;
 mod signatures;
