@@ -1,11 +1,18 @@
 //! Wire types of the question (protocol, section 4).
 
-use std::{collections::HashSet, sync::OnceLock};
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use regex::Regex;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize, de::Error as _};
+use serde_json::{
+    Map, Value,
+    value::{RawValue, to_raw_value},
+};
+
+use crate::{
+    decimal::{self, Decimal, Parts},
+    pattern::Pattern,
+};
 
 /// A question that a service asks a human: what it is about, and the actions to choose from.
 ///
@@ -443,7 +450,7 @@ impl Action {
                 if max_length.is_some_and(|max| max < least) || least > 10_000 {
                     return fail("/constraints", "ask for a longer text than is allowed".to_owned());
                 }
-                match pattern.as_ref().map(Pattern::compile) {
+                match pattern.as_ref().map(Pattern::check) {
                     Some(Err(error)) => fail("/constraints/pattern", error.to_string()),
                     _ => Ok(()),
                 }
@@ -457,15 +464,8 @@ impl Action {
                     None => Ok(()),
                 }
             }
-            Expects::Json(Some(schema)) => match schema_validator(schema) {
-                Ok(_) => Ok(()),
-                Err(rule) => fail("/schema", rule),
-            },
-            Expects::Number(NumberRules { min: Some(min), max: Some(max), .. })
-                if min.as_f64().zip(max.as_f64()).is_some_and(|(min, max)| min > max) =>
-            {
-                fail("/constraints", "ask for a larger number than is allowed".to_owned())
-            }
+            Expects::Json(Some(schema)) => check_schema(schema).or_else(|rule| fail("/schema", rule)),
+            Expects::Number(rules) => rules.check(),
             Expects::Unknown(name) => {
                 fail("/response_type", format!("is `{name}`, which is no response type"))
             }
@@ -639,84 +639,19 @@ impl TextRules {
     }
 }
 
-/// A regular expression of a question, searched, not anchored.
-///
-/// One that you make must compile in Rust's `regex` (no look-around, no back-references, linear time). One that came in
-/// a question from elsewhere may not; it is then skipped, with one `warn`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct Pattern {
-    text: String,
-    compiled: OnceLock<Option<Regex>>,
-}
-
-impl Pattern {
-    /// Compiles it.
-    pub fn new(text: impl Into<String>) -> Result<Self, PatternError> {
-        let pattern = Self::from(text.into());
-        let compiled = pattern.compile()?;
-        pattern.compiled.get_or_init(|| Some(compiled));
-        Ok(pattern)
-    }
-
-    /// The expression.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    fn compile(&self) -> Result<Regex, PatternError> {
-        Regex::new(&self.text).map_err(|error| PatternError(Box::new(error)))
-    }
-
-    /// Whether it is found in a text; `true` if it does not compile.
-    pub(crate) fn is_found_in(&self, text: &str) -> bool {
-        let compiled = self.compiled.get_or_init(|| {
-            let warn = |error: &PatternError| {
-                tracing::warn!(target: "atp_core", %error, "a pattern of a question is skipped");
-            };
-            self.compile().inspect_err(warn).ok()
-        });
-        compiled.as_ref().is_none_or(|regex| regex.is_match(text))
-    }
-}
-
-impl From<String> for Pattern {
-    fn from(text: String) -> Self {
-        Self { text, compiled: OnceLock::new() }
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> Self {
-        pattern.text
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-/// Why a pattern does not compile.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("is no regular expression of the `regex` crate: {0}")]
-pub struct PatternError(Box<regex::Error>);
-
-/// What a `number` must be. Its names on the wire are inferred.
+/// What a `number` must be, exactly: nothing is rounded, neither here nor in an answer. Its names on the wire are inferred.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NumberRules {
     /// At least; no limit unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min: Option<serde_json::Number>,
+    pub min: Option<Decimal>,
     /// At most; no limit unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<serde_json::Number>,
+    pub max: Option<Decimal>,
     /// A whole multiple of this, counted from `min`, else from 0; any number unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<serde_json::Number>,
+    pub step: Option<Decimal>,
     /// Constraints that the protocol does not name.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -731,23 +666,39 @@ impl NumberRules {
 
     /// At least.
     #[must_use]
-    pub fn min(mut self, min: impl Into<serde_json::Number>) -> Self {
+    pub fn min(mut self, min: impl Into<Decimal>) -> Self {
         self.min = Some(min.into());
         self
     }
 
     /// At most.
     #[must_use]
-    pub fn max(mut self, max: impl Into<serde_json::Number>) -> Self {
+    pub fn max(mut self, max: impl Into<Decimal>) -> Self {
         self.max = Some(max.into());
         self
     }
 
     /// A whole multiple of this.
     #[must_use]
-    pub fn step(mut self, step: impl Into<serde_json::Number>) -> Self {
+    pub fn step(mut self, step: impl Into<Decimal>) -> Self {
         self.step = Some(step.into());
         self
+    }
+
+    fn check(&self) -> Result<(), QuestionError> {
+        let fail = |at: &str, rule: &str| Err(QuestionError { at: at.to_owned(), rule: rule.to_owned() });
+        let (min, max) = (self.min.as_ref().map(Decimal::parts), self.max.as_ref().map(Decimal::parts));
+        if min.as_ref().zip(max.as_ref()).is_some_and(|(min, max)| min.compare(max).is_gt()) {
+            return fail("/constraints", "ask for a larger number than is allowed");
+        }
+        let from = min.unwrap_or_else(|| Parts::of("0"));
+        if self.step.as_ref().is_some_and(|step| !step.parts().counts_from(&from)) {
+            return fail(
+                "/constraints/step",
+                "has too many digits to be counted in, or is too far from those of `min`",
+            );
+        }
+        Ok(())
     }
 }
 
@@ -795,22 +746,38 @@ impl Field {
 
 /// A count. Some senders write 3 as 3.0.
 fn limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
-    let whole = || number.to_string().strip_suffix(".0").and_then(|digits| digits.parse().ok());
-    let limit = number.as_u64().or_else(whole);
-    limit.map(Some).ok_or_else(|| serde::de::Error::custom("expected a whole number that is not negative"))
+    let source = decimal::source(deserializer)?;
+    if source == "null" {
+        return Ok(None);
+    }
+    let count = || {
+        let number = decimal::normal(source.parse::<Decimal>().ok()?.as_str()).into_owned();
+        let (digits, power) = number.split_once('e').unwrap_or((&number, "0"));
+        digits.parse::<u64>().ok()?.checked_mul(10_u64.checked_pow(power.parse().ok()?)?)
+    };
+    count().map(Some).ok_or_else(|| D::Error::custom("expected a whole number that is not negative"))
 }
 
-/// Compiles a JSON Schema; remote references are not followed.
+/// Whether answers can be judged by a schema.
 #[cfg(feature = "json-schema")]
-pub(crate) fn schema_validator(schema: &Value) -> Result<jsonschema::Validator, String> {
-    jsonschema::validator_for(schema).map_err(|error| format!("is no JSON Schema: {error}"))
+fn check_schema(schema: &Value) -> Result<(), String> {
+    crate::schema::Schema::with(schema, |made| made.map(drop).map_err(str::to_owned))
 }
 
 /// Without the feature no schema can be judged.
 #[cfg(not(feature = "json-schema"))]
-pub(crate) fn schema_validator(_: &Value) -> Result<std::convert::Infallible, String> {
+fn check_schema(_: &Value) -> Result<(), String> {
     Err("needs the feature `json-schema` of atp-core".to_owned())
+}
+
+/// Constraints as they are written, so that no number in them is rounded.
+fn constraints<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    let source = decimal::source(deserializer)?;
+    match source.as_bytes().first() {
+        Some(b'n') => Ok(None),
+        Some(b'{') => RawValue::from_string(source).map(Some).map_err(D::Error::custom),
+        _ => Err(D::Error::custom("expected an object of constraints")),
+    }
 }
 
 /// An action as it is on the wire.
@@ -824,8 +791,8 @@ struct Wire {
     flags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     options: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    constraints: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "constraints", skip_serializing_if = "Option::is_none")]
+    constraints: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fields: Option<Vec<Field>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -840,8 +807,7 @@ impl Wire {
     }
 
     fn constraints<T: serde::de::DeserializeOwned + Default>(&mut self) -> serde_json::Result<T> {
-        let constraints = self.constraints.take().map(Value::Object);
-        constraints.map_or_else(|| Ok(T::default()), serde_json::from_value)
+        self.constraints.take().map_or_else(|| Ok(T::default()), |raw| serde_json::from_str(raw.get()))
     }
 }
 
@@ -866,7 +832,7 @@ impl TryFrom<Wire> for Action {
         // What a type does not use is kept, so that a question goes out as it came in.
         let unused = [
             ("options", options),
-            ("constraints", constraints.map(Value::Object)),
+            ("constraints", constraints.map(|raw| serde_json::from_str(raw.get())).transpose()?),
             ("fields", fields.map(serde_json::to_value).transpose()?),
             ("schema", schema),
         ];
@@ -890,25 +856,27 @@ impl From<Action> for Wire {
             other,
         };
         let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
-        let object = |value| match json(value) {
-            Value::Object(map) if !map.is_empty() => Some(map),
-            _ => None,
-        };
+        let object =
+            |value: serde_json::Result<Box<RawValue>>| value.ok().filter(|object| object.get() != "{}");
         match expects {
             Expects::Simple | Expects::Unknown(_) => {}
-            Expects::Binary(labels) => wire.options = object(serde_json::to_value(labels)).map(Value::Object),
+            Expects::Binary(labels) => {
+                let labels = json(serde_json::to_value(labels));
+                wire.options =
+                    Some(labels).filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty()));
+            }
             Expects::Choice(options) | Expects::Select(options) => {
                 wire.options = Some(json(serde_json::to_value(options)));
             }
             Expects::MultiChoice(options, selections) => {
                 wire.options = Some(json(serde_json::to_value(options)));
-                wire.constraints = object(serde_json::to_value(selections));
+                wire.constraints = object(to_raw_value(&selections));
             }
-            Expects::Text(rules) => wire.constraints = object(serde_json::to_value(rules)),
-            Expects::Number(rules) => wire.constraints = object(serde_json::to_value(rules)),
+            Expects::Text(rules) => wire.constraints = object(to_raw_value(&rules)),
+            Expects::Number(rules) => wire.constraints = object(to_raw_value(&rules)),
             Expects::Form(fields) => wire.fields = Some(fields),
             Expects::Json(schema) => wire.schema = schema,
-            Expects::File(limits) => wire.constraints = Some(limits).filter(|limits| !limits.is_empty()),
+            Expects::File(limits) => wire.constraints = object(to_raw_value(&limits)),
         }
         wire
     }

@@ -8,8 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    json::{Index, Kind, Token, printable},
+    json::{Index, Kind, Token},
+    misfit::Misfit,
     response::RawJson,
+    violation::{Violation, Violations},
 };
 
 /// The most code points of a `text` (the guide's limit).
@@ -45,87 +47,6 @@ pub trait ResponseType {
     /// Reads `response_data`; `None` if the member is missing.
     fn read(data: Option<&RawJson>) -> Result<Self::Data, Violations>;
 }
-
-/// One way in which data does not fit: where, which rule, and what was found, as kind and size and never as value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    path: String,
-    rule: Cow<'static, str>,
-    found: Cow<'static, str>,
-}
-
-impl Violation {
-    /// `path` is a JSON Pointer into `response_data`, empty for the whole; `rule` says what must be; `found` says what is
-    /// there instead, without its value: an answer may be private.
-    #[must_use]
-    pub fn new(
-        path: impl Into<String>,
-        rule: impl Into<Cow<'static, str>>,
-        found: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { path: path.into(), rule: rule.into(), found: found.into() }
-    }
-
-    /// The place, as a JSON Pointer into `response_data`; empty for the whole.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// What must be.
-    #[must_use]
-    pub fn rule(&self) -> &str {
-        &self.rule
-    }
-
-    /// What was found: its kind and size.
-    #[must_use]
-    pub fn found(&self) -> &str {
-        &self.found
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`response_data{}` {}, found {}", printable(&self.path), self.rule, self.found)
-    }
-}
-
-/// The most violations that are told of one list: whoever sends thousands needs no more, and each costs a walk.
-pub(crate) const MAX_TOLD: usize = 100;
-
-/// All ways in which data does not fit; of the elements of one list the first hundred. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violations(Vec<Violation>);
-
-impl Violations {
-    /// `Err` with all of them, if there are any.
-    pub fn none_in(violations: Vec<Violation>) -> Result<(), Self> {
-        if violations.is_empty() { Ok(()) } else { Err(Self(violations)) }
-    }
-
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
-        self.0.iter()
-    }
-}
-
-impl From<Violation> for Violations {
-    fn from(violation: Violation) -> Self {
-        Self(vec![violation])
-    }
-}
-
-impl fmt::Display for Violations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, violation) in self.0.iter().enumerate() {
-            write!(f, "{}{violation}", if nth > 0 { "; " } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Violations {}
 
 /// `simple`: nothing but the choice itself. Data is `null` or missing.
 ///
@@ -246,7 +167,8 @@ impl<T: DeserializeOwned> ResponseType for Number<T> {
     }
 }
 
-/// `select`: the value of one option, or an array of values, each once. The handler gets a list either way.
+/// `select`: the value of one option, or an array of at least one, each once: who chose nothing has not answered. The
+/// handler gets a list either way.
 pub struct Select<T = String>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Select<T> {
@@ -254,18 +176,16 @@ impl<T: DeserializeOwned> ResponseType for Select<T> {
 
     fn read(data: Option<&RawJson>) -> Result<Vec<T>, Violations> {
         let indexed = Data::required(data)?;
+        indexed.selected()?;
         match indexed.kind(0) {
-            Kind::String(_) => typed(indexed.raw).map(|one| vec![one]),
-            Kind::Array => {
-                indexed.distinct_strings()?;
-                typed(indexed.raw)
-            }
-            _ => Err(indexed.violation(0, "must be the value of an option, or an array of values").into()),
+            Kind::Array => typed(indexed.raw),
+            _ => typed(indexed.raw).map(|one| vec![one]),
         }
     }
 }
 
-/// `form`: an object, as your own struct.
+/// `form`: an object, as your own struct. Which members must be there, `T` says; the question may say it too, and then
+/// [`validate`](crate::validate) asks for them to be filled in.
 pub struct Form<T>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Form<T> {
@@ -352,15 +272,18 @@ impl ResponseType for File {
             wrong.push(Violation::new("/name", "is required", "nothing"));
         }
         let content = file_content(&data, base64, url, size, &mut wrong);
-        match (name, content, wrong.is_empty()) {
-            (Some(name), Some(content), true) => {
+        match (name, content) {
+            (Some(name), Some(content)) if wrong.is_empty() => {
                 let here = match &content {
                     FileContent::Bytes(bytes) => u64::try_from(bytes.len()).ok(),
                     FileContent::Url(_) => None,
                 };
                 Ok(Self { name, content_type, size: here.or(size), content })
             }
-            _ => Err(Violations(wrong)),
+            _ => {
+                Violations::none_in(wrong)?;
+                Err(data.violation(0, "must be a file").into())
+            }
         }
     }
 }
@@ -386,42 +309,56 @@ fn file_content(
             Some(FileContent::Bytes(bytes.into()))
         }
         (None, Some(url)) => {
-            if !["https://", "http://"]
-                .iter()
-                .any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
-            {
-                wrong.push(Violation::new("/url", "must be an http or https address", "another text"));
+            if !is_address(&url) {
+                let rule = "must be an http or https address with a host, in printable ASCII, of at most 2,048 characters";
+                wrong.push(Violation::new(
+                    "/url",
+                    rule,
+                    format!("{} characters that are not", url.chars().count()),
+                ));
             }
             Some(FileContent::Url(url))
         }
         (Some(_), Some(_)) => {
-            wrong.push(data.violation(0, "must have either `data` or `url`").with_found("both"));
+            wrong.push(Violation::new("", "must have either `data` or `url`", "both"));
             None
         }
         (None, None) => {
             // A member of the wrong kind has been told already.
-            if data.member("data").or(data.member("url")).is_none() {
-                wrong.push(data.violation(0, "must have either `data` or `url`").with_found("neither"));
+            let is_there = |name| data.member(name).is_some_and(|value| data.kind(value) != Kind::Null);
+            if !is_there("data") && !is_there("url") {
+                wrong.push(Violation::new("", "must have either `data` or `url`", "neither"));
             }
             None
         }
     }
 }
 
-impl Violation {
-    fn with_found(self, found: &'static str) -> Self {
-        Self { found: Cow::Borrowed(found), ..self }
-    }
+/// The longest address of a file, in bytes: what browsers and proxies can be trusted with.
+const MAX_URL: usize = 2048;
+
+/// Whether it is an address as RFC 3986 spells one: of `http` or `https`, with a host, and nothing that would end a line of a
+/// header or be read as another address by a browser.
+fn is_address(url: &str) -> bool {
+    let rest = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let is_spelled = url.bytes().all(|byte| byte.is_ascii_graphic() && !br#"<>"\^`{|}"#.contains(&byte));
+    url.len() <= MAX_URL && is_spelled && !host.is_empty() && !host.starts_with(':')
 }
 
 /// Data as the handler's type.
 fn typed<T: DeserializeOwned>(data: &RawJson) -> Result<T, Violations> {
+    // Only what is read with U+FFFD can have two members that were different.
+    if matches!(data.readable(), Cow::Owned(_)) {
+        Data::of(data)?.check_names()?;
+    }
     data.parse().or_else(|_| Err(Data::of(data)?.misfit::<T>().into()))
 }
 
 /// Data that is there, indexed: what the response types and the questions' rules look at.
 pub(crate) struct Data<'a> {
-    raw: &'a RawJson,
+    pub(crate) raw: &'a RawJson,
     pub(crate) index: Index<'a>,
 }
 
@@ -500,7 +437,7 @@ impl<'a> Data<'a> {
                 Ok(_) => wrong.push(self.violation(element, "must not be there twice")),
                 Err(violation) => wrong.push(violation),
             }
-            if wrong.len() >= MAX_TOLD {
+            if wrong.len() >= Violations::MAX {
                 break;
             }
         }
@@ -513,64 +450,51 @@ impl<'a> Data<'a> {
         found.map(|member| member + 1)
     }
 
-    /// Reads again, slowly, to find the place. The message of a `serde` error may quote the value, so only what it expects
-    /// is kept.
+    /// The strings of a `select`: one, or those of an array that has some.
+    pub(crate) fn selected(&self) -> Result<Vec<(Token, Cow<'a, str>)>, Violations> {
+        match self.kind(0) {
+            Kind::String(_) => Ok(vec![(0, self.index.text(0))]),
+            Kind::Array if self.index.elements(0).next().is_none() => {
+                Err(self.violation(0, "must have at least 1 element").into())
+            }
+            Kind::Array => self.distinct_strings(),
+            _ => Err(self.violation(0, "must be the value of an option, or an array of values").into()),
+        }
+    }
+
+    /// Refuses members that would be one where half of a surrogate pair is read as U+FFFD: one of them would be lost.
+    pub(crate) fn check_names(&self) -> Result<(), Violation> {
+        let mut todo = vec![0];
+        while let Some(token) = todo.pop() {
+            let mut names = HashSet::new();
+            for member in self.index.members(token) {
+                if !names.insert(self.index.text(member)) {
+                    let rule =
+                        "must have a name that differs from others in more than half of a surrogate pair";
+                    return Err(self.violation(member + 1, rule));
+                }
+                todo.push(member + 1);
+            }
+            todo.extend(self.index.elements(token));
+        }
+        Ok(())
+    }
+
+    /// Reads again, slowly, to find the place.
     fn misfit<T: DeserializeOwned>(&self) -> Violation {
-        let text = self.raw.readable();
-        let mut json = serde_json::Deserializer::from_str(&text);
-        let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
-            return self.violation(0, "must fit the handler's type");
-        };
-        let message = error.inner().to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        self.violation(self.at(error.path()), rule(message, self.raw.as_str()))
+        match Misfit::of::<T>(&self.index) {
+            Some((token, rule)) => self.violation(token, rule),
+            None => self.violation(0, "must fit the handler's type"),
+        }
     }
-
-    /// The value at a path; where it leads out of the data, the last one on the way.
-    fn at(&self, path: &serde_path_to_error::Path) -> Token {
-        use serde_path_to_error::Segment;
-        let member = |token, name: &str| {
-            let mut members = self.index.members(token);
-            members.find(|member| self.index.text(*member) == name).map(|member| member + 1)
-        };
-        let step = |token, segment: &Segment| match segment {
-            Segment::Seq { index } => self.index.elements(token).nth(*index),
-            Segment::Map { key } => member(token, key),
-            // A variant is a member, or the string itself.
-            Segment::Enum { variant } => member(token, variant),
-            Segment::Unknown => None,
-        };
-        let walked = path.iter().try_fold(0, |token, segment| step(token, segment).ok_or(token));
-        walked.unwrap_or_else(|last| last)
-    }
-}
-
-/// What a `serde` error demands, in words that do not come from the answer: an error of the handler's own type may look like
-/// one of `serde`, and quote.
-fn rule(message: &str, answer: &str) -> String {
-    let is_ours = |words: &&str| !answer.contains(words.trim_matches('`'));
-    let expected = || {
-        let (_, expected) = message.rsplit_once(", expected ")?;
-        Some(expected).filter(is_ours).map(|expected| format!("must be {expected}"))
-    };
-    let known = ["invalid type", "invalid value", "invalid length", "unknown variant"];
-    if known.iter().any(|kind| message.starts_with(kind)) {
-        return expected().unwrap_or_else(|| "must fit the handler's type".to_owned());
-    }
-    if let Some(field) = message.strip_prefix("missing field ").filter(is_ours) {
-        return format!("must have the member {field}");
-    }
-    if message.starts_with("unknown field") {
-        return "must not be there: the handler's type has no such member".to_owned();
-    }
-    if message.starts_with("number out of range") {
-        return "must be a number in the range of the handler's type".to_owned();
-    }
-    "must fit the handler's type".to_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+
     use super::*;
 
     #[test]
@@ -586,20 +510,220 @@ mod tests {
         assert!(Number::<f64>::read(Some(&RawJson::new("1e999").unwrap())).is_err());
     }
 
+    /// What is told of data that does not fit a type, without the part that says what was found.
+    fn told<T: DeserializeOwned>(json: &str) -> String {
+        let error = Form::<T>::read(Some(&RawJson::new(json.to_owned()).unwrap())).err().expect("a misfit");
+        assert_eq!(error.iter().count(), 1, "{json}: {error}");
+        error.iter().map(|violation| format!("{} {}", violation.path(), violation.rule())).collect()
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    struct Order {
+        amount: u8,
+        #[serde(default)]
+        size: Size,
+        #[serde(default)]
+        note: Option<String>,
+        #[serde(default)]
+        tags: Vec<bool>,
+        #[serde(default)]
+        at: Option<chrono::DateTime<chrono::Utc>>,
+        #[serde(default)]
+        pair: (u8, char),
+        #[serde(default)]
+        by_number: HashMap<u16, f64>,
+        #[serde(default)]
+        raw: Option<Box<serde_json::value::RawValue>>,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    enum Size {
+        #[default]
+        Small,
+        Large,
+        Custom {
+            width: u32,
+        },
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    struct Strict {
+        name: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    struct Flat {
+        #[serde(flatten)]
+        order: Order,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    #[allow(dead_code, reason = "only what fits matters here")]
+    enum Either {
+        Order(Order),
+        Strict(Strict),
+    }
+
     #[test]
-    fn an_error_of_the_handlers_own_type_that_quotes_is_not_told() {
+    fn what_a_type_demands_is_told_with_its_place() {
+        for (json, expected) in [
+            ("{}", " must have the member `amount`"),
+            (r#"{"amount":256}"#, "/amount must be u8"),
+            (r#"{"amount":-1}"#, "/amount must be u8"),
+            (r#"{"amount":1.5}"#, "/amount must be u8"),
+            (r#"{"amount":"1"}"#, "/amount must be u8"),
+            (r#"{"amount":99999999999999999999}"#, "/amount must be u8"),
+            (r#"{"amount":1e999}"#, "/amount must be a number in the range of the handler's type"),
+            (r#"{"amount":null}"#, "/amount must be u8"),
+            (r#"{"amount":1,"size":"huge"}"#, "/size must be one of `small`, `large`, `custom`"),
+            (r#"{"amount":1,"size":7}"#, "/size must be enum Size"),
+            (r#"{"amount":1,"size":{"custom":{"width":"w"}}}"#, "/size/custom/width must be u32"),
+            (
+                r#"{"amount":1,"size":"custom"}"#,
+                "/size must be an object of one member, named after the variant",
+            ),
+            (r#"{"amount":1,"note":7}"#, "/note must be a string"),
+            (r#"{"amount":1,"tags":[true,0]}"#, "/tags/1 must be a boolean"),
+            (r#"{"amount":1,"at":"soon"}"#, "/at must be an RFC 3339 formatted date and time string"),
+            (r#"{"amount":1,"pair":[1]}"#, "/pair must be a tuple of size 2"),
+            (r#"{"amount":1,"pair":[1,"ab"]}"#, "/pair/1 must be a character"),
+            (r#"{"amount":1,"pair":[1,"a",2]}"#, "/pair must have fewer elements"),
+            (r#"{"amount":1,"by_number":{"x":1}}"#, "/by_number/x must be u16"),
+            (r#"{"amount":1,"by_number":{"7":"x"}}"#, "/by_number/7 must be f64"),
+            (r#"{"raw":{"any":[1e999]},"amount":[]}"#, "/amount must be u8"),
+        ] {
+            assert_eq!(told::<Order>(json), expected, "{json}");
+        }
+        for (told, expected) in [
+            (
+                told::<Strict>(r#"{"name":"n","more":1}"#),
+                "/more must not be there: the handler's type has no such member",
+            ),
+            (told::<Flat>(r#"{"amount":"1"}"#), " must be u8"),
+            (told::<Flat>("{}"), " must have the member `amount`"),
+            (told::<Either>("{}"), " must fit the handler's type"),
+        ] {
+            assert_eq!(told, expected);
+        }
+    }
+
+    /// Each quotes what it read, in a way that looks like one of `serde`'s own texts.
+    #[test]
+    fn nothing_that_a_type_says_of_a_value_is_told() {
+        use serde::{Deserializer, de::Error};
+
         #[derive(Debug)]
         struct Quoting;
-        impl<'de> serde::Deserialize<'de> for Quoting {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl<'de> Deserialize<'de> for Quoting {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Said(String);
+                impl serde::de::Visitor<'_> for Said {
+                    type Value = Quoting;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(&self.0)
+                    }
+                }
                 let said = String::deserialize(deserializer)?;
-                Err(serde::de::Error::custom(said))
+                let unexpected = serde::de::Unexpected::Str(&said);
+                Err(match said.split(' ').next().unwrap() {
+                    "value" => D::Error::invalid_value(unexpected, &said.as_str()),
+                    "type" => D::Error::invalid_type(unexpected, &Said(said.clone())),
+                    "length" => D::Error::invalid_length(said.len(), &format!("of {said}").as_str()),
+                    "variant" => D::Error::unknown_variant(&said, &["a", "b"]),
+                    "field" => D::Error::unknown_field(&said, &["a", "b"]),
+                    _ => D::Error::custom(format!("invalid value, expected {said}")),
+                })
             }
         }
-        for said in ["invalid value, expected hunter2", "missing field `hunter2`", "hunter2"] {
-            let data = RawJson::new(serde_json::to_vec(said).unwrap()).unwrap();
-            let error = Choice::<Quoting>::read(Some(&data)).unwrap_err().to_string();
-            assert!(!error.contains("hunter2") && error.contains("must fit"), "{error}");
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "never made")]
+        struct Nested {
+            list: Vec<Quoting>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(try_from = "String")]
+        struct Converted;
+        impl TryFrom<String> for Converted {
+            type Error = String;
+            fn try_from(said: String) -> Result<Self, String> {
+                Err(said)
+            }
+        }
+        for said in ["value", "type", "length", "variant", "field", "custom", "missing field"] {
+            let said = format!(r#""{said} \u0068unter2\n`\"""#);
+            let data = RawJson::new(said.clone()).unwrap();
+            let nested = RawJson::new(format!(r#"{{"list":[{said}]}}"#)).unwrap();
+            for error in [
+                Choice::<Quoting>::read(Some(&data)).map(drop).unwrap_err(),
+                Choice::<Converted>::read(Some(&data)).map(drop).unwrap_err(),
+                Form::<Nested>::read(Some(&nested)).map(drop).unwrap_err(),
+            ] {
+                let error = error.to_string();
+                assert!(!error.contains("unter2") && error.contains("must "), "{said}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_be_lost_is_refused() {
+        let data = |json: &str| RawJson::new(json.to_owned()).unwrap();
+        for (json, fits) in [
+            (r#"{"a":{"\ud800":1,"\ud801":2}}"#, false),
+            (r#"{"a":[{"\ud800":1,"\ufffd":2}]}"#, false),
+            (r#"{"a":{"\ud800":1,"b":"\ud801"}}"#, true),
+        ] {
+            assert_eq!(Json::<Value>::read(Some(&data(json))).is_ok(), fits, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_choice_of_nothing_is_no_answer() {
+        for (json, fits) in
+            [(r#""a""#, true), (r#"["a"]"#, true), ("[]", false), (r#"["a","a"]"#, false), ("1", false)]
+        {
+            let data = RawJson::new(json).unwrap();
+            assert_eq!(Select::<String>::read(Some(&data)).is_ok(), fits, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_a_name_and_either_bytes_or_an_address() {
+        let long = |len: usize| "a".repeat(len - "https://example.com/".len());
+        for (members, fits) in [
+            (r#""data":"aGk=""#.to_owned(), true),
+            (r#""data":"aGk=","url":null"#.to_owned(), true),
+            (r#""data":null"#.to_owned(), false),
+            (r#""data":null,"url":null"#.to_owned(), false),
+            (r#""data":7"#.to_owned(), false),
+            (r#""url":"https://example.com/a?b#c""#.to_owned(), true),
+            (r#""url":"http://[::1]:8080/""#.to_owned(), true),
+            (r#""url":"http://user@example.com""#.to_owned(), true),
+            (r#""url":"http:// ""#.to_owned(), false),
+            (r#""url":"http://""#.to_owned(), false),
+            (r#""url":"http:///a""#.to_owned(), false),
+            (r#""url":"http://:80/a""#.to_owned(), false),
+            (r#""url":"http://user@/a""#.to_owned(), false),
+            (r#""url":"http://?a""#.to_owned(), false),
+            (r#""url":"https://example.com/\r\nx: y""#.to_owned(), false),
+            (r#""url":"https://example.com/a b""#.to_owned(), false),
+            (r#""url":"https://example.com/\u007f""#.to_owned(), false),
+            (r#""url":"https://exämple.com/""#.to_owned(), false),
+            (r#""url":"https://example.com\\@evil.example/""#.to_owned(), false),
+            (r#""url":"ftp://example.com/""#.to_owned(), false),
+            (format!(r#""url":"https://example.com/{}""#, long(2048)), true),
+            (format!(r#""url":"https://example.com/{}""#, long(2049)), false),
+        ] {
+            let data = RawJson::new(format!(r#"{{"name":"n",{members}}}"#)).unwrap();
+            let read = File::read(Some(&data));
+            assert_eq!(read.is_ok(), fits, "{members:.80}");
+            assert!(read.err().is_none_or(|error| error.iter().count() == 1), "{members:.80}");
         }
     }
 }

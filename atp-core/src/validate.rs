@@ -3,10 +3,12 @@
 use std::cmp::Ordering;
 
 use crate::{
+    decimal::{Decimal, Parts},
     json::{Kind, pointer_step},
-    notification::{Action, Expects, NumberRules, Options, Selections, TextRules},
+    notification::{Action, Expects, Field, NumberRules, Options, Selections, TextRules},
     response::{RawJson, Response},
-    response_type::{Binary, Data, File, MAX_TOLD, ResponseType, Simple, Violation, Violations},
+    response_type::{Binary, Data, File, ResponseType, Simple},
+    violation::{Violation, Violations},
 };
 
 /// Judges `response_data` by the action that was asked: first what its type demands, then its options, selections,
@@ -39,18 +41,12 @@ pub fn validate(action: &Action, data: Option<&RawJson>) -> Result<(), Violation
         Expects::Form(fields) => {
             let data = Data::required(data)?;
             data.object()?;
-            let missing = fields.iter().filter(|field| field.required && data.member(&field.name).is_none());
-            let violation =
-                |name: &str| Violation::new(format!("/{}", pointer_step(name)), "is required", "nothing");
-            Violations::none_in(missing.map(|field| violation(&field.name)).collect())
+            Violations::none_in(fields.iter().filter_map(|field| missing(&data, field)))
         }
         Expects::Json(schema) => {
             let indexed = Data::required(data)?;
             indexed.object()?;
-            match (schema, data) {
-                (Some(schema), Some(data)) => json_schema(schema, data),
-                _ => Ok(()),
-            }
+            schema.as_ref().map_or(Ok(()), |schema| json_schema(schema, &indexed))
         }
         Expects::File(_) => File::read(data).map(drop),
         Expects::Unknown(name) => {
@@ -71,6 +67,20 @@ impl Response {
     }
 }
 
+/// What is wrong about a field of a form: one that is required must be filled in.
+fn missing(data: &Data<'_>, field: &Field) -> Option<Violation> {
+    let name = || format!("/{}", pointer_step(&field.name));
+    let value = data.member(&field.name).filter(|_| field.required);
+    match value.map(|value| (value, data.kind(value))) {
+        None => field.required.then(|| Violation::new(name(), "is required", "nothing")),
+        Some((value, Kind::Null)) => Some(data.violation(value, "is required")),
+        Some((value, Kind::String(_))) if data.index.text(value).is_empty() => {
+            Some(data.violation(value, "is required"))
+        }
+        Some(_) => None,
+    }
+}
+
 fn choice(data: &Data<'_>, options: &Options) -> Result<(), Violations> {
     let value = data.string(0)?;
     one_of(data, 0, &value, options).map_or(Ok(()), |violation| Err(violation.into()))
@@ -84,7 +94,7 @@ fn one_of(data: &Data<'_>, token: usize, value: &str, options: &Options) -> Opti
 fn multi_choice(data: &Data<'_>, options: &Options, selections: &Selections) -> Result<(), Violations> {
     let chosen = data.distinct_strings()?;
     let unknown = chosen.iter().filter_map(|(at, value)| one_of(data, *at, value, options));
-    let mut wrong: Vec<_> = unknown.take(MAX_TOLD).collect();
+    let mut wrong: Vec<_> = unknown.take(Violations::MAX).collect();
     if options.0.is_empty() {
         wrong.push(data.violation(0, "cannot be judged: the action offers no options"));
     }
@@ -115,17 +125,16 @@ fn text(data: &Data<'_>, rules: &TextRules) -> Result<(), Violations> {
 }
 
 fn number(data: &Data<'_>, rules: &NumberRules) -> Result<(), Violations> {
-    let number = Decimal::parse(data.number(0)?);
-    let limit = |limit: &serde_json::Number| Decimal::parse(&limit.to_string());
+    let number = Parts::of(data.number(0)?);
     let mut wrong = Vec::new();
-    if let Some(min) = rules.min.as_ref().filter(|min| number.compare(&limit(min)) == Ordering::Less) {
+    if let Some(min) = rules.min.as_ref().filter(|min| number.compare(&min.parts()) == Ordering::Less) {
         wrong.push(data.violation(0, format!("must be at least {min}")));
     }
-    if let Some(max) = rules.max.as_ref().filter(|max| number.compare(&limit(max)) == Ordering::Greater) {
+    if let Some(max) = rules.max.as_ref().filter(|max| number.compare(&max.parts()) == Ordering::Greater) {
         wrong.push(data.violation(0, format!("must be at most {max}")));
     }
-    let from = rules.min.as_ref().map_or_else(|| Decimal::parse("0"), limit);
-    if let Some(step) = rules.step.as_ref().filter(|step| !number.is_multiple(&limit(step), &from)) {
+    let from = rules.min.as_ref().map_or_else(|| Parts::of("0"), Decimal::parts);
+    if let Some(step) = rules.step.as_ref().filter(|step| !number.is_multiple(&step.parts(), &from)) {
         let from = rules.min.as_ref().map_or_else(String::new, |min| format!(", counted from {min}"));
         wrong.push(data.violation(0, format!("must be a whole multiple of {step}{from}")));
     }
@@ -133,137 +142,60 @@ fn number(data: &Data<'_>, rules: &NumberRules) -> Result<(), Violations> {
 }
 
 fn select(data: &Data<'_>, options: &Options) -> Result<(), Violations> {
-    match data.kind(0) {
-        Kind::Array => multi_choice(data, options, &Selections::any()),
-        Kind::String(_) => choice(data, options),
-        _ => Err(data.violation(0, "must be the value of an option, or an array of values").into()),
-    }
+    let selected = data.selected()?;
+    Violations::none_in(selected.iter().filter_map(|(at, value)| one_of(data, *at, value, options)))
 }
 
 #[cfg(feature = "json-schema")]
-fn json_schema(schema: &serde_json::Value, data: &RawJson) -> Result<(), Violations> {
+fn json_schema(schema: &serde_json::Value, data: &Data<'_>) -> Result<(), Violations> {
+    use crate::schema::{Schema, Verdict};
+
     let unjudged = |rule: String| Violations::from(Violation::new("", rule, "an answer"));
-    let validator = crate::notification::schema_validator(schema)
-        .map_err(|error| unjudged(format!("cannot be judged: the action's schema {error}")))?;
-    let instance =
-        data.parse().map_err(|_| unjudged("must hold numbers that a double can hold".to_owned()))?;
-    // The message of the validator quotes the value; the keyword says which rule it was.
-    let violation = |error: jsonschema::ValidationError<'_>| {
-        let rule = format!("must satisfy `{}` of the action's schema", error.schema_path());
-        Violation::new(error.instance_path().to_string(), rule, "a value that does not")
-    };
-    Violations::none_in(validator.iter_errors(&instance).take(MAX_TOLD).map(violation).collect())
+    Schema::with(schema, |schema| {
+        let schema =
+            schema.map_err(|error| unjudged(format!("cannot be judged: the action's schema {error}")))?;
+        // What a validator sees must be what was said.
+        data.check_names()?;
+        let inexact = data.index.numbers().filter(|number| !is_exact_as_double(data.index.raw(*number)));
+        let rule = "must be a number that a double holds exactly, for the action's schema to judge it";
+        Violations::none_in(inexact.map(|number| data.violation(number, rule)))?;
+        let instance =
+            data.raw.parse().map_err(|_| unjudged("must be what a schema can judge".to_owned()))?;
+        match schema.judge(&instance, data.raw.as_str().len()) {
+            Verdict::Fits => Ok(()),
+            Verdict::Unfit(details) => {
+                Violations::none_in(details.into_iter().map(|(path, rule)| {
+                    let rule = format!("must satisfy `{rule}` of the action's schema");
+                    Violation::new(path, rule, "a value that does not")
+                }))?;
+                Err(unjudged("must satisfy the action's schema".to_owned()))
+            }
+            Verdict::TooCostly => {
+                Err(unjudged("cannot be judged in bounded time and stack by the action's schema".to_owned()))
+            }
+        }
+    })
+}
+
+/// Whether the double or the integer that `serde_json` makes of a number is still that number.
+#[cfg(feature = "json-schema")]
+fn is_exact_as_double(source: &str) -> bool {
+    let is_short = source.len() < 16 && source.bytes().all(|byte| byte.is_ascii_digit());
+    let printed = || serde_json::from_str::<serde_json::Number>(source).map(|number| number.to_string());
+    is_short
+        || printed().is_ok_and(|printed| crate::decimal::normal(&printed) == crate::decimal::normal(source))
 }
 
 #[cfg(not(feature = "json-schema"))]
-fn json_schema(schema: &serde_json::Value, _: &RawJson) -> Result<(), Violations> {
-    match crate::notification::schema_validator(schema) {
-        Ok(never) => match never {},
-        Err(error) => {
-            Err(Violation::new("", format!("cannot be judged: the schema {error}"), "an answer").into())
-        }
-    }
-}
-
-/// A number as it is written, exact however long: `0.<digits> × 10^exponent`, without zeros at either end of the digits.
-struct Decimal {
-    is_negative: bool,
-    /// ASCII digits; none for zero.
-    digits: Vec<u8>,
-    exponent: i64,
-}
-
-impl Decimal {
-    fn parse(source: &str) -> Self {
-        let (is_negative, source) = source.strip_prefix('-').map_or((false, source), |rest| (true, rest));
-        let (decimal, exponent) = source.split_once(['e', 'E']).unwrap_or((source, "0"));
-        let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
-        let mut digits = [whole, fraction].concat().into_bytes();
-        while digits.last() == Some(&b'0') {
-            digits.pop();
-        }
-        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-        digits.drain(..zeros);
-        // An exponent beyond 18 digits is farther than any number of a question.
-        let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-        let exponent = exponent.parse().unwrap_or(far).clamp(i64::MIN / 2, i64::MAX / 2);
-        let exponent = if digits.is_empty() { 0 } else { exponent + length(whole.len()) - length(zeros) };
-        Self { is_negative, digits, exponent }
-    }
-
-    fn is_zero(&self) -> bool {
-        self.digits.is_empty()
-    }
-
-    fn compare(&self, other: &Self) -> Ordering {
-        let sign = |number: &Self| match number {
-            number if number.is_zero() => 0,
-            number if number.is_negative => -1,
-            _ => 1,
-        };
-        let magnitude = || self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
-        match sign(self).cmp(&sign(other)) {
-            Ordering::Equal if self.is_negative => magnitude().reverse(),
-            Ordering::Equal => magnitude(),
-            different => different,
-        }
-    }
-
-    /// The power of ten of the last digit.
-    fn last_place(&self) -> i64 {
-        self.exponent - length(self.digits.len())
-    }
-
-    /// Whether this is `from` plus a whole number of steps. A step of 0 demands nothing; one that is more than 2^64 units of
-    /// the last place of `from` is not judged, and nothing fits it.
-    fn is_multiple(&self, step: &Self, from: &Self) -> bool {
-        if step.is_zero() {
-            return true;
-        }
-        let unit = if from.is_zero() { step.last_place() } else { step.last_place().min(from.last_place()) };
-        let Some(modulus) = step.in_units(unit).filter(|_| self.is_zero() || self.last_place() >= unit)
-        else {
-            return false;
-        };
-        self.remainder(unit, modulus) == from.remainder(unit, modulus)
-    }
-
-    /// The magnitude as a whole number of `10^unit`, if it is one below 2^64.
-    fn in_units(&self, unit: i64) -> Option<u64> {
-        let digits = std::str::from_utf8(&self.digits).ok()?.parse::<u64>().ok()?;
-        let power = u32::try_from(self.last_place() - unit).ok()?;
-        digits.checked_mul(10_u64.checked_pow(power)?)
-    }
-
-    /// This in units of `10^unit`, which must not be above its last place, modulo `modulus`: from 0 up.
-    fn remainder(&self, unit: i64, modulus: u64) -> u64 {
-        let modulus = u128::from(modulus);
-        let (mut power, mut base) = (1 % modulus, 10 % modulus);
-        let mut places = if self.is_zero() { 0 } else { self.last_place().abs_diff(unit) };
-        while places > 0 {
-            if places & 1 == 1 {
-                power = power * base % modulus;
-            }
-            base = base * base % modulus;
-            places >>= 1;
-        }
-        let digits = self.digits.iter();
-        let value = digits.fold(0, |value, digit| (value * 10 + u128::from(digit - b'0')) % modulus);
-        let value = value * power % modulus;
-        let value = if self.is_negative && value > 0 { modulus - value } else { value };
-        // Below a modulus of 64 bits.
-        u64::try_from(value).unwrap_or_default()
-    }
-}
-
-fn length(len: usize) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX / 4)
+fn json_schema(_: &serde_json::Value, _: &Data<'_>) -> Result<(), Violations> {
+    let rule = "cannot be judged: the schema needs the feature `json-schema` of atp-core";
+    Err(Violation::new("", rule, "an answer").into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notification::{Field, Pattern};
+    use crate::pattern::Pattern;
 
     fn data(json: &str) -> RawJson {
         RawJson::new(json.to_owned()).unwrap()
@@ -307,6 +239,11 @@ mod tests {
             (r#"{"step": 0.25, "min": -1}"#, "-0.75", true),
             (r#"{"step": 3, "min": -1}"#, "5", true),
             (r#"{"step": 3, "min": -1}"#, "6", false),
+            (r#"{"max": 18446744073709551616}"#, "18446744073709551900", false),
+            (r#"{"max": 18446744073709551616}"#, "18446744073709551616", true),
+            (r#"{"max": 18446744073709551616}"#, "18446744073709551616.1", false),
+            (r#"{"min": -0.1000000000000000000001}"#, "-0.1000000000000000000002", false),
+            (r#"{"step": 0.1000000000000000000001}"#, "0.2", false),
         ] {
             assert_eq!(
                 validate(&rules(constraints), Some(&data(number))).is_ok(),
@@ -337,6 +274,73 @@ mod tests {
         let error = validate(&Action::text("t", "T", rules), Some(&data(r#""secret""#))).unwrap_err();
         assert_eq!(error.iter().count(), 2);
         assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn limits_are_exact_or_refused() {
+        let number = |constraints: &str| {
+            let json =
+                format!(r#"{{"id":"n","label":"N","response_type":"number","constraints":{constraints}}}"#);
+            serde_json::from_str::<Action>(&json)
+        };
+        let json = r#"{"min":18446744073709551616,"max":1e30,"step":0.50}"#;
+        let action = number(json).unwrap();
+        assert!(action.check().is_ok());
+        assert!(serde_json::to_string(&action).unwrap().contains(&format!("\"constraints\":{json}")));
+        for (constraints, at) in [
+            (r#"{"min": 18446744073709551617, "max": 18446744073709551616}"#, "/constraints"),
+            (r#"{"min": 1e-30, "step": 1}"#, "/constraints/step"),
+            (r#"{"step": 18446744073709551616.5}"#, "/constraints/step"),
+        ] {
+            assert_eq!(number(constraints).unwrap().check().unwrap_err().pointer(), at, "{constraints}");
+        }
+        for constraints in [r#"{"max": 1e9999999999999999}"#, r#"{"max": "1"}"#, "[]"] {
+            assert!(number(constraints).is_err(), "{constraints}");
+        }
+        for (limit, count) in
+            [("3", Some(3)), ("3.0", Some(3)), ("30e-1", Some(3)), ("1e2", Some(100)), ("null", None)]
+        {
+            let rules: TextRules = serde_json::from_str(&format!(r#"{{"max_length":{limit}}}"#)).unwrap();
+            assert_eq!(rules.max_length, count, "{limit}");
+        }
+        for limit in
+            ["-1", "1.5", "18446744073709551616", "18446744073709551615.5", "9007199254740992.5", r#""3""#]
+        {
+            assert!(
+                serde_json::from_str::<TextRules>(&format!(r#"{{"max_length":{limit}}}"#)).is_err(),
+                "{limit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_required_field_is_filled_in() {
+        let action = Action::form("f", "F", [Field::new("a", "A").required(), Field::new("b", "B")]);
+        for (json, fits) in [
+            (r#"{"a":"x"}"#, true),
+            (r#"{"a":false,"b":null}"#, true),
+            (r#"{"a":0,"b":""}"#, true),
+            (r#"{"b":"x"}"#, false),
+            (r#"{"a":null}"#, false),
+            (r#"{"a":""}"#, false),
+        ] {
+            assert_eq!(validate(&action, Some(&data(json))).is_ok(), fits, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_select_chooses_something() {
+        let action = Action::select("s", "S", Options::new([("a", "A"), ("b", "B")]));
+        for (json, fits) in [
+            (r#""a""#, true),
+            (r#"["a","b"]"#, true),
+            ("[]", false),
+            (r#"["c"]"#, false),
+            (r#""""#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(validate(&action, Some(&data(json))).is_ok(), fits, "{json}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod postgres;
 mod races;
 mod replayed;
 mod responses;
+mod schemas;
 mod senders;
 mod server;
 mod signatures;

@@ -53,6 +53,17 @@ enum Delay {
     Hour,
 }
 
+/// A type whose error looks like one of `serde` and quotes the answer.
+#[derive(Debug)]
+struct Quoting;
+
+impl<'de> Deserialize<'de> for Quoting {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let said = String::deserialize(deserializer)?;
+        Err(serde::de::Error::custom(format!("invalid value, expected {said}")))
+    }
+}
+
 fn webhook() -> Webhook {
     async fn fails(_: AtpResponse) -> Result<(), Error> {
         Err(std::io::Error::other("the disk is full"))?;
@@ -76,6 +87,7 @@ fn webhook() -> Webhook {
             let Delay::Hour = answer.data;
             ""
         })
+        .on("quoting", |_: AtpResponse<Choice<Quoting>>| async { "" })
         .on("form", |_: AtpResponse<Form<Contact>>| async { "" })
         .on("file", |_: AtpResponse<File>| async { "" })
         .on("json", |_: AtpResponse<atp_actix::Json>| async { "" })
@@ -184,6 +196,8 @@ async fn no_secret_no_digest_and_no_data_is_logged() {
         ("number", words()),
         ("choice", words()),
         ("choice", json!(NUMBER)),
+        ("quoting", words()),
+        ("quoting", json!(format!("{WORDS}\n"))),
         ("form", json!({"name": WORDS, "amount": NUMBER})),
         ("form", json!({"name": NUMBER, "amount": WORDS})),
         ("form", json!({"name": WORDS, "amount": WORDS})),
