@@ -5,6 +5,7 @@
 mod canonical;
 mod careless;
 mod cases;
+mod compositions;
 mod databases;
 mod decisions;
 mod differential;
