@@ -290,6 +290,16 @@ pub const DEFAULT_REDELIVERY_WINDOW: Duration = Duration::from_hours(72);
 /// How long the stores' `close` lets handlers go on: as long as actix, unless set, waits for its connections.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
+/// Drains a store that is about to be closed, and tells what was lost.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+async fn end_work(store: &impl Store) {
+    match store.drain(DRAIN_WITHIN).await {
+        Ok(0) => {}
+        Ok(left) => tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store"),
+        Err(error) => tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store"),
+    }
+}
+
 /// How many refused bodies of one notification are kept. A sender may sign as many answers as it likes; whoever looks into a
 /// notification that was refused so often needs no more of them.
 pub const MAX_KEPT: u32 = 100;

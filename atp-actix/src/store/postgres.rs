@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, Found, Kept, MAX_KEPT,
+    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT,
     Note, Noted, Open, Question, Refused, Store, StoreError, Token,
     open::{ENDED, Lent},
     row::{self, escape},
@@ -107,20 +107,13 @@ impl PostgresStore {
         &self.steps.pool
     }
 
-    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`] at most), then closes the pool. After that every use
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](super::DRAIN_WITHIN) at most), then closes the pool. After that every use
     /// of a clone is an error.
     ///
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
-        match self.drain(DRAIN_WITHIN).await {
-            Ok(0) => {}
-            Ok(left) => {
-                tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store")
-            }
-            Err(error) => {
-                tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store")
-            }
+        super::end_work(self).await;
         }
         self.steps.pool.close().await;
     }
