@@ -21,8 +21,8 @@ use tokio::{
 };
 
 use super::{
-    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT,
-    Note, Noted, Open, Question, Refused, Store, StoreError, Token,
+    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT, Note, Noted,
+    Open, Question, Refused, Store, StoreError, Token,
     open::{ENDED, Lent},
     row::{self, escape},
 };
@@ -114,7 +114,6 @@ impl PostgresStore {
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
         super::end_work(self).await;
-        }
         self.steps.pool.close().await;
     }
 

@@ -17,8 +17,8 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::{
-    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT,
-    Note, Noted, Open, Question, Refused, Store, StoreError, Token,
+    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT, Note, Noted,
+    Open, Question, Refused, Store, StoreError, Token,
     open::{ENDED, Lent},
     row::{self, escape},
     writer::{Turn, Writer},
@@ -154,7 +154,6 @@ impl SqliteStore {
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
         super::end_work(self).await;
-        }
         self.writer.lock().await.close().await;
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
