@@ -82,9 +82,11 @@
 //!
 //! One event a delivery in the target `atp_actix`: `info` when handled, `warn` when a signed delivery is refused, `error`
 //! when it failed, with the request id, notification, action, scheme, status, duration and reason. Deliveries without a
-//! valid signature are told at `info`. Of those that are refused before a handler each worker of a webhook tells ten a second, and
-//! counts the others; the signed ones have ten of their own. At `debug`, the target `atp_actix::explain` says why a
-//! signature does not fit (see [`Verifier::explain`]). Secrets, signatures and the values of answers are in none of them.
+//! valid signature are told at `info`. What is handled is told each time. Whatever can be had again by sending the same
+//! again (replays, refusals, failures, and what is unsigned) is told ten times a second by each worker of a webhook, each of
+//! these kinds apart, and the next event says in `untold` how many were not. At `debug`, the target `atp_actix::explain`
+//! says why a signature does not fit (see [`Verifier::explain`]). Secrets, signatures and the values of answers are in none
+//! of them.
 //!
 //! # Features
 //!

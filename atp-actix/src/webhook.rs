@@ -206,7 +206,11 @@ impl Webhook {
         self
     }
 
-    /// Stores no response data with decisions. What is refused is kept all the same, until it is erased or purged.
+    /// Stores no response data with decisions. What is refused is kept all the same, until it is erased or purged, and so is
+    /// what a handler without a transaction is at work on, until it ends.
+    ///
+    /// The fingerprint stays, hashed with the store's key: who reads the whole database can find a short answer by trying all
+    /// of them.
     pub fn without_data(mut self) -> Self {
         self.rules.with_data = false;
         self

@@ -13,7 +13,7 @@ use std::{
 
 use atp_actix::{
     atp_core::{Action, Notification, TextRules},
-    store::{Question, Store},
+    store::{Question, Store, Verdict},
     test::{Sender, SignedAnswer},
 };
 use atp_tests::{PATH, SECRET, killing::Point};
@@ -171,6 +171,19 @@ async fn kill_once(
     drop(victim);
     let found = database.store().find("default", id, None).await.expect("an answer");
     *tally.found.entry(if found.decision.is_some() { "completed" } else { "open" }).or_default() += 1;
+    if found.decision.is_some() {
+        let told = database.store().deliveries("default", id).await.expect("an answer");
+        let is_told = told.iter().any(|told| told.verdict == Verdict::Handled && told.responder.is_some());
+        assert!(is_told, "{point}: the decision is there, and not in the audit: {told:?}");
+    }
+    if plain && point != "before claim" {
+        // Its lease is short.
+        sleep(Duration::from_millis(350)).await;
+        let left = database.store().refused("default", 0, 10_000).await.expect("an answer");
+        let left = left.iter().find(|left| left.notification_id.as_deref() == Some(id));
+        let left = left.map(|left| (left.verdict, left.body.clone()));
+        assert_eq!(left, Some((Verdict::Abandoned, answer.to_parts().1)), "{point}: what died is in no list");
+    }
 
     // The ATP server delivers again until it hears a 200.
     let victim = Victim::start(&database.url(), None);

@@ -8,19 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpResponse, http::StatusCode, rt::time::sleep};
+use actix_web::{HttpResponse, http::StatusCode, rt::time::sleep, web};
 use atp_actix::{
     AtpResponse, Delivery, ErrorReply, Scheme, Webhook,
     atp_core::{Action, Field, Notification},
     store::{MemoryStore, Noted, Question, Store, Verdict},
 };
 use chrono::{TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    databases::on_every_store,
+    databases::{SqliteFile, on_every_store},
     decisions::{Clock, Mounted, answer, approve, asked, count, counting, record, redrive, runs, webhook},
     logged,
+    server::{Server, post},
 };
 
 on_every_store!(
@@ -239,4 +241,59 @@ async fn a_captured_delivery_does_not_flood_the_log() {
         let longest = told.iter().filter_map(|entry| entry.fields.get("reason")).map(String::len).max();
         assert!(longest.is_none_or(|longest| longest < 1100), "{status}: {longest:?} bytes");
     }
+}
+
+/// Whatever becomes of the counters: a decision carries its own row.
+#[actix_web::test]
+async fn a_server_that_stops_at_once_leaves_every_decision_in_the_audit() {
+    const DECISIONS: usize = 60;
+    let file = SqliteFile::new();
+    let store = file.open().await;
+    let ids: Vec<String> = (0..DECISIONS).map(|nth| format!("n-{nth}")).collect();
+    for id in &ids {
+        record(&store, id).await;
+    }
+    let served = store.clone();
+    let server = Server::start(2, move |config: &mut web::ServiceConfig| {
+        config.service(webhook(&served).otherwise(|| async { "done" }));
+    });
+    let sent = ids.iter().map(|id| async {
+        let sent = post("/atp/webhook", &approve(id));
+        server.exchange(&sent).await.expect("an answer").status
+    });
+    assert!(join_all(sent).await.iter().all(|status| *status == 200));
+    drop(server);
+    drop(store);
+    let store = file.open().await;
+    for id in &ids {
+        let told = store.deliveries("default", id).await.expect("an answer");
+        let told: Vec<_> =
+            told.iter().map(|told| (told.verdict, told.status, told.responder.as_deref())).collect();
+        assert_eq!(told, [(Verdict::Handled, 200, Some("user_123"))], "{id}");
+    }
+}
+
+/// The end of a store writes what its server's workers have left.
+#[actix_web::test]
+async fn a_store_that_is_closed_has_counted_all_that_came() {
+    const REPLAYS: u64 = 200;
+    let file = SqliteFile::new();
+    let store = file.open().await;
+    record(&store, "n-1").await;
+    let served = store.clone();
+    let server = Server::start(2, move |config: &mut web::ServiceConfig| {
+        config.service(webhook(&served).otherwise(|| async { "done" }));
+    });
+    let sent = post("/atp/webhook", &approve("n-1"));
+    assert_eq!(server.exchange(&sent).await.expect("an answer").status, 200);
+    for _ in 0..REPLAYS {
+        assert_eq!(server.exchange(&sent).await.expect("an answer").status, 200);
+    }
+    store.drain(Duration::from_secs(20)).await.expect("drained");
+    drop(server);
+    store.close().await;
+    let told = file.open().await.deliveries("default", "n-1").await.expect("an answer");
+    let mut told: Vec<_> = told.iter().map(|told| (told.verdict, told.count)).collect();
+    told.sort_unstable();
+    assert_eq!(told, [(Verdict::Handled, 1), (Verdict::Replayed, REPLAYS)]);
 }
