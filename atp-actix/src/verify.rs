@@ -115,7 +115,9 @@ impl VerifySignature {
     /// Sets the longest body, in bytes; [`VerifySignature::DEFAULT_LIMIT`] unless set.
     ///
     /// In the worst case, a body of nothing but the shortest members, thirty times the body is held in memory while it is
-    /// read, signed or not.
+    /// read, signed or not. With all schemes accepted the worst body that was found takes up to 60 µs of a core for each KiB
+    /// before it is refused (numbers, or members that are repeated); to pin the timestamped or the raw scheme
+    /// ([`Verifier::schemes`]) leaves one hash, 1 µs a KiB, for each secret.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;

@@ -359,13 +359,13 @@ impl Names {
         value(&self.decoded, index, name)
     }
 
-    /// Sorts by the code points of the names, equal ones in the order of the text.
+    /// Sorts by the code points of the names, equal ones in no order: where a sender repeats a few, that is much faster.
     pub(crate) fn sort(&mut self, index: &Index<'_>) {
         let Self { list, decoded, .. } = self;
-        list.sort_unstable_by(|a, b| compare(decoded, index, a, b).then_with(|| a.token.cmp(&b.token)));
+        list.sort_unstable_by(|a, b| compare(decoded, index, a, b));
     }
 
-    /// The members, those that have one name together; they must have been sorted, unless all names differ.
+    /// The members, those that have one name together, in no order; they must have been sorted, unless all names differ.
     pub(crate) fn twins(&self, index: &Index<'_>) -> impl Iterator<Item = &[Name]> {
         self.list.chunk_by(|a, b| compare(&self.decoded, index, a, b).is_eq())
     }
@@ -399,7 +399,11 @@ impl Names {
         }
         self.fill(index, object);
         self.sort(index);
-        self.twins(index).filter_map(|twins| twins.get(1)).map(Name::token).min()
+        let second = |twins: &[Name]| {
+            let first = twins.iter().map(Name::token).min();
+            twins.iter().map(Name::token).filter(|token| Some(*token) != first).min()
+        };
+        self.twins(index).filter_map(second).min()
     }
 }
 
@@ -525,6 +529,8 @@ pub(crate) fn readable(inner: &str) -> String {
 
 /// Appends a string's value as generalized UTF-8, which is never longer than its source.
 fn generalized(inner: &str, bytes: &mut Vec<u8>) {
+    #[cfg(test)]
+    tests::DECODED.set(tests::DECODED.get() + 1);
     for scalar in scalars(inner) {
         match scalar {
             Scalar::Char(char) => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -844,7 +850,58 @@ fn ordinary(src: &[u8], at: usize, wide: bool) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// How many strings were decoded.
+        pub(super) static DECODED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Members with an escape in each name, that share what is compared first, and values that say where they stand.
+    fn escaped_names(count: usize, different: usize) -> String {
+        let member = |nth: usize| format!(r#""aaaaaaaaaaaaaaaa\n{:03}":{nth}"#, nth * 7919 % different);
+        let members: Vec<String> = (0..count).map(member).collect();
+        format!("{{{}}}", members.join(","))
+    }
+
+    #[test]
+    fn each_name_is_decoded_at_most_once_in_a_sort() {
+        for (count, different) in [(1, 1), (2, 2), (500, 500), (500, 20), (1000, 1)] {
+            let text = escaped_names(count, different);
+            let index = Index::of_str(&text).unwrap();
+            let decoded = |step: &dyn Fn()| {
+                DECODED.set(0);
+                step();
+                DECODED.get()
+            };
+            let mut counts = vec![decoded(&|| assert_eq!(index.duplicate().is_some(), different < count))];
+            for print in [crate::canonical::python, crate::canonical::node] {
+                counts.push(decoded(&|| drop(print(text.as_bytes()).unwrap())));
+            }
+            assert!(counts.iter().all(|decoded| *decoded <= count), "{counts:?} for {count} of {different}");
+        }
+    }
+
+    #[test]
+    fn of_many_equal_names_the_right_ones_are_found() {
+        let (count, different) = (400, 41);
+        let text = escaped_names(count, different);
+        let index = Index::of_str(&text).unwrap();
+        let repeated = index.duplicate().map(|name| index.raw(name + 1));
+        assert_eq!(repeated, Some("41"));
+        let last = |name: usize| (0..count).rev().find(|nth| nth * 7919 % different == name).unwrap();
+        let printed = |names: &mut dyn Iterator<Item = usize>, comma: &str, colon: &str| {
+            let member = |name: usize| format!(r#""aaaaaaaaaaaaaaaa\n{name:03}"{colon}{}"#, last(name));
+            let members: Vec<String> = names.map(member).collect();
+            format!("{{{}}}", members.join(comma))
+        };
+        let sorted = printed(&mut (0..different), ", ", ": ");
+        assert_eq!(crate::canonical::python(text.as_bytes()).unwrap(), sorted);
+        let placed = printed(&mut (0..different).map(|nth| nth * 7919 % different), ",", ":");
+        assert_eq!(crate::canonical::node(text.as_bytes()).unwrap(), placed);
+    }
 
     #[test]
     fn what_is_not_json_is_refused_with_its_place() {

@@ -72,7 +72,7 @@ fn a_file_imports_only_from_files_above_it() {
                 let code = files.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
                 code.map(|file| fs::read_to_string(file).unwrap()).collect()
             });
-            let code = text.split("#[cfg(test)]").next().unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
             for below in &list[place + 1..] {
                 let alone = code.contains(&format!("crate::{below}::"));
                 let grouped = code.split("use crate::{").skip(1).any(|rest| {

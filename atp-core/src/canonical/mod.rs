@@ -386,8 +386,10 @@ impl Decimal {
     }
 }
 
+/// At most twenty: beyond that both languages turn to exponents.
 fn push_zeros(count: usize, out: &mut String) {
-    out.extend(std::iter::repeat_n('0', count));
+    const MOST: &str = "00000000000000000000";
+    out.push_str(MOST.get(..count).unwrap_or(MOST));
 }
 
 #[cfg(test)]

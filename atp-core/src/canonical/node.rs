@@ -20,8 +20,9 @@ impl Dialect for Node {
         }
         let mut placed: Vec<(Option<u32>, Token, Token)> = Vec::with_capacity(names.list.len());
         for twins in names.twins(index) {
-            if let [first, .., last] | [first @ last] = twins {
-                placed.push((array_index(names.value(index, first)), first.token(), last.token()));
+            let tokens = || twins.iter().map(Name::token);
+            if let (Some(name), Some(first), Some(last)) = (twins.first(), tokens().min(), tokens().max()) {
+                placed.push((array_index(names.value(index, name)), first, last));
             }
         }
         placed.sort_unstable_by_key(|&(number, first, _)| (number.is_none(), number, first));

@@ -16,7 +16,7 @@ impl Dialect for Python {
     fn order(index: &Index<'_>, object: Token, names: &mut Names, order: &mut Vec<Token>) {
         names.fill(index, object);
         names.sort(index);
-        order.extend(names.twins(index).filter_map(|twins| twins.last()).map(Name::token));
+        order.extend(names.twins(index).filter_map(|twins| twins.iter().map(Name::token).max()));
     }
 
     /// Integers are exact, everything else is the `repr` of a double.
