@@ -212,6 +212,9 @@ impl<T: DeserializeOwned> ResponseType for Json<T> {
 }
 
 /// `file`: a file's name and type, and its bytes or where they are. Nothing is fetched. The members' names are inferred.
+///
+/// An address is one of `http` or `https` with a host, spelled in the ASCII of RFC 3986, of at most 2,048 bytes. A member that
+/// is `null` is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct File {

@@ -54,6 +54,8 @@ fn no_answer_stretches_time_memory_or_stack() {
     let slow: Vec<_> =
         (0..40).map(|nth| json!({"not": {"pattern": format!("(a|b)*a(a|b){{{}}}c", 900 + nth)}})).collect();
     let cases = [
+        ("two branches, 16 deep", twofold("anyOf"), nested(16), false),
+        ("two branches, 10 deep", twofold("anyOf"), nested(10), false),
         ("two branches, 300 bytes", twofold("anyOf"), nested(50), false),
         ("two branches, 120 deep", twofold("anyOf"), nested(120), false),
         ("one of two, 120 deep", twofold("oneOf"), nested(120), false),
