@@ -517,7 +517,8 @@ mod tests {
     fn told<T: DeserializeOwned>(json: &str) -> String {
         let error = Form::<T>::read(Some(&RawJson::new(json.to_owned()).unwrap())).err().expect("a misfit");
         assert_eq!(error.iter().count(), 1, "{json}: {error}");
-        error.iter().map(|violation| format!("{} {}", violation.path(), violation.rule())).collect()
+        let told = error.iter().map(|violation| [violation.path(), violation.rule()].join(" "));
+        told.collect()
     }
 
     #[derive(Debug, Deserialize)]

@@ -171,14 +171,10 @@ impl Survey {
             for (keyword, value) in found.as_object().into_iter().flatten() {
                 let place = format!("{at}/{}", pointer_step(keyword));
                 match (holds(keyword), value) {
-                    (Holds::Here, Value::Array(list)) => {
-                        applied.extend((0..list.len()).map(|nth| format!("{place}/{nth}")))
-                    }
+                    (Holds::Here, Value::Array(list)) => applied.extend(each(&place, list)),
                     (Holds::Here, _) => applied.push(place),
                     (Holds::HereByName, Value::Object(map)) => applied.extend(below(&place, map)),
-                    (Holds::Within, Value::Array(list)) => {
-                        todo.extend((0..list.len()).map(|nth| format!("{place}/{nth}")))
-                    }
+                    (Holds::Within, Value::Array(list)) => todo.extend(each(&place, list)),
                     (Holds::Within, _) => todo.push(place),
                     (Holds::WithinByName, Value::Object(map)) => todo.extend(below(&place, map)),
                     _ => {}
@@ -282,6 +278,10 @@ impl Survey {
 
 fn below<'a>(place: &'a str, map: &'a Map<String, Value>) -> impl Iterator<Item = String> + 'a {
     map.keys().map(move |name| format!("{place}/{}", pointer_step(name)))
+}
+
+fn each(place: &str, list: &[Value]) -> impl Iterator<Item = String> {
+    (0..list.len()).map(move |nth| format!("{place}/{nth}"))
 }
 
 /// The oldest dialect that can be read calls it otherwise.
