@@ -57,14 +57,14 @@ mod tests {
     #[test]
     fn each_text_is_made_once_while_it_is_among_the_last_asked_for() {
         let cache = Cache::<String, 2>::new();
-        let mut made = 0;
+        let mut count = 0;
         let mut ask = |text: &str| {
-            let make = || {
-                made += 1;
+            let upper = || {
+                count += 1;
                 text.to_uppercase()
             };
-            cache.with(text, make, |upper| assert_eq!(*upper, text.to_uppercase(), "{text}"));
-            made
+            cache.with(text, upper, |upper| assert_eq!(*upper, text.to_uppercase(), "{text}"));
+            count
         };
         for (text, expected) in
             [("a", 1), ("a", 1), ("b", 2), ("a", 2), ("c", 3), ("a", 3), ("c", 3), ("b", 4), ("a", 5)]

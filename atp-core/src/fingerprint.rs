@@ -137,12 +137,20 @@ fn string(scalars: impl Iterator<Item = Scalar>, out: &mut String) {
             Scalar::Char('\n') => out.push_str("\\n"),
             Scalar::Char('\r') => out.push_str("\\r"),
             Scalar::Char('\t') => out.push_str("\\t"),
-            Scalar::Char(char @ ..' ') => out.push_str(&format!("\\u{:04x}", u32::from(char))),
+            Scalar::Char(char @ ..' ') => escape(u32::from(char), out),
             Scalar::Char(char) => out.push(char),
-            Scalar::Lone(unit) => out.push_str(&format!("\\u{unit:04x}")),
+            Scalar::Lone(unit) => escape(u32::from(unit), out),
         }
     }
     out.push('"');
+}
+
+/// Appends `\u` and four lower-case digits.
+fn escape(unit: u32, out: &mut String) {
+    out.push_str("\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(char::from_digit(unit >> shift & 0xf, 16).unwrap_or('0'));
+    }
 }
 
 #[cfg(test)]
@@ -223,7 +231,7 @@ mod tests {
             (format!("1e{exponent}"), format!("10e{exponent}")),
             (format!("1e-{exponent}"), format!("0.1e-{exponent}")),
         ] {
-            assert_ne!(of(&one), of(&other), "{:.20}", one);
+            assert_ne!(of(&one), of(&other), "{one:.20}");
         }
         assert_eq!(of(&format!("{digits}e{exponent}")), of(&format!("{digits}.0E+{exponent}")));
     }

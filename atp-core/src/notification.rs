@@ -299,7 +299,7 @@ pub enum Expects {
     Text(TextRules),
     /// A number.
     Number(NumberRules),
-    /// One of the options, or some.
+    /// One of the options, or some; never none.
     Select(Options),
     /// An object with these fields.
     Form(Vec<Field>),
@@ -407,6 +407,16 @@ impl Action {
 
     /// A JSON object that is valid against a JSON Schema. It is judged with the feature `json-schema`; without it
     /// [`Action::check`] and [`validate`](crate::validate) refuse the action rather than judge half of it.
+    ///
+    /// No answer can stretch the judgement: it takes at most four million steps and 64 more for each byte of the answer, and
+    /// 512 KiB of stack. An answer that would take more does not fit. For that [`Action::check`] refuses a schema that applies
+    /// more than 10,000 schemas to one value, more than 64 within each other, or itself to the same value without end; one
+    /// that refers by `$dynamicRef` or `$recursiveRef`, to another document, or has an `$id` within it; and patterns that
+    /// [`Pattern`] refuses. A schema is compiled once a process, while it is among the 32 that were used last.
+    ///
+    /// What is judged is what was said: a number that a double does not hold to the last digit does not fit, nor do two
+    /// members whose names differ only in half of a surrogate pair. Which rules are not satisfied is told where that takes at
+    /// most 10,000 steps and no path has more than 16 names or 512 bytes; else only that there are some.
     #[must_use]
     pub fn json_schema(id: impl Into<String>, label: impl Into<String>, schema: Value) -> Self {
         Self::new(id, label, Expects::Json(Some(schema)))
@@ -714,7 +724,7 @@ pub struct Field {
     /// What the client shows, such as `text`. It is not judged: the handler's type says what a field must be.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Whether an answer must have it.
+    /// Whether an answer must have it, filled in: neither `null` nor an empty text.
     #[serde(default)]
     pub required: bool,
     /// Members that the protocol does not name.
@@ -729,7 +739,7 @@ impl Field {
         Self { name: name.into(), label: label.into(), kind: None, required: false, other: Map::new() }
     }
 
-    /// An answer must have it.
+    /// An answer must have it, filled in: neither `null` nor an empty text.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;

@@ -212,6 +212,9 @@ impl<T: DeserializeOwned> ResponseType for Json<T> {
 }
 
 /// `file`: a file's name and type, and its bytes or where they are. Nothing is fetched. The members' names are inferred.
+///
+/// An address is one of `http` or `https` with a host, spelled in the ASCII of RFC 3986, of at most 2,048 bytes. A member that
+/// is `null` is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct File {
@@ -514,7 +517,8 @@ mod tests {
     fn told<T: DeserializeOwned>(json: &str) -> String {
         let error = Form::<T>::read(Some(&RawJson::new(json.to_owned()).unwrap())).err().expect("a misfit");
         assert_eq!(error.iter().count(), 1, "{json}: {error}");
-        error.iter().map(|violation| format!("{} {}", violation.path(), violation.rule())).collect()
+        let told = error.iter().map(|violation| [violation.path(), violation.rule()].join(" "));
+        told.collect()
     }
 
     #[derive(Debug, Deserialize)]

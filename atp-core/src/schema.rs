@@ -34,12 +34,14 @@ const MAX_WITHIN: usize = 64;
 const STEPS: u64 = 4_000_000;
 const STEPS_A_BYTE: u64 = 64;
 /// The most steps for the details of what is wrong, and the longest path there.
-const DETAIL_STEPS: u64 = 5_000;
-const DETAIL_PATH: usize = 1024;
+const DETAIL_STEPS: u64 = 10_000;
+const DETAIL_PATH: usize = 512;
+/// A step of an instance is several of the path that is taken through the schema, which an error holds too.
+const DETAIL_STEP: usize = 32;
 /// The most stack, in bytes: a quarter of what a thread has that nobody asked to have more.
 const STACK: usize = 512 << 10;
 
-/// A schema that can be judged by.
+/// A schema that can be judged by, and what it costs to look at an answer through it.
 pub(crate) struct Schema {
     validator: Validator<Counted>,
     costs: Costs,
@@ -71,8 +73,7 @@ impl Schema {
         let applied = survey.most_applied()?;
         let patterns = PatternOptions::regex().size_limit(Pattern::MAX_SIZE);
         let options = jsonschema::options_for::<Counted>().with_pattern_options(patterns).offline();
-        let validator =
-            options.build(&schema).map_err(|error| format!("is no JSON Schema: {error:.1000}"))?;
+        let validator = options.build(&schema).map_err(|error| format!("is no JSON Schema: {error}"))?;
         Ok(Self { validator, costs: Costs { value: applied, byte: string } })
     }
 
@@ -103,13 +104,16 @@ impl Schema {
 /// As many as a list of violations holds.
 const MAX_TOLD: usize = 100;
 
-/// The bytes of the longest path. An instance is nested at most 128 deep.
+/// The bytes of the longest path, of which each step counts as at least [`DETAIL_STEP`]. An instance is nested at most 128 deep.
 fn longest_path(value: &Value) -> usize {
     match value {
         Value::Object(members) => {
-            members.iter().map(|(name, value)| name.len() + 1 + longest_path(value)).max().unwrap_or(0)
+            let paths = members.iter().map(|(name, value)| name.len().max(DETAIL_STEP) + longest_path(value));
+            paths.max().unwrap_or(0)
         }
-        Value::Array(elements) => elements.iter().map(|element| 8 + longest_path(element)).max().unwrap_or(0),
+        Value::Array(elements) => {
+            elements.iter().map(|element| DETAIL_STEP + longest_path(element)).max().unwrap_or(0)
+        }
         _ => 0,
     }
 }
@@ -167,14 +171,10 @@ impl Survey {
             for (keyword, value) in found.as_object().into_iter().flatten() {
                 let place = format!("{at}/{}", pointer_step(keyword));
                 match (holds(keyword), value) {
-                    (Holds::Here, Value::Array(list)) => {
-                        applied.extend((0..list.len()).map(|nth| format!("{place}/{nth}")))
-                    }
+                    (Holds::Here, Value::Array(list)) => applied.extend(each(&place, list)),
                     (Holds::Here, _) => applied.push(place),
                     (Holds::HereByName, Value::Object(map)) => applied.extend(below(&place, map)),
-                    (Holds::Within, Value::Array(list)) => {
-                        todo.extend((0..list.len()).map(|nth| format!("{place}/{nth}")))
-                    }
+                    (Holds::Within, Value::Array(list)) => todo.extend(each(&place, list)),
                     (Holds::Within, _) => todo.push(place),
                     (Holds::WithinByName, Value::Object(map)) => todo.extend(below(&place, map)),
                     _ => {}
@@ -216,7 +216,7 @@ impl Survey {
     fn spell_patterns(&self, schema: &mut Value) -> Result<u64, String> {
         let mut cost = 1;
         let mut spell = |pattern: &str| {
-            cost = cost.max(cost_of(pattern).map_err(|error| format!("has a pattern that {error:.1000}"))?);
+            cost = cost.max(cost_of(pattern).map_err(|error| format!("has a pattern that {error}"))?);
             Ok::<_, String>(pattern::in_ascii(pattern))
         };
         // Innermost first: a name that changes is part of the pointers of what it holds.
@@ -278,6 +278,10 @@ impl Survey {
 
 fn below<'a>(place: &'a str, map: &'a Map<String, Value>) -> impl Iterator<Item = String> + 'a {
     map.keys().map(move |name| format!("{place}/{}", pointer_step(name)))
+}
+
+fn each(place: &str, list: &[Value]) -> impl Iterator<Item = String> {
+    (0..list.len()).map(move |nth| format!("{place}/{nth}"))
 }
 
 /// The oldest dialect that can be read calls it otherwise.

@@ -42,8 +42,11 @@ fn twofold(keyword: &str) -> Value {
 #[test]
 fn no_answer_stretches_time_memory_or_stack() {
     let of_list = |schema: Value| json!({"properties": {"l": schema}});
-    let in_place = (0..60)
-        .fold(json!({"properties": {"a": {"$ref": "#/$defs/n"}}}), |inner, _| json!({"allOf": [inner]}));
+    // Each level of the answer goes through sixty schemas within each other.
+    let in_place = (0..60).fold(
+        json!({"properties": {"a": {"$ref": "#/$defs/n"}}}),
+        |inner, _| json!({"anyOf": [inner, false]}),
+    );
     let again = json!({"$ref": "#/$defs/n"});
     let words = |len: usize| format!(r#"{{"l":"{}"}}"#, "abbaababbab".repeat(len / 11));
     let arrays = (0..4000).map(|nth| {
@@ -54,6 +57,8 @@ fn no_answer_stretches_time_memory_or_stack() {
     let slow: Vec<_> =
         (0..40).map(|nth| json!({"not": {"pattern": format!("(a|b)*a(a|b){{{}}}c", 900 + nth)}})).collect();
     let cases = [
+        ("two branches, 16 deep", twofold("anyOf"), nested(16), false),
+        ("two branches, 10 deep", twofold("anyOf"), nested(10), false),
         ("two branches, 300 bytes", twofold("anyOf"), nested(50), false),
         ("two branches, 120 deep", twofold("anyOf"), nested(120), false),
         ("one of two, 120 deep", twofold("oneOf"), nested(120), false),
