@@ -182,6 +182,7 @@ async fn changes_headers(mut request: ServiceRequest, next: Next<BoxBody>) -> An
     Ok(answered)
 }
 
+/// What can stand anywhere.
 fn layers() -> Vec<Layer> {
     let marked = || {
         ErrorHandlers::new().default_handler(|mut response: ServiceResponse<BoxBody>| {
@@ -207,23 +208,38 @@ fn layers() -> Vec<Layer> {
         Layer::new("actix-cors", Cors::permissive),
         Layer::new("tracing-actix-web", TracingLogger::default),
         Layer::new("from_fn", || from_fn(passes_on)),
+        Layer::new("other headers", || from_fn(changes_headers)),
+    ]
+}
+
+/// What holds the request while others answer it. It can stand around a resource and inside of it: actix itself panics where
+/// it has yet to find the way, around an app or a scope, whatever is mounted there.
+fn keeping() -> [Layer; 5] {
+    [
         Layer::new("a clone meanwhile", || from_fn(keeps_the_request_meanwhile)),
         Layer::new("two clones", || from_fn(keeps_two_of_the_request)),
         Layer::new("a clone in a task", || from_fn(keeps_the_request_in_a_task)),
         Layer::new("a clone for ever", || from_fn(keeps_the_request_for_ever)),
         Layer::new("parts", || from_fn(takes_the_request_apart)),
-        Layer::new("other headers", || from_fn(changes_headers)),
     ]
 }
+
+/// Those that change the request's head, which actix allows to nobody while somebody else holds the request.
+const CHANGING: [&str; 2] = ["NormalizePath", "other headers"];
 
 /// Nothing around.
 fn nothing() -> Layer {
     Layer::new("nothing", || Condition::new(false, Logger::default()))
 }
 
-/// None, and each.
-fn layers_and_none() -> Vec<Layer> {
-    [nothing()].into_iter().chain(layers()).collect()
+/// None, and each of these.
+fn or_none(layers: Vec<Layer>) -> Vec<Layer> {
+    [nothing()].into_iter().chain(layers).collect()
+}
+
+/// What can stand around a resource.
+fn all() -> Vec<Layer> {
+    layers().into_iter().chain(keeping()).collect()
 }
 
 /// What handlers were given.
@@ -365,7 +381,7 @@ async fn asked(store: &MemoryStore, id: &str) {
 #[actix_web::test]
 async fn nothing_panics_around_a_webhook() {
     let (heard, mut faults) = (Heard::default(), Faults::default());
-    for outer in layers_and_none() {
+    for outer in or_none(layers()) {
         for layer in layers() {
             let place = format!("{outer:?} and {layer:?} around a webhook");
             let app = App::new().wrap(layer.clone()).wrap(outer.clone()).service(webhook(&heard));
@@ -378,7 +394,7 @@ async fn nothing_panics_around_a_webhook() {
 #[actix_web::test]
 async fn nothing_panics_around_a_scope_with_a_webhook() {
     let (heard, mut faults) = (Heard::default(), Faults::default());
-    for outer in layers_and_none() {
+    for outer in or_none(layers()) {
         for layer in layers() {
             let place = format!("{outer:?} around an app, {layer:?} around its scope");
             let scope = web::scope("").wrap(layer.clone()).service(webhook(&heard));
@@ -391,7 +407,7 @@ async fn nothing_panics_around_a_scope_with_a_webhook() {
 #[actix_web::test]
 async fn nothing_panics_around_a_webhook_with_a_store() {
     let (heard, mut faults) = (Heard::default(), Faults::default());
-    for outer in layers_and_none() {
+    for outer in or_none(layers()) {
         for layer in layers() {
             // The same answer in each scheme is handled once: each has a question of its own.
             for nth in 0..Scheme::ALL.len() {
@@ -413,17 +429,31 @@ async fn nothing_panics_around_a_webhook_with_a_store() {
 #[actix_web::test]
 async fn nothing_panics_around_verification_and_inside_of_it() {
     let (heard, mut faults) = (Heard::default(), Faults::default());
-    for outer in layers_and_none() {
-        for inner in layers_and_none() {
+    let holds = keeping().map(|layer| layer.name);
+    for outer in or_none(all()) {
+        for inner in or_none(all()) {
+            // Of these two it is the inner that panics, with verification between them or without.
+            if holds.contains(&outer.name) && CHANGING.contains(&inner.name) {
+                continue;
+            }
             let place = format!("{outer:?} around verification, {inner:?} inside");
             let resource = web::resource(PATH).route(web::post().to(heard.handler()));
             let resource = resource.wrap(inner.clone()).wrap(verification()).wrap(outer.clone());
             deliver!(faults, place, cases("n-1"), heard, App::new().service(resource));
+        }
+    }
+    faults.assert_none();
+}
 
-            let place = format!("{outer:?} around an app, {inner:?} inside of a verified scope");
-            let scope = web::scope("").wrap(inner).wrap(verification());
+#[actix_web::test]
+async fn nothing_panics_around_a_verified_scope_and_inside_of_it() {
+    let (heard, mut faults) = (Heard::default(), Faults::default());
+    for outer in or_none(layers()) {
+        for inner in or_none(layers()) {
+            let place = format!("{outer:?} around a verified scope, {inner:?} inside");
+            let scope = web::scope("").wrap(inner.clone()).wrap(verification()).wrap(outer.clone());
             let scope = scope.route(PATH, web::post().to(heard.handler()));
-            deliver!(faults, place, cases("n-1"), heard, App::new().wrap(outer.clone()).service(scope));
+            deliver!(faults, place, cases("n-1"), heard, App::new().service(scope));
         }
     }
     faults.assert_none();
@@ -436,20 +466,24 @@ async fn every_composition_answers_on_a_socket() {
     let handler = heard.clone();
     let server = Server::start(1, move |config| {
         for (nth, layer) in layers().into_iter().enumerate() {
-            let scope = web::scope(&format!("/webhook-{nth}")).wrap(layer.clone()).service(webhook(&handler));
-            config.service(scope);
-            let scope = web::scope(&format!("/outside-{nth}")).wrap(verification()).wrap(layer.clone());
-            config.service(scope.route(PATH, web::post().to(handler.handler())));
-            let scope = web::scope(&format!("/inside-{nth}")).wrap(layer).wrap(verification());
-            config.service(scope.route(PATH, web::post().to(handler.handler())));
+            let scope = web::scope(&format!("/webhook-{nth}")).wrap(layer.clone());
+            config.service(scope.service(webhook(&handler)));
+        }
+        for (nth, layer) in all().into_iter().enumerate() {
+            let resource = |place: &str| {
+                let resource = web::resource(format!("/{place}-{nth}{PATH}"));
+                resource.route(web::post().to(handler.handler()))
+            };
+            config.service(resource("outside").wrap(verification()).wrap(layer.clone()));
+            config.service(resource("inside").wrap(layer).wrap(verification()));
         }
     });
-    for (nth, layer) in layers().into_iter().enumerate() {
-        for place in ["webhook", "outside", "inside"] {
+    for (place, layers) in [("webhook", layers()), ("outside", all()), ("inside", all())] {
+        for (nth, layer) in layers.into_iter().enumerate() {
             for case in cases("n-1") {
-                let path = format!("/{place}-{nth}{PATH}");
                 let mut client = server.connect().await;
-                let _ = client.send(&post(&path, &case.sent)).await;
+                let _ = client.send(&post(&format!("/{place}-{nth}{PATH}"), &case.sent)).await;
+                // A body may be compressed: the head says enough.
                 let status = client.answer_to_head().await.map(|answer| answer.status);
                 faults.judge(&format!("{layer:?}, {place}"), &case, status, &heard.take());
             }

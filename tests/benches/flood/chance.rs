@@ -1,4 +1,4 @@
-//! Numbers by chance, the same in each run, and JSON that is spelt by chance.
+//! Numbers by chance, and JSON that is spelt by chance.
 
 use serde_json::Value;
 
@@ -6,8 +6,10 @@ use serde_json::Value;
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub(crate) fn new(seed: usize) -> Self {
-        let mut chance = Self(0x9e37_79b9_7f4a_7c15 ^ u64::try_from(seed + 1).expect("small"));
+    /// Other numbers for each process and each of its connections: nothing is respelt twice alike.
+    pub(crate) fn new(process: u32, connection: usize) -> Self {
+        let connection = u64::try_from(connection + 1).expect("small");
+        let mut chance = Self(0x9e37_79b9_7f4a_7c15 ^ (u64::from(process) << 32) ^ connection);
         for _ in 0..8 {
             chance.next();
         }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,8 @@ use crate::{
 
 /// Nothing is waited for longer: what takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Less than the server's own time for a connection without requests, which is 5 s.
+const KEPT_ALIVE: Duration = Duration::from_secs(3);
 
 /// A question of two actions.
 pub(crate) fn question(id: &str, deadline: Option<DateTime<Utc>>) -> Question {
@@ -39,8 +42,8 @@ pub(crate) fn question(id: &str, deadline: Option<DateTime<Utc>>) -> Question {
 pub(crate) struct Seen {
     /// From when each was due to its answer.
     latencies: Vec<Duration>,
-    /// How many were answered 200 at once.
-    pub(crate) at_once: usize,
+    /// How many were answered how at first. 0 is a connection that ended without an answer.
+    pub(crate) statuses: BTreeMap<u16, usize>,
 }
 
 impl Seen {
@@ -50,7 +53,9 @@ impl Seen {
 
     pub(crate) fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
-        self.at_once += other.at_once;
+        for (status, count) in other.statuses {
+            *self.statuses.entry(status).or_default() += count;
+        }
     }
 
     /// So many per cent of them took no longer, in milliseconds.
@@ -65,7 +70,7 @@ pub(crate) struct Honest<'a> {
     address: String,
     database: &'a Database,
     /// Connections that wait for the next delivery. One is enough as long as answers come in time.
-    idle: RefCell<Vec<Connection>>,
+    idle: RefCell<Vec<(Instant, Connection)>>,
     /// How many questions were recorded.
     asked: RefCell<usize>,
     /// Those whose answers must come again.
@@ -97,46 +102,54 @@ impl<'a> Honest<'a> {
         let each = ids.iter().enumerate().map(|(nth, id)| async move {
             let due = start + Duration::from_secs(1) * u32::try_from(nth).expect("few") / rate_of(rate);
             sleep_until(due.into()).await;
-            let is_decided = self.send(id).await;
-            if !is_decided {
+            let status = self.send(id).await;
+            if status != 200 {
                 self.again.borrow_mut().push(id.clone());
             }
-            (due.elapsed(), is_decided)
+            (due.elapsed(), status)
         });
-        let all = join_all(each).await;
-        let at_once = all.iter().filter(|(_, is_decided)| *is_decided).count();
-        Seen { latencies: all.into_iter().map(|(latency, _)| latency).collect(), at_once }
+        let mut seen = Seen::default();
+        for (latency, status) in join_all(each).await {
+            seen.latencies.push(latency);
+            *seen.statuses.entry(status).or_default() += 1;
+        }
+        seen
     }
 
     /// Delivers again, as a server does, what was not answered 200. All of it is in the end.
     pub(crate) async fn deliver_again(&self) {
         let until = Instant::now() + PATIENCE;
         for id in self.again.take() {
-            while !self.send(&id).await {
+            while self.send(&id).await != 200 {
                 assert!(Instant::now() < until, "{id} is not answered 200: it is lost");
                 sleep(Duration::from_millis(100)).await;
             }
         }
     }
 
-    /// Whether it was answered 200.
-    async fn send(&self, id: &str) -> bool {
+    /// Delivers one answer; the status of what was said to it.
+    async fn send(&self, id: &str) -> u16 {
         let (headers, body) = Sender::new(SECRET).answer(id, "approve", ()).to_parts();
         let signature = headers.iter().find(|(name, _)| name == "x-atp-signature").expect("signed");
         let request = http::post(PATH, &format!("x-atp-signature: {}\r\n", signature.1), &body);
-        let idle = self.idle.borrow_mut().pop();
         let exchange = async {
-            let mut connection = match idle {
+            let mut connection = match self.idle() {
                 Some(connection) => connection,
                 None => Connection::open(&self.address).await.ok()?,
             };
             let reply = connection.exchange(&request).await.ok()?;
             if !reply.closes {
-                self.idle.borrow_mut().push(connection);
+                self.idle.borrow_mut().push((Instant::now(), connection));
             }
             Some(reply.status)
         };
-        timeout(PATIENCE, exchange).await.ok().flatten() == Some(200)
+        timeout(PATIENCE, exchange).await.ok().flatten().unwrap_or_default()
+    }
+
+    /// The connection that was used last, unless the server is about to close it.
+    fn idle(&self) -> Option<Connection> {
+        let (used, connection) = self.idle.borrow_mut().pop()?;
+        (used.elapsed() < KEPT_ALIVE).then_some(connection)
     }
 }
 

@@ -233,7 +233,7 @@ impl Attacker<'_> {
             0 => Duration::ZERO,
             rate => Duration::from_secs_f64(connections as f64 / rate as f64),
         };
-        let mut chance = Chance::new(nth);
+        let mut chance = Chance::new(std::process::id(), nth);
         let mut due = Instant::now() + pause.mul_f64(nth as f64 / connections as f64);
         while self.left.get() > 0 && !self.stop.load(Ordering::Relaxed) {
             self.left.set(self.left.get() - 1);

@@ -28,7 +28,13 @@ mod machine;
 mod server;
 mod table;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, resume_unwind},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
 
 use captured::Captured;
 use database::Database;
@@ -98,18 +104,24 @@ async fn measure(settings: &Settings) {
             println!("no {name} was found, so nothing was measured on it");
             continue;
         };
-        let server = Server::start(&database.url(), database.folder());
-        Captured::make(&database, &server.address).await;
-        let run =
-            Run { settings, honest: Honest::new(&server.address, &database), database: &database, server };
-        match settings.million {
-            Some(count) => left::print(&run, count).await,
-            None => table::print(&run).await,
-        }
-        run.nothing_is_lost().await;
-        drop(run);
+        // Whatever happens, the database is gone with the run.
+        let outcome = AssertUnwindSafe(run(settings, &database)).catch_unwind().await;
         database.end().await;
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
     }
+}
+
+async fn run(settings: &Settings, database: &Database) {
+    let server = Server::start(&database.url(), database.folder());
+    Captured::make(database, &server.address).await;
+    let run = Run { settings, honest: Honest::new(&server.address, database), database, server };
+    match settings.million {
+        Some(count) => left::print(&run, count).await,
+        None => table::print(&run).await,
+    }
+    run.nothing_is_lost().await;
 }
 
 /// One store, and the server that is flooded.

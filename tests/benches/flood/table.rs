@@ -18,7 +18,7 @@ const FULL: u64 = 95;
 pub(crate) async fn print(run: &Run<'_>) {
     let settings = run.settings;
     println!(
-        "| {}: flood | connections | calm p50 / p99 | flood p50 / p99 | p99 over calm | 200 at once | flood requests/s | \
+        "| {}: flood | connections | calm p50 / p99 | flood p50 / p99 | p99 over calm | honest, at first | flood requests/s | \
          answered | machine, of it the server |\n|---|---:|---:|---:|---:|---:|---:|---|---:|",
         run.database.name()
     );
@@ -75,17 +75,18 @@ impl Cell {
         let all: usize = self.statuses.values().sum();
         let share = |(status, count): (&u16, &usize)| format!("{status}: {} %", count * 100 / all);
         let answered: Vec<String> = self.statuses.iter().map(share).collect();
+        let first = |(status, count): (&u16, &usize)| format!("{status}: {count}");
+        let first: Vec<String> = self.flooded.statuses.iter().map(first).collect();
         let full = if self.spent.busy() > FULL { ", full" } else { "" };
         println!(
-            "| {} | {connections} | {:.1} / {:.1} ms | {:.1} / {:.1} ms | {:.1} | {} of {} | {:.0} | {} | {} %, {} %{full} |",
+            "| {} | {connections} | {:.1} / {:.1} ms | {:.1} / {:.1} ms | {:.1} | {} | {:.0} | {} | {} %, {} %{full} |",
             kind.name(),
             calm[0],
             calm[1],
             flooded[0],
             flooded[1],
             flooded[1] / calm[1],
-            self.flooded.at_once,
-            self.flooded.count(),
+            first.join(", "),
             all as f64 / self.time.as_secs_f64(),
             answered.join(", "),
             self.spent.busy(),
