@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use sqlx::Postgres;
 
 use super::{
-    Claim, Claimed, Completion, Found, Kept, Note, Noted, Open, PostgresStore, Question, Redrive, Refused, Store,
-    StoreError,
+    Claim, Claimed, Completion, Found, Kept, Note, Noted, Open, PostgresStore, Question, Redrive, Refused,
+    Store, StoreError,
 };
 
 impl Store for PostgresStore {

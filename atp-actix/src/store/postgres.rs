@@ -236,11 +236,7 @@ impl Steps {
         Ok(())
     }
 
-    async fn record_in(
-        &self,
-        connection: &mut PgConnection,
-        question: &Question,
-    ) -> Result<(), StoreError> {
+    async fn record_in(&self, connection: &mut PgConnection, question: &Question) -> Result<(), StoreError> {
         let key = question.checked_key()?;
         let notification = &question.notification;
         let text = row::to_json(notification)?;
@@ -279,11 +275,7 @@ impl Steps {
         let connection = open.connection_mut();
         // Of any number of processes that start at once one migrates. The next one sees it, whatever isolation the server
         // has by default.
-        sqlx::raw_sql(
-            "SELECT pg_advisory_xact_lock(4706431052178216241)",
-        )
-        .execute(&mut *connection)
-        .await?;
+        sqlx::raw_sql("SELECT pg_advisory_xact_lock(4706431052178216241)").execute(&mut *connection).await?;
         // A role that may not create is refused also what exists.
         let exists: bool = sqlx::query_scalar("SELECT to_regclass('atp_schema') IS NOT NULL")
             .fetch_one(&mut *connection)
