@@ -313,7 +313,9 @@ impl Steps {
     async fn admit(&self) -> Result<Open<Postgres>, StoreError> {
         let permit = timeout(PATIENCE, Arc::clone(&self.admission).acquire_owned()).await;
         let permit = permit.map_err(|_| {
-            StoreError::TimedOut("too many handlers hold a transaction: raise the pool's `max_connections`")
+            StoreError::TimedOut(
+                "all handlers that may hold a transaction do: raise the pool's `max_connections`, unless one keeps or leaks it",
+            )
         })?;
         let mut pooled = self.pooled().await?;
         pooled.admission = permit.ok();
