@@ -5,6 +5,7 @@
 mod canonical;
 mod careless;
 mod cases;
+mod clusters;
 mod databases;
 mod decisions;
 mod differential;
@@ -19,6 +20,7 @@ mod kills;
 mod layout;
 mod logged;
 mod model;
+mod outages;
 mod postgres;
 mod races;
 mod responses;
