@@ -53,6 +53,9 @@ use super::{
 /// No step takes longer than five seconds, whatever the server or the network does: after that its connection is closed, and
 /// the next step gets another. A quarter of the pool, and one connection at least, is never lent to a handler, so that handlers
 /// that call the store while they hold their [`Transaction`](crate::Transaction) do not wait for each other.
+///
+/// The workers share the connections, and one is heard by the thread that made it: a handler that blocks its thread, in place of
+/// [`web::block`](actix_web::web::block), keeps up others too, for five seconds at most.
 #[derive(Clone)]
 pub struct PostgresStore {
     /// Its verbs, which take as long as they take.
