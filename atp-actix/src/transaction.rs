@@ -18,9 +18,10 @@ use crate::{error::Refusal, slot::Slot, store::Open};
 /// It derefs to sqlx's connection. A handler that returns an error, panics, or takes longer than the store's transaction limit
 /// leaves no trace.
 ///
-/// Do not commit: that happens after the handler has returned a success. What ends the transaction by hand is answered 500; on
-/// PostgreSQL what is written after that is outside of it, and comes again with each delivery. Leave the session as it is too:
-/// with another search path or role the decision is not found, and the answer is 503.
+/// Do not commit: that happens after the handler has returned a success. What ends the transaction is answered 500 or 503, and
+/// nothing can be written after that: SQLite refuses it, and on PostgreSQL what begins on the connection is read-only until the
+/// store has committed. sqlx too ends it, where a nested `begin` fails or is given up, as by a time-out. Leave the session as
+/// it is: with another search path or role the decision is not found, and the answer is 503.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
@@ -38,9 +39,13 @@ use crate::{error::Refusal, slot::Slot, store::Open};
 /// ```
 ///
 /// It must be dropped when the handler returns, and can be taken once: two in one handler would wait for each other. One that is
-/// moved elsewhere is never committed, and holds up others until it is dropped there. On SQLite
-/// whatever else writes to the file waits for it, the store too: a handler that asks the next question records that in the same
-/// transaction, by the store's `record_in`.
+/// moved elsewhere is never committed, and holds up others until it is dropped there; one that is leaked, as by
+/// [`std::mem::forget`], does so until the process ends.
+///
+/// A handler that asks the next question records that in the same transaction, by the store's `record_in`. On SQLite whatever
+/// else writes to the file waits for this transaction, the store too. On PostgreSQL the store's own verbs take another
+/// connection, and what they write stands even where this is rolled back. At most three quarters of the pool are lent to
+/// handlers at a time; who comes when there is none left waits for two seconds, and is answered 503.
 pub struct Transaction<Db: Database> {
     open: Option<Open<Db>>,
     slot: Rc<Slot<Open<Db>>>,

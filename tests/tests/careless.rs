@@ -135,6 +135,73 @@ async fn statements_that_a_handler_gave_up_leave_nothing_half() {
     assert_eq!(database.effects().await, [""; 0]);
 }
 
+/// Nothing else ends a statement: sqlx waits for it when its connection is dropped, and so does who wants to write.
+#[actix_web::test]
+async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
+    const LONG: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 10000000000)
+        SELECT count(*) FROM c";
+    const LONG_WRITE: &str = "INSERT INTO effects SELECT 'lost', '' FROM (
+        WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 10000000000) SELECT max(x) FROM c)";
+    async fn waits(tx: &mut Transaction<Sqlite>, step: &'static str) {
+        let _ = sqlx::query(step).execute(&mut **tx).await;
+    }
+    async fn gives_up(tx: &mut Transaction<Sqlite>, step: &'static str) {
+        let _ = timeout(Duration::from_millis(50), waits(tx, step)).await;
+    }
+    async fn good(answer: AtpResponse, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+        write(&mut tx, &answer.notification_id).await
+    }
+    let database = SqliteDatabase::new().await;
+    let store = database.store().clone().with_transaction_limit(Duration::from_millis(500));
+    for (nth, (step, is_waited_for, fails)) in [
+        (LONG, true, false),
+        (LONG_WRITE, true, false),
+        (LONG, false, false),
+        (LONG_WRITE, false, false),
+        (LONG, false, true),
+        (LONG_WRITE, false, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let long = move |_: AtpResponse<Simple>, mut tx: Transaction<Sqlite>| async move {
+            if is_waited_for {
+                waits(&mut tx, step).await;
+            } else {
+                gives_up(&mut tx, step).await;
+            }
+            if fails { Err(std::fmt::Error.into()) } else { Ok::<_, Error>(()) }
+        };
+        let app = Mounted::new(webhook(&store).on("approve", long).on("delay", good)).await;
+        let (long, next) = (format!("long-{nth}"), format!("next-{nth}"));
+        for id in [&long, &next] {
+            record(&store, id).await;
+        }
+        let seen = app.send(&approve(&long)).await.0;
+        let found = store.find("default", &long, None).await.expect("an answer");
+        assert_eq!(seen == 200, found.decision.is_some(), "{long}: {seen}");
+        // Were the file still locked, it would be waited for in vain.
+        assert_eq!(app.send(&answer(&next, "delay", "1h")).await.0, 200, "after {long}: {seen}");
+    }
+    assert_eq!(database.effects().await.len(), 6, "each next one");
+}
+
+/// What is leaked cannot be taken back from safe code, so it is said what is the matter.
+#[actix_web::test]
+async fn a_transaction_that_is_leaked_is_told_by_whoever_waits_for_it() {
+    async fn leaks(_: AtpResponse<Simple>, tx: Transaction<Sqlite>) -> Result<(), Error> {
+        std::mem::forget(tx);
+        Ok(())
+    }
+    let database = SqliteDatabase::new().await;
+    let store = database.store().clone().with_transaction_limit(Duration::from_millis(100));
+    let app = Mounted::new(webhook(&store).on("approve", leaks)).await;
+    record(&store, "n-1").await;
+    assert_eq!(app.send(&approve("n-1")).await.0, 500);
+    let told = store.record(&Question::new(asked("n-2"))).await.expect_err("nobody writes").to_string();
+    assert!(told.contains("a handler keeps its `Transaction`, or leaked it"), "{told}");
+}
+
 #[actix_web::test]
 async fn a_body_that_never_comes_holds_nobody_up_for_ever() {
     async fn hangs(_: AtpResponse<Simple>, _: Transaction<Sqlite>) -> HttpResponse {

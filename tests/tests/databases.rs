@@ -81,7 +81,7 @@ pub(crate) fn arrival() -> Arrival {
 }
 
 /// A name that no other test has.
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("atp_test_{}_{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

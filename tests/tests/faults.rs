@@ -2,9 +2,6 @@
 //! afterwards nothing is lost and nothing is doubled.
 
 use std::{
-    env,
-    path::PathBuf,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicUsize, Ordering},
@@ -35,6 +32,7 @@ use tokio::{
 };
 
 use crate::{
+    clusters::Cluster,
     databases::{Database as _, PostgresDatabase, SqliteDatabase, arrival},
     decisions::{Clock, Mounted, approve, count, record, runs, webhook},
     server::{self, Server},
@@ -338,86 +336,6 @@ async fn a_connection_cut_in_the_middle_of_a_commit_is_503_and_the_retry_finds_t
     }
     assert_eq!(proxy.cuts.load(Ordering::SeqCst), 2);
     assert_eq!(database.effects().await, ["before", "after"]);
-}
-
-/// A server of one's own, to be stopped. A machine where none can be made skips, and says so; continuous integration must
-/// not.
-struct Cluster {
-    folder: PathBuf,
-    programs: PathBuf,
-    port: u16,
-}
-
-impl Cluster {
-    async fn new() -> Option<Self> {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-        let programs =
-            versions.map(|version| version.path().join("bin")).find(|path| path.join("initdb").exists());
-        let Some(programs) = programs else {
-            assert!(
-                env::var_os("CI").is_none(),
-                "no PostgreSQL server programs, and CI must not skip what they prove"
-            );
-            eprintln!(
-                "SKIPPED: no PostgreSQL server programs in /usr/lib/postgresql, so no server was stopped"
-            );
-            return None;
-        };
-        let port =
-            TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").port();
-        let folder = env::temp_dir().join(format!("atp-cluster-{}", std::process::id()));
-        let cluster = Self { folder, programs, port };
-        cluster.run(&format!("mkdir -p {}", cluster.folder.display()));
-        let (programs, data) = (cluster.programs.display(), cluster.data());
-        cluster.run(&format!("{programs}/initdb -D {data} -A trust -U postgres > /dev/null"));
-        cluster.start();
-        Some(cluster)
-    }
-
-    fn data(&self) -> String {
-        self.folder.join("data").display().to_string()
-    }
-
-    /// The server refuses to run as root.
-    fn run(&self, command: &str) {
-        let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
-        let mut shell = if is_root { Command::new("su") } else { Command::new("sh") };
-        if is_root {
-            shell.args(["postgres", "-s", "/bin/sh"]);
-        }
-        let status = shell.args(["-c", command]).current_dir("/").status().expect("a shell");
-        assert!(status.success(), "{command}");
-    }
-
-    fn start(&self) {
-        let (programs, data, folder) = (self.programs.display(), self.data(), self.folder.display());
-        let options = format!("-p {} -k {folder} -c listen_addresses=127.0.0.1", self.port);
-        self.run(&format!("{programs}/pg_ctl -D {data} -w -l {folder}/log -o '{options}' start > /dev/null"));
-    }
-
-    /// As a crash would.
-    fn stop(&self) {
-        self.run(&format!(
-            "{}/pg_ctl -D {} -m immediate stop > /dev/null",
-            self.programs.display(),
-            self.data()
-        ));
-    }
-
-    fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.run(&format!(
-            "{}/pg_ctl -D {} -m immediate stop > /dev/null 2>&1; rm -rf {}",
-            self.programs.display(),
-            self.data(),
-            self.folder.display()
-        ));
-    }
 }
 
 #[actix_web::test]

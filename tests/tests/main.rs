@@ -5,6 +5,7 @@
 mod canonical;
 mod careless;
 mod cases;
+mod clusters;
 mod compositions;
 mod databases;
 mod decisions;
@@ -21,6 +22,7 @@ mod layout;
 mod logged;
 mod model;
 mod mounting;
+mod outages;
 mod postgres;
 mod races;
 mod replayed;

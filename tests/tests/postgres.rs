@@ -1,5 +1,5 @@
 //! What PostgreSQL alone lets a handler do to its transaction, or does to it: a statement that fails spoils all of it, a
-//! commit by hand is a commit, and one that was asked for may still be refused.
+//! commit by hand is a commit, and the end of all that is written, and one that was asked for may still be refused.
 
 use std::{
     sync::{
@@ -12,17 +12,18 @@ use std::{
 use actix_web::{HttpResponse, http::StatusCode};
 use atp_actix::{
     AtpResponse, Error, Simple, Transaction, Webhook,
-    store::{PostgresStore, Question, Store as _},
+    atp_core::Fingerprint,
+    store::{Claim, Claimed, Completion, Outcome, PostgresStore, Question, Store as _, Token},
 };
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use sqlx::{
-    PgConnection, PgPool, Postgres,
+    Connection as _, PgConnection, PgPool, Postgres,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{sync::Barrier, time::timeout};
 
 use crate::{
-    databases::{Database as _, PostgresDatabase},
+    databases::{Database as _, PostgresDatabase, arrival},
     decisions::asked,
     transactions::{Orders, Transactional as _, good, write},
 };
@@ -70,7 +71,8 @@ async fn count(orders: &Orders<PostgresDatabase>, note: &str) -> usize {
 
 const HALF: &str = "INSERT INTO effects VALUES ('half', '')";
 
-/// What a careless handler does by hand, what it is answered, and whether its row and the decision stand then.
+/// What a careless handler does by hand, what it is answered, and whether its row and the decision stand then. What it begins
+/// after the end of its transaction writes nothing, and fails like any statement whose error it does not mind.
 const BY_HAND: &[(&[&str], u16, bool)] = &[
     (&[], 200, true),
     (&["SELECT 1 / 0"], 503, false),
@@ -82,15 +84,15 @@ const BY_HAND: &[(&[&str], u16, bool)] = &[
     (&["COMMIT"], 500, true),
     (&["END"], 500, true),
     (&["COMMIT; BEGIN"], 500, true),
-    (&["COMMIT; BEGIN", HALF], 500, true),
+    (&["COMMIT; BEGIN", HALF], 503, true),
     (&["COMMIT AND CHAIN", HALF], 500, true),
     (&["SELECT 1 / 0", "COMMIT"], 500, false),
     (&["ROLLBACK"], 500, false),
     (&["ABORT"], 500, false),
     (&["ROLLBACK; BEGIN"], 500, false),
-    (&["ROLLBACK; BEGIN", HALF], 500, false),
+    (&["ROLLBACK; BEGIN", HALF], 503, false),
     (&["ROLLBACK AND CHAIN", HALF], 500, false),
-    (&["SELECT 1 / 0", "ROLLBACK; BEGIN", HALF], 500, false),
+    (&["SELECT 1 / 0", "ROLLBACK; BEGIN", HALF], 503, false),
     (&["SET TRANSACTION READ ONLY"], 200, true),
     (&["DISCARD ALL"], 503, false),
     (&["VACUUM effects"], 503, false),
@@ -133,17 +135,199 @@ async fn a_commit_by_hand_stands_whatever_the_handler_says_then() {
     }
 }
 
-/// No hook of PostgreSQL's keeps a handler from writing outside of a transaction, as SQLite's does.
+/// New transactions on its connection are read-only until the store commits.
 #[actix_web::test]
-async fn work_after_a_rollback_by_hand_is_outside_and_is_done_again() {
+async fn work_after_a_transaction_was_ended_by_hand_is_refused() {
     let Some(orders) = orders().await else { return };
-    const OUTSIDE: &[&str] = &["ROLLBACK", HALF];
-    assert_eq!(orders.deliver("n-1", careless(OUTSIDE, StatusCode::OK)).await, 500);
-    assert!(!orders.is_decided("n-1").await);
-    assert_eq!(orders.deliver_again("n-1", careless(OUTSIDE, StatusCode::OK)).await, 500);
-    assert_eq!(orders.notes().await, ["half", "half"]);
-    orders.until_handled("n-1").await;
-    assert_eq!(orders.notes().await, ["half", "half", "n-1"]);
+    const ENDS: &[(&str, bool)] = &[("ROLLBACK", false), ("COMMIT", true), ("SELECT 1 / 0; ROLLBACK", false)];
+    for (nth, (end, stands)) in ENDS.iter().enumerate() {
+        let id = format!("n-{nth}");
+        let goes_on = move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| async move {
+            write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
+            for end in end.split("; ") {
+                let _ = execute(&mut tx, end).await;
+            }
+            for half in ["INSERT INTO effects VALUES ('half', '')", "CREATE TABLE half (id INT)"] {
+                assert!(execute(&mut tx, half).await.is_err(), "it was written outside");
+            }
+            Ok::<_, Error>(())
+        };
+        // What a commit by hand has decided is not done again.
+        for expected in [500, if *stands { 200 } else { 500 }] {
+            let seen = orders.deliver(&id, |webhook| webhook.on("approve", goes_on)).await;
+            assert_eq!((seen, orders.is_decided(&id).await), (expected, *stands), "{end}");
+        }
+    }
+    assert_eq!(orders.notes().await, ["n-1"]);
+}
+
+/// What a handler may do by sqlx that ends the transaction, or looks as if it might.
+#[derive(Clone, Copy, Debug)]
+enum Nested {
+    GivenUp,
+    GivenUpAgainAndAgain,
+    Begun,
+    Failed,
+    BegunWithin,
+    Dropped,
+    DroppedWhileItRuns,
+}
+
+/// Whose connection this is it does not know.
+async fn nest(connection: &mut PgConnection, nested: Nested, half: &str) -> sqlx::Result<()> {
+    match nested {
+        Nested::GivenUp => {
+            let _ = timeout(Duration::ZERO, connection.begin()).await;
+        }
+        Nested::GivenUpAgainAndAgain => {
+            for _ in 0..20 {
+                let _ = timeout(Duration::ZERO, connection.begin()).await;
+            }
+        }
+        Nested::Begun => {
+            // The second is a transaction of its own.
+            let _ = timeout(Duration::ZERO, connection.begin()).await;
+            if let Ok(mut inner) = connection.begin().await {
+                PostgresDatabase::write(&mut inner, half).await?;
+                inner.commit().await?;
+            }
+        }
+        Nested::Failed => {
+            let _ = execute(connection, "SELECT 1 / 0").await;
+            assert!(connection.begin().await.is_err(), "a statement failed before");
+        }
+        Nested::BegunWithin => {
+            assert!(connection.begin_with("BEGIN").await.is_err(), "it is within one");
+        }
+        Nested::Dropped => {
+            let mut inner = connection.begin().await?;
+            PostgresDatabase::write(&mut inner, half).await?;
+        }
+        Nested::DroppedWhileItRuns => {
+            let mut inner = connection.begin().await?;
+            let slow = sqlx::query("INSERT INTO effects SELECT $1, '' FROM pg_sleep(0.1)").bind(half);
+            let _ = timeout(Duration::from_millis(20), slow.execute(&mut *inner)).await;
+        }
+    }
+    Ok(())
+}
+
+#[actix_web::test]
+async fn what_follows_a_nested_transaction_is_committed_with_the_decision_or_not_at_all() {
+    // What is given up may have been there already.
+    const MAYBE: &[u16] = &[200, 500];
+    const ALL: [(Nested, &[u16]); 7] = [
+        (Nested::GivenUp, MAYBE),
+        (Nested::GivenUpAgainAndAgain, MAYBE),
+        (Nested::Begun, MAYBE),
+        (Nested::Failed, &[500]),
+        (Nested::BegunWithin, &[500]),
+        (Nested::Dropped, &[200]),
+        (Nested::DroppedWhileItRuns, &[200]),
+    ];
+    let Some(orders) = orders().await else { return };
+    for (nested, expected) in ALL {
+        for strict in [false, true] {
+            let id = format!("{nested:?}-{strict}");
+            let handler = move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| async move {
+                write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
+                let half = format!("{}, half", answer.notification_id);
+                let _ = nest(&mut tx, nested, &half).await;
+                let more =
+                    write::<PostgresDatabase>(&mut tx, &format!("{}, more", answer.notification_id)).await;
+                if strict { more } else { Ok(()) }
+            };
+            for _ in 0..3 {
+                let seen = orders.deliver(&id, |webhook| webhook.on("approve", handler)).await;
+                assert!(
+                    expected.contains(&seen) || strict && seen == 503 && *expected != [200],
+                    "{id}: {seen}"
+                );
+                let rows = usize::from(orders.is_decided(&id).await);
+                assert_eq!(rows, usize::from(seen == 200), "{id}: {seen}");
+                let written = (count(&orders, &id).await, count(&orders, &format!("{id}, more")).await);
+                assert_eq!(written, (rows, rows), "{id}: {seen}");
+                assert!(count(&orders, &format!("{id}, half")).await <= rows, "{id}: {seen}");
+            }
+            orders.until_handled(&id).await;
+            assert_eq!(count(&orders, &id).await, 1, "{id}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_session_is_as_it_was_after_each_end_of_a_handlers_transaction() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let pool = PgPoolOptions::new().max_connections(2).connect(&database.url()).await.expect("a pool");
+    let store = PostgresStore::from_pool(pool.clone()).await.expect("a store");
+    let orders = Orders { database, store };
+    const SAYS: [u16; 5] = [200, 409, 500, 503, 200];
+    for (nth, says) in SAYS.iter().enumerate() {
+        let says = StatusCode::from_u16(*says).expect("a status");
+        orders.deliver(&format!("n-{nth}"), careless(&[], says)).await;
+        orders.deliver_again(&format!("n-{nth}"), careless(&[], says)).await;
+        // The service's own work goes over the same connections.
+        let (one, other) = (pool.acquire().await, pool.acquire().await);
+        for connection in [one, other] {
+            let mut connection = connection.expect("a connection");
+            execute(&mut connection, "INSERT INTO effects VALUES ('own', '')")
+                .await
+                .expect("a session that writes");
+            let read_only: String = sqlx::query_scalar("SHOW default_transaction_read_only")
+                .fetch_one(&mut *connection)
+                .await
+                .expect("a setting");
+            assert_eq!(read_only, "off", "after {says}");
+        }
+    }
+    assert_eq!(count(&orders, "own").await, 10);
+}
+
+/// Each would wait for a connection that another holds: what a handler has is less than the pool.
+#[actix_web::test]
+async fn handlers_that_call_the_store_in_their_transactions_do_not_wait_for_each_other() {
+    let Some(orders) = orders().await else { return };
+    let store = PostgresStore::connect(&orders.database.url()).await.expect("a store");
+    let asks = {
+        let store = store.clone();
+        move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| {
+            let store = store.clone();
+            async move {
+                write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
+                let next = format!("next of {}", answer.notification_id);
+                store.record(&Question::new(asked(&next))).await?;
+                Ok::<_, Error>(())
+            }
+        }
+    };
+    let orders = Orders { store, ..orders };
+    let ids: Vec<String> = (0..40).map(|nth| format!("n-{nth}")).collect();
+    for id in &ids {
+        orders.store.record(&Question::new(asked(id))).await.expect("a question");
+    }
+    let all = ids.iter().map(|id| orders.deliver_again(id, |webhook| webhook.on("approve", asks.clone())));
+    assert_eq!(join_all(all).await, [200; 40]);
+    assert_eq!(orders.notes().await.len(), 40);
+}
+
+#[actix_web::test]
+async fn a_pool_that_a_handler_would_use_up_and_a_server_that_is_read_only_are_refused() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let url = |read_only| {
+        let url: PgConnectOptions = database.url().parse().expect("a URL");
+        url.options([("default_transaction_read_only", read_only)])
+    };
+    for (connections, read_only, expected) in
+        [(1, "off", "max_connections"), (2, "on", "read-only"), (2, "off", "")]
+    {
+        let pool = PgPoolOptions::new().max_connections(connections).connect_with(url(read_only)).await;
+        let store = PostgresStore::from_pool(pool.expect("a pool")).await;
+        let told = store.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            told.contains(expected) && told.is_empty() == expected.is_empty(),
+            "{connections} {read_only}: {told}"
+        );
+    }
 }
 
 /// A server that prepares transactions ends this one with it; one that does not rolls it back.
@@ -324,6 +508,35 @@ async fn of_two_decisions_that_cannot_be_serialized_one_is_503_and_both_take_eff
     }
 }
 
+/// Who is at it has a decision that nobody sees yet.
+#[actix_web::test]
+async fn a_purge_leaves_a_question_that_somebody_is_deciding() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let store = database.store().clone().redelivery_window(Duration::ZERO);
+    let old = chrono::Utc::now() - chrono::TimeDelta::days(30);
+    for id in ["n-1", "n-2"] {
+        store.record(&Question::new(asked(id).deadline(old))).await.expect("a question");
+    }
+    prepare(&database.pool, "UPDATE atp_questions SET recorded_at = 0").await;
+    let claim = Claim {
+        service: "default".to_owned(),
+        notification_id: "n-1".to_owned(),
+        fingerprint: Fingerprint::from_bytes([7; 32]),
+        action_id: "approve".to_owned(),
+        data: None,
+        token: Token::random(),
+        lease: Duration::from_mins(1),
+        arrival: arrival(),
+    };
+    let Claimed::Started(open) = store.begin(&claim).await.expect("a claim") else { panic!("it is free") };
+    let before = chrono::Utc::now() - chrono::TimeDelta::days(1);
+    assert_eq!(store.purge(before).await.expect("a purge"), 1, "the other question");
+    let completion = Completion { outcome: Outcome::success(), state: None };
+    store.complete(&claim, &completion, Some(open)).await.expect("completed");
+    let found = store.find("default", "n-1", None).await.expect("an answer");
+    assert!(found.question.is_some() && found.decision.is_some(), "{found:?}");
+}
+
 /// What was in force when each row was committed.
 const WATCH: &str = "CREATE TABLE commits (synchronous TEXT NOT NULL);
     CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS
@@ -340,6 +553,8 @@ async fn a_handler_cannot_make_its_decision_less_durable() {
         &["SET synchronous_commit = off"],
         &["SET LOCAL synchronous_commit = off"],
         &["SET LOCAL synchronous_commit = local"],
+        &["SET LOCAL synchronous_commit = remote_write"],
+        &["SET LOCAL synchronous_commit = remote_apply"],
     ];
     for (nth, steps) in SETTINGS.iter().enumerate() {
         let id = format!("n-{nth}");
@@ -350,7 +565,23 @@ async fn a_handler_cannot_make_its_decision_less_durable() {
         .fetch_all(&orders.database.pool)
         .await
         .expect("commits");
-    assert_eq!(commits, ["on"; 4]);
+    assert_eq!(commits, ["on", "on", "on", "on", "on", "remote_apply"]);
+}
+
+#[actix_web::test]
+async fn a_server_that_waits_for_its_standbys_to_apply_goes_on_doing_so() {
+    let remote = |options: PgConnectOptions| options.options([("synchronous_commit", "remote_apply")]);
+    let Some(orders) = patient(remote).await else { return };
+    prepare(&orders.database.pool, WATCH).await;
+    let watch = "CREATE CONSTRAINT TRIGGER watch AFTER INSERT ON atp_questions DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION watch()";
+    prepare(&orders.database.pool, watch).await;
+    assert_eq!(orders.deliver("n-1", careless(&[], StatusCode::OK)).await, 200);
+    let commits: Vec<String> = sqlx::query_scalar("SELECT synchronous FROM commits")
+        .fetch_all(&orders.database.pool)
+        .await
+        .expect("commits");
+    assert_eq!(commits, ["remote_apply"; 2]);
 }
 
 /// The connection that it left so is closed at its first error.

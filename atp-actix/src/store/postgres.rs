@@ -53,6 +53,9 @@ use super::{
 /// No step takes longer than five seconds, whatever the server or the network does: after that its connection is closed, and
 /// the next step gets another. A quarter of the pool, and one connection at least, is never lent to a handler, so that handlers
 /// that call the store while they hold their [`Transaction`](crate::Transaction) do not wait for each other.
+///
+/// The workers share the connections, and one is heard by the thread that made it: a handler that blocks its thread, in place of
+/// [`web::block`](actix_web::web::block), keeps up others too, for five seconds at most.
 #[derive(Clone)]
 pub struct PostgresStore {
     /// Its verbs, which take as long as they take.
@@ -329,7 +332,9 @@ impl Steps {
     async fn admit(&self) -> Result<Open<Postgres>, StoreError> {
         let permit = timeout(PATIENCE, Arc::clone(&self.admission).acquire_owned()).await;
         let permit = permit.map_err(|_| {
-            StoreError::TimedOut("too many handlers hold a transaction: raise the pool's `max_connections`")
+            StoreError::TimedOut(
+                "all handlers that may hold a transaction do: raise the pool's `max_connections`, unless one keeps or leaks it",
+            )
         })?;
         let mut pooled = self.pooled().await?;
         pooled.admission = permit.ok();

@@ -14,14 +14,13 @@ use sqlx::{
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
 
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT, Note, Noted,
     Open, Question, Refused, Store, StoreError, Token,
     open::{ENDED, Lent},
     row::{self, escape},
-    writer::{Turn, Writer},
+    writer::{Turn, Turns},
 };
 
 /// Remembers in a SQLite file: the embedded default. A clone shares the connections.
@@ -50,7 +49,7 @@ use super::{
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
-    writer: Arc<Mutex<Writer>>,
+    turns: Arc<Turns>,
     /// An in-memory database lives as long as one connection to it.
     keeper: Arc<std::sync::Mutex<Option<PoolConnection<Sqlite>>>>,
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
@@ -128,7 +127,7 @@ impl SqliteStore {
 
     async fn over(readers: SqlitePool, is_wal: bool) -> Result<Self, StoreError> {
         let mut store = Self {
-            writer: Writer::new(readers.connect_options().as_ref().clone(), is_wal),
+            turns: Arc::new(Turns::new(readers.connect_options().as_ref().clone(), is_wal)),
             readers,
             keeper: Arc::default(),
             clock: Arc::new(Utc::now),
@@ -154,7 +153,7 @@ impl SqliteStore {
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
         super::end_work(self).await;
-        self.writer.lock().await.close().await;
+        self.turns.close().await;
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
     }
@@ -253,13 +252,19 @@ impl SqliteStore {
         Ok(Open::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
     }
 
+    /// A transaction for a handler.
+    async fn lend(&self) -> Result<Open<Sqlite>, StoreError> {
+        let durable = self.turn().await?.durable().await?.within(self.transaction_limit);
+        Ok(Open::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
+    }
+
     /// For a statement that is a durable transaction of its own.
     async fn durable(&self) -> Result<Box<dyn Lent<Sqlite>>, StoreError> {
         Ok(Box::new(self.turn().await?.durable().await?))
     }
 
     async fn turn(&self) -> Result<Turn, StoreError> {
-        Turn::wait(&self.writer, Self::PATIENCE.saturating_add(self.transaction_limit)).await
+        self.turns.wait(Self::PATIENCE.saturating_add(self.transaction_limit)).await
     }
 
     /// Looks through one batch of questions, and forgets those that were over by `before`: how many, and where it ended.
@@ -572,7 +577,7 @@ impl Store for SqliteStore {
     }
 
     async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Sqlite>>, StoreError> {
-        let mut open = self.write().await?;
+        let mut open = self.lend().await?;
         // First of all: whatever the handler commits, it commits this with it.
         let expected = claim.expected();
         if self.take(open.connection_mut(), claim, Some(&expected)).await? {
@@ -583,7 +588,7 @@ impl Store for SqliteStore {
     }
 
     async fn resume(&self, claim: &Claim) -> Result<Open<Sqlite>, StoreError> {
-        let mut open = self.write().await?.resumed();
+        let mut open = self.lend().await?.resumed();
         let now = (self.clock)().timestamp_micros();
         let is_ended = Self::end(open.connection_mut(), claim, now, &claim.expected(), false).await?;
         if is_ended { Ok(open) } else { Err(StoreError::Fenced) }

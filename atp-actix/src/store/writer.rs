@@ -1,11 +1,12 @@
 //! The right to write a SQLite file, and the connections that go with it.
 
 use std::{
+    ops::Deref,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -19,8 +20,43 @@ use tokio::{
 
 use super::{StoreError, open::Lent, row};
 
+/// The queue of those who write.
+pub(super) struct Turns {
+    writer: Arc<Mutex<Writer>>,
+    /// When it was somebody's turn last.
+    taken_at: std::sync::Mutex<Instant>,
+}
+
+impl Turns {
+    pub(super) fn new(options: SqliteConnectOptions, is_wal: bool) -> Self {
+        let writer = Writer { options, is_wal, is_closed: false, durable: None, quick: None };
+        Self { writer: Arc::new(Mutex::new(writer)), taken_at: Instant::now().into() }
+    }
+
+    pub(super) async fn wait(&self, patience: Duration) -> Result<Turn, StoreError> {
+        let turn = timeout(patience, Arc::clone(&self.writer).lock_owned()).await;
+        let mut taken_at = self.taken_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(turn) = turn else { return Err(StoreError::TimedOut(Self::held_up(*taken_at, patience))) };
+        *taken_at = Instant::now();
+        if turn.is_closed { Err(sqlx::Error::PoolClosed.into()) } else { Ok(Turn(turn)) }
+    }
+
+    /// Whether it was somebody's turn since one began to wait tells why that was in vain.
+    fn held_up(taken_at: Instant, patience: Duration) -> &'static str {
+        if taken_at.elapsed() < patience {
+            return "too many wait to write to the file";
+        }
+        "a handler keeps its `Transaction`, or leaked it: nobody writes until that is dropped; end this process if it never is"
+    }
+
+    /// For good.
+    pub(super) async fn close(&self) {
+        self.writer.lock().await.close().await;
+    }
+}
+
 /// Writes, one at a time, in the order in which they came.
-pub(super) struct Writer {
+struct Writer {
     options: SqliteConnectOptions,
     /// Whether a power cut leaves what is written without a flush in order.
     is_wal: bool,
@@ -30,25 +66,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(options: SqliteConnectOptions, is_wal: bool) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { options, is_wal, is_closed: false, durable: None, quick: None }))
-    }
-
-    /// For good.
-    pub(super) async fn close(&mut self) {
+    async fn close(&mut self) {
         self.is_closed = true;
-        let durable = self.durable.take().map(|guarded| guarded.connection);
-        for connection in durable.into_iter().chain(self.quick.take()) {
-            // What is not closed in order is recovered when the file is opened next.
+        // What is not closed in order is recovered when the file is opened next.
+        if let Some(Guarded { connection, state: _until_closed }) = self.durable.take() {
+            let _ = connection.close().await;
+        }
+        if let Some(connection) = self.quick.take() {
             let _ = connection.close().await;
         }
     }
 }
 
-/// A connection that a handler cannot commit, nor roll back unseen.
+/// A connection that a handler cannot commit, nor roll back unseen, nor keep busy for ever.
 pub(super) struct Guarded {
     connection: SqliteConnection,
-    state: Arc<State>,
+    state: Watched,
 }
 
 /// What its hooks ask and tell. SQLite calls them for every transaction, also those that are statements of their own.
@@ -57,10 +90,47 @@ struct State {
     may_commit: AtomicBool,
     is_rolled_back: AtomicBool,
     is_committed: AtomicBool,
+    /// Nobody has the connection any more.
+    is_dropped: AtomicBool,
+    /// When a handler must have ended.
+    deadline: std::sync::Mutex<Option<Instant>>,
+}
+
+/// The state of a connection, which goes with it.
+struct Watched(Arc<State>);
+
+/// A connection that is dropped ends the statement that runs on it: sqlx would wait for that, and the file with it.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.is_dropped.store(true, Ordering::Release);
+    }
+}
+
+impl Deref for Watched {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
 }
 
 impl State {
+    /// How many steps of SQLite's machine a statement runs before it is asked again whether it may go on: well below a
+    /// millisecond.
+    const STEPS: i32 = 10_000;
+
+    /// Whether the statement that runs is still waited for.
+    fn goes_on(&self) -> bool {
+        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.is_dropped.load(Ordering::Acquire) && deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    fn end_at(&self, deadline: Option<Instant>) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+    }
+
     fn begin(&self) {
+        self.end_at(None);
         for flag in [&self.may_commit, &self.is_rolled_back, &self.is_committed] {
             flag.store(false, Ordering::Release);
         }
@@ -91,8 +161,12 @@ impl Guarded {
             let state = Arc::clone(&state);
             move || state.is_rolled_back.store(true, Ordering::Release)
         });
+        handle.set_progress_handler(State::STEPS, {
+            let state = Arc::clone(&state);
+            move || state.goes_on()
+        });
         drop(handle);
-        Ok(Self { connection, state })
+        Ok(Self { connection, state: Watched(state) })
     }
 }
 
@@ -100,11 +174,6 @@ impl Guarded {
 pub(super) struct Turn(OwnedMutexGuard<Writer>);
 
 impl Turn {
-    pub(super) async fn wait(writer: &Arc<Mutex<Writer>>, patience: Duration) -> Result<Self, StoreError> {
-        let turn = timeout(patience, Arc::clone(writer).lock_owned()).await.map_err(row::backend)?;
-        if turn.is_closed { Err(sqlx::Error::PoolClosed.into()) } else { Ok(Self(turn)) }
-    }
-
     /// For what must have reached the disk.
     pub(super) async fn durable(mut self) -> Result<Borrowed<Guarded>, StoreError> {
         let connection = match self.0.durable.take() {
@@ -140,6 +209,14 @@ impl<C> Borrowed<C> {
 
     pub(super) fn give_back(mut self) {
         *(self.home)(&mut self.turn.0) = Some(self.connection);
+    }
+}
+
+impl Borrowed<Guarded> {
+    /// Lent to a handler for this long: then its statements are interrupted, also one that it does not wait for.
+    pub(super) fn within(self, limit: Duration) -> Self {
+        self.connection.state.end_at(Instant::now().checked_add(limit));
+        self
     }
 }
 
