@@ -296,10 +296,10 @@ async fn end_work(store: &impl Store) {
     match store.drain(DRAIN_WITHIN).await {
         Ok(0) => {}
         Ok(left) => {
-            tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store")
+            tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store");
         }
         Err(error) => {
-            tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store")
+            tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store");
         }
     }
 }
