@@ -1,6 +1,11 @@
 //! What an answer's data is, by response type: shape first, then the handler's own type.
 
-use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    marker::PhantomData,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -445,6 +450,11 @@ impl<'a> Data<'a> {
             }
         }
         Violations::none_in(wrong).map(|()| strings)
+    }
+
+    /// The values of the members of the root by their names.
+    pub(crate) fn members(&self) -> HashMap<Cow<'a, [u8]>, Token> {
+        self.index.members(0).map(|member| (self.index.name(member), member + 1)).collect()
     }
 
     /// The value of a member of the root.

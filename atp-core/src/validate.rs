@@ -1,10 +1,10 @@
 //! Does an answer fit the question?
 
-use std::cmp::Ordering;
+use std::{borrow::Cow, cmp::Ordering, collections::HashMap};
 
 use crate::{
     decimal::{Decimal, Parts},
-    json::{Kind, pointer_step},
+    json::{Kind, Token, pointer_step},
     notification::{Action, Expects, Field, NumberRules, Options, Selections, TextRules},
     response::{RawJson, Response},
     response_type::{Binary, Data, File, ResponseType, Simple},
@@ -41,7 +41,10 @@ pub fn validate(action: &Action, data: Option<&RawJson>) -> Result<(), Violation
         Expects::Form(fields) => {
             let data = Data::required(data)?;
             data.object()?;
-            Violations::none_in(fields.iter().filter_map(|field| missing(&data, field)))
+            let required: Vec<_> = fields.iter().filter(|field| field.required).collect();
+            // Each name is looked at once, however many fields there are.
+            let members = if required.is_empty() { HashMap::new() } else { data.members() };
+            Violations::none_in(required.into_iter().filter_map(|field| missing(&data, &members, field)))
         }
         Expects::Json(schema) => {
             let indexed = Data::required(data)?;
@@ -67,12 +70,12 @@ impl Response {
     }
 }
 
-/// What is wrong about a field of a form: one that is required must be filled in.
-fn missing(data: &Data<'_>, field: &Field) -> Option<Violation> {
+/// What is wrong about a required field of a form: it must be filled in.
+fn missing(data: &Data<'_>, members: &HashMap<Cow<'_, [u8]>, Token>, field: &Field) -> Option<Violation> {
     let name = || format!("/{}", pointer_step(&field.name));
-    let value = data.member(&field.name).filter(|_| field.required);
+    let value = members.get(field.name.as_bytes()).copied();
     match value.map(|value| (value, data.kind(value))) {
-        None => field.required.then(|| Violation::new(name(), "is required", "nothing")),
+        None => Some(Violation::new(name(), "is required", "nothing")),
         Some((value, Kind::Null)) => Some(data.violation(value, "is required")),
         Some((value, Kind::String(_))) if data.index.text(value).is_empty() => {
             Some(data.violation(value, "is required"))

@@ -532,13 +532,6 @@ impl Verified {
         Ok(Self { text, scheme, secret, signed_at: None, answer: Some(answer) })
     }
 
-    /// What was verified before and kept: the body as it came, and the scheme that it was signed in. For stores alone.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_kept(body: Bytes, scheme: Scheme) -> Option<Self> {
-        Self::again(body, scheme, 0).ok()
-    }
-
     /// Reads the signed text as an answer: strictly, and once.
     pub fn decode(self) -> Result<Response, Malformed> {
         self.answer.unwrap_or_else(|| Response::of_body(&self.text))
