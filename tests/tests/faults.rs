@@ -288,7 +288,8 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, cut: Arc<AtomicU8>, 
             read = client.read(&mut from_client) => {
                 let Ok(len @ 1..) = read else { return };
                 let bytes = &from_client[..len];
-                let commits = bytes.windows(6).any(|window| window == b"COMMIT");
+                // Alone in its message: what begins a transaction has one within.
+                let commits = bytes.windows(7).any(|window| window == b"COMMIT\0");
                 let how = if commits { cut.swap(0, Ordering::SeqCst) } else { 0 };
                 if how == 1 {
                     cuts.fetch_add(1, Ordering::SeqCst);
