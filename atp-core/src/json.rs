@@ -4,7 +4,7 @@
 //! the validation of its data. A body is UTF-8 without a byte order mark, at most [`MAX_DEPTH`] deep; its numbers and
 //! strings stay the text that they are.
 
-use std::{borrow::Cow, ops::Range, str::Utf8Error};
+use std::{borrow::Cow, cmp::Ordering, ops::Range, str::Utf8Error};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -165,9 +165,14 @@ impl<'a> Index<'a> {
     }
 
     /// The value of a string, as generalized UTF-8: half of a surrogate pair keeps its three bytes, so that byte order
-    /// is code point order and two different names never meet.
+    /// is code point order and two different names never meet. Where many are compared, [`Names`] decodes each once.
     pub(crate) fn name(&self, token: Token) -> Cow<'a, [u8]> {
-        self.literal(token).map_or_else(|| Cow::Owned(generalized(self.inner(token))), Cow::Borrowed)
+        let decoded = || {
+            let mut bytes = Vec::new();
+            generalized(self.inner(token), &mut bytes);
+            Cow::Owned(bytes)
+        };
+        self.literal(token).map_or_else(decoded, Cow::Borrowed)
     }
 
     /// The value of a string that is spelled as it is.
@@ -218,53 +223,10 @@ impl<'a> Index<'a> {
 
     /// The name of the first member that repeats the name of another, in the order in which objects start.
     pub(crate) fn duplicate(&self) -> Option<Token> {
-        let (mut prints, mut sorted) = (Vec::new(), Vec::new());
+        let mut names = Names::default();
         (0..self.entries.len())
-            .filter(|&token| self.kind(token) == Kind::Object && self.may_repeat(token, &mut prints))
-            .find_map(|object| self.duplicate_in(object, &mut sorted))
-    }
-
-    /// Whether two names of an object might be the same, by a number that equal names share.
-    fn may_repeat(&self, object: Token, prints: &mut Vec<u64>) -> bool {
-        prints.clear();
-        for name in self.members(object) {
-            let Some(name) = self.literal(name) else { return true };
-            prints.push(fingerprint(name));
-        }
-        if prints.len() > 16 {
-            return may_have_twins(prints);
-        }
-        let mut rest = prints.as_slice();
-        while let [first, others @ ..] = rest {
-            if others.contains(first) {
-                return true;
-            }
-            rest = others;
-        }
-        false
-    }
-
-    fn duplicate_in(&self, object: Token, sorted: &mut Vec<Name>) -> Option<Token> {
-        self.sort_members(object, sorted);
-        let twins = sorted.windows(2).filter(|pair| matches!(pair, [a, b] if self.same(a, b)));
-        twins.filter_map(|pair| pair.last().map(|name| name.token)).min()
-    }
-
-    /// The members of an object by the code points of their names, equal names in the order of the text.
-    pub(crate) fn sort_members(&self, object: Token, sorted: &mut Vec<Name>) {
-        sorted.clear();
-        sorted.extend(self.members(object).map(|token| Name { head: head(&self.name(token)), token }));
-        if sorted.len() > 1 {
-            sorted.sort_unstable_by(|a, b| {
-                let by_name = || self.name(a.token).cmp(&self.name(b.token));
-                a.head.cmp(&b.head).then_with(by_name).then_with(|| a.token.cmp(&b.token))
-            });
-        }
-    }
-
-    /// Whether two members have the same name.
-    pub(crate) fn same(&self, a: &Name, b: &Name) -> bool {
-        a.head == b.head && self.name(a.token) == self.name(b.token)
+            .filter(|&token| self.kind(token) == Kind::Object)
+            .find_map(|object| names.duplicate(self, object))
     }
 
     /// The JSON Pointer of a value, of at most about 256 bytes.
@@ -336,12 +298,123 @@ pub(crate) fn printable(text: &str) -> String {
     line
 }
 
+/// The members of one object, by their names: what is escaped is decoded here, once.
+///
+/// It is made to be used for one object after another, so that its memory is that of the largest one: 32 bytes a member, and
+/// at most the bytes of the names.
+#[derive(Default)]
+pub(crate) struct Names {
+    pub(crate) list: Vec<Name>,
+    /// The values of escaped names, one behind the other.
+    decoded: Vec<u8>,
+    /// A number a name, while it is asked whether one may be there twice.
+    prints: Vec<u64>,
+}
+
 /// A member, ready to be sorted.
 #[derive(Clone, Copy)]
 pub(crate) struct Name {
     /// The first sixteen bytes of its name, zero-filled, so that most comparisons are one of numbers.
     head: u128,
-    pub(crate) token: Token,
+    token: u32,
+    /// Where its name is: in the text, or in what was decoded.
+    start: u32,
+    end: u32,
+    is_decoded: bool,
+}
+
+impl Name {
+    pub(crate) fn token(&self) -> Token {
+        wide(self.token)
+    }
+
+    fn len(&self) -> u32 {
+        self.end.saturating_sub(self.start)
+    }
+}
+
+impl Names {
+    /// Takes the members of an object, in the order of the text.
+    pub(crate) fn fill(&mut self, index: &Index<'_>, object: Token) {
+        self.list.clear();
+        self.decoded.clear();
+        for token in index.members(object) {
+            let (span, decoded) = (index.span(token), self.decoded.len());
+            let is_decoded = index.literal(token).is_none();
+            let range = if is_decoded {
+                generalized(index.inner(token), &mut self.decoded);
+                decoded..self.decoded.len()
+            } else {
+                span.start + 1..span.end.saturating_sub(1)
+            };
+            let (start, end) = (narrow(range.start), narrow(range.end));
+            let mut name = Name { head: 0, token: narrow(token), start, end, is_decoded };
+            name.head = head(self.value(index, &name));
+            self.list.push(name);
+        }
+    }
+
+    /// The value of a name, as generalized UTF-8.
+    pub(crate) fn value<'a>(&'a self, index: &Index<'a>, name: &Name) -> &'a [u8] {
+        value(&self.decoded, index, name)
+    }
+
+    /// Sorts by the code points of the names, equal ones in the order of the text.
+    pub(crate) fn sort(&mut self, index: &Index<'_>) {
+        let Self { list, decoded, .. } = self;
+        list.sort_unstable_by(|a, b| compare(decoded, index, a, b).then_with(|| a.token.cmp(&b.token)));
+    }
+
+    /// The members, those that have one name together; they must have been sorted, unless all names differ.
+    pub(crate) fn twins(&self, index: &Index<'_>) -> impl Iterator<Item = &[Name]> {
+        self.list.chunk_by(|a, b| compare(&self.decoded, index, a, b).is_eq())
+    }
+
+    /// Whether two names of an object might be the same: by a number that equal names share, so that most objects need not be
+    /// sorted to know that they are not. Says yes where a name is escaped.
+    pub(crate) fn may_repeat(&mut self, index: &Index<'_>, object: Token) -> bool {
+        let prints = &mut self.prints;
+        prints.clear();
+        for name in index.members(object) {
+            let Some(name) = index.literal(name) else { return true };
+            prints.push(fingerprint(name));
+        }
+        if prints.len() > 16 {
+            return may_have_twins(prints);
+        }
+        let mut rest = prints.as_slice();
+        while let [first, others @ ..] = rest {
+            if others.contains(first) {
+                return true;
+            }
+            rest = others;
+        }
+        false
+    }
+
+    /// The name of the first member of an object that repeats the name of another.
+    fn duplicate(&mut self, index: &Index<'_>, object: Token) -> Option<Token> {
+        if !self.may_repeat(index, object) {
+            return None;
+        }
+        self.fill(index, object);
+        self.sort(index);
+        self.twins(index).filter_map(|twins| twins.get(1)).map(Name::token).min()
+    }
+}
+
+fn value<'a>(decoded: &'a [u8], index: &Index<'a>, name: &Name) -> &'a [u8] {
+    let source = if name.is_decoded { decoded } else { index.text.as_bytes() };
+    source.get(wide(name.start)..wide(name.end)).unwrap_or_default()
+}
+
+/// The order of two names by code point.
+fn compare(decoded: &[u8], index: &Index<'_>, a: &Name, b: &Name) -> Ordering {
+    a.head.cmp(&b.head).then_with(|| match (a.len(), b.len()) {
+        // All of both is in the heads; the shorter one lacks the zeros of the other.
+        (a @ ..=16, b @ ..=16) => a.cmp(&b),
+        _ => value(decoded, index, a).cmp(value(decoded, index, b)),
+    })
 }
 
 fn head(name: &[u8]) -> u128 {
@@ -435,6 +508,12 @@ fn decode(unit: u16, low: Option<u16>) -> Scalar {
     }
 }
 
+/// The value of a string's source with its quotes, a lone surrogate as U+FFFD. `None` for the source of any other value.
+pub(crate) fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    Some(if inner.contains('\\') { Cow::Owned(readable(inner)) } else { Cow::Borrowed(inner) })
+}
+
 /// A string's value as text, a lone surrogate as U+FFFD.
 pub(crate) fn readable(inner: &str) -> String {
     let char = |scalar| match scalar {
@@ -444,9 +523,8 @@ pub(crate) fn readable(inner: &str) -> String {
     scalars(inner).map(char).collect()
 }
 
-/// A string's value as generalized UTF-8.
-fn generalized(inner: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(inner.len());
+/// Appends a string's value as generalized UTF-8, which is never longer than its source.
+fn generalized(inner: &str, bytes: &mut Vec<u8>) {
     for scalar in scalars(inner) {
         match scalar {
             Scalar::Char(char) => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -460,7 +538,6 @@ fn generalized(inner: &str) -> Vec<u8> {
             }
         }
     }
-    bytes
 }
 
 /// The same JSON text with every lone surrogate spelled `\ufffd`, for parsers that refuse the former.
@@ -833,9 +910,10 @@ mod tests {
             assert_eq!(pointer.as_deref(), duplicate, "{text}");
         }
         let index = Index::of(r#"{"\ue000":1,"\ud800":2,"😀":3,"｡":4}"#.as_bytes()).unwrap();
-        let mut sorted = Vec::new();
-        index.sort_members(0, &mut sorted);
-        let order: Vec<_> = sorted.iter().map(|name| index.raw(name.token + 1)).collect();
+        let mut names = Names::default();
+        names.fill(&index, 0);
+        names.sort(&index);
+        let order: Vec<_> = names.list.iter().map(|name| index.raw(name.token() + 1)).collect();
         assert_eq!(order, ["2", "1", "4", "3"]);
     }
 

@@ -51,6 +51,7 @@ mod explain;
 mod fingerprint;
 mod json;
 mod notification;
+mod redrive;
 mod response;
 mod response_type;
 mod scheme;
@@ -72,6 +73,7 @@ pub use notification::{
     Action, Attachment, AttachmentContent, Choosable, Context, Expects, Field, Labels, Notification,
     NumberRules, Options, Pattern, PatternError, QuestionError, Selections, Service, Status, TextRules,
 };
+pub use redrive::{RedriveError, RedriveToken, Redriven, Redriving};
 pub use response::{MAX_DEPTH, Malformed, RawJson, Responder, ResponderKind, Response};
 pub use response_type::{
     Binary, Choice, File, FileContent, Form, Json, MAX_TEXT, MultiChoice, Number, ResponseType, Select,

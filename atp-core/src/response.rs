@@ -151,8 +151,7 @@ impl Serialize for RawJson {
     }
 }
 
-/// Why a signed text is no answer: where (a JSON Pointer and a byte of the body), and what. Values are never in
-/// it, member names may be.
+/// Why a signed text is no answer: where (a JSON Pointer and a byte), and what. Values are never in it, member names may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}, at `{}`, byte {offset}", json::printable(pointer))]
 pub struct Malformed {
@@ -168,7 +167,8 @@ impl Malformed {
         &self.pointer
     }
 
-    /// The byte of the body as it came, from 0.
+    /// The byte of the signed text, from 0. Of the body as it came, for a member that is there twice and for nesting that is too
+    /// deep: these two are judged there, since a canonical text resolves repeated members, and all that they can do is refuse.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
@@ -196,8 +196,7 @@ fn check_depth(index: &Index<'_>) -> Result<(), Malformed> {
 
 /// What is wrong with the value of `place`, seen at `token`.
 fn fail<T>(index: &Index<'_>, token: Token, place: Token, fault: &'static str) -> Result<T, Malformed> {
-    let (pointer, offset) = (index.pointer(place), index.span(token).start);
-    Err(Malformed { fault: Cow::Borrowed(fault), pointer, offset })
+    Err(malformed(fault, index.pointer(place), index.span(token).start))
 }
 
 impl Response {
@@ -206,60 +205,83 @@ impl Response {
         let text = json::utf8(text.clone())?;
         let index = Index::of_str(&text)?;
         check(&index)?;
-        Self::read(&text, &index, index.members(0).map(|name| (name, index.span(name + 1))))
+        let root = index.span(0);
+        let members = index.members(0).map(|name| Place {
+            name: index.span(name),
+            value: index.span(name + 1),
+            indexed: Some((&index, name + 1)),
+        });
+        Signed { text: &text, lone_surrogates: index.lone_surrogates }.read(root.start, members)
     }
 
-    /// Reads a canonical text. Repeated members and depth are judged on the body that it was printed from, because the
-    /// printer has resolved them.
-    pub(crate) fn of_printed(index: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
+    /// Reads a canonical text. Only what can refuse it is judged on the body that it was printed from: its depth, and repeated
+    /// members, which the printer has resolved. Whether there are lone surrogates is known from there too; the text has no
+    /// string that the body lacks.
+    pub(crate) fn of_printed(body: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
         let text = ByteString::from(printed.text);
-        let checked = if printed.repeats { check(index) } else { check_depth(index) };
-        let answer = checked.and_then(|()| match printed.infinity {
-            Some((token, offset)) => {
-                let fault = Cow::Borrowed("`Infinity`, which is not JSON");
-                Err(Malformed { fault, pointer: index.pointer(token), offset })
+        let checked = if printed.repeats { check(body) } else { check_depth(body) };
+        let answer = checked.and_then(|()| {
+            if let Some((token, offset)) = printed.infinity {
+                return Err(malformed("`Infinity`, which is not JSON", body.pointer(token), offset));
             }
-            None => Self::read(&text, index, printed.members.into_iter()),
+            let place = |(name, value)| Place { name, value, indexed: None };
+            let signed = Signed { text: &text, lone_surrogates: body.lone_surrogates };
+            signed.read(0, printed.members.into_iter().map(place))
         });
         (text.into_bytes(), answer)
     }
 
-    /// Reads the members of a root: their names in the index of the body, and where their values are in the signed text.
-    /// Strings have the same value in both.
-    fn read(
-        text: &ByteString,
-        index: &Index<'_>,
-        members: impl Iterator<Item = (Token, Range<usize>)>,
-    ) -> Result<Self, Malformed> {
-        if index.kind(0) != Kind::Object {
-            return fail(index, 0, 0, "expected an object");
+    /// The time that a freshness check goes by: `timestamp`, else `responded_at`; `None` if the one that is there
+    /// cannot be read.
+    #[must_use]
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        self.timestamp.as_ref().or(self.responded_at.as_ref())?.time()
+    }
+}
+
+/// Where a member is in a signed text.
+struct Place<'i> {
+    name: Range<usize>,
+    value: Range<usize>,
+    /// The value in an index of the signed text, if there is one. A canonical text has none: it was printed from that of the body.
+    indexed: Option<(&'i Index<'i>, Token)>,
+}
+
+/// A text that was signed. All that an answer holds is read from here, so that nothing that a body says beside it counts.
+struct Signed<'t> {
+    text: &'t ByteString,
+    lone_surrogates: bool,
+}
+
+impl Signed<'_> {
+    /// Reads the members of the root, which starts at `root`: where their names are, and where their values are.
+    fn read<'i>(&self, root: usize, members: impl Iterator<Item = Place<'i>>) -> Result<Response, Malformed> {
+        if !self.text.get(root..).unwrap_or_default().starts_with('{') {
+            return Err(malformed("expected an object", String::new(), root));
         }
         let (mut notification_id, mut action_id, mut response_data) = (None, None, None);
         let (mut timestamp, mut responded_at, mut responder, mut other) = (None, None, None, Vec::new());
-        for (name, range) in members {
-            let value = name + 1;
-            let raw = || RawJson {
-                text: text.slice_ref(text.get(range).unwrap_or_default()),
-                lone_surrogates: index.lone_surrogates,
-            };
-            match &*index.name(name) {
-                b"notification_id" => {
-                    let id = identifier(index, value)?;
+        for place in members {
+            let name = json::string(self.slice(&place.name)).unwrap_or_default();
+            let member = Member { signed: self, name: &name, place };
+            match &*name {
+                "notification_id" => {
+                    let id = member.identifier()?;
                     if id.len() > Notification::MAX_ID {
-                        return fail(index, value, value, "more than 1,000 bytes");
+                        return member.fail("more than 1,000 bytes");
                     }
                     notification_id = Some(id);
                 }
-                b"action_id" => action_id = Some(identifier(index, value)?),
-                b"response_data" => response_data = Some(raw()),
-                b"timestamp" => timestamp = time(index, value, raw),
-                b"responded_at" => responded_at = time(index, value, raw),
-                b"responder" => responder = Responder::read(index, value, raw)?,
-                _ => other.push((index.text(name).into_owned(), raw())),
+                "action_id" => action_id = Some(member.identifier()?),
+                "response_data" => response_data = Some(member.raw()),
+                "timestamp" => timestamp = member.time(),
+                "responded_at" => responded_at = member.time(),
+                "responder" => responder = member.responder()?,
+                _ => other.push((name.to_string(), member.raw())),
             }
         }
-        let missing = |fault| Malformed { fault: Cow::Borrowed(fault), pointer: String::new(), offset: 0 };
-        Ok(Self {
+        let missing = |fault| malformed(fault, String::new(), 0);
+        Ok(Response {
             notification_id: notification_id
                 .ok_or_else(|| missing("the member `notification_id` is missing"))?,
             action_id: action_id.ok_or_else(|| missing("the member `action_id` is missing"))?,
@@ -271,34 +293,77 @@ impl Response {
         })
     }
 
-    /// The time that a freshness check goes by: `timestamp`, else `responded_at`; `None` if the one that is there
-    /// cannot be read.
-    #[must_use]
-    pub fn time(&self) -> Option<DateTime<Utc>> {
-        self.timestamp.as_ref().or(self.responded_at.as_ref())?.time()
+    fn slice(&self, range: &Range<usize>) -> &str {
+        self.text.get(range.clone()).unwrap_or_default()
     }
 }
 
-impl Responder {
+/// A member of a signed text.
+struct Member<'a> {
+    signed: &'a Signed<'a>,
+    name: &'a str,
+    place: Place<'a>,
+}
+
+impl Member<'_> {
+    fn fail<T>(&self, fault: &'static str) -> Result<T, Malformed> {
+        Err(malformed(fault, format!("/{}", json::pointer_step(self.name)), self.place.value.start))
+    }
+
+    fn text(&self) -> &str {
+        self.signed.slice(&self.place.value)
+    }
+
+    fn raw(&self) -> RawJson {
+        let Signed { text, lone_surrogates } = *self.signed;
+        RawJson { text: text.slice_ref(self.text()), lone_surrogates }
+    }
+
+    /// A string that names something.
+    fn identifier(&self) -> Result<String, Malformed> {
+        match json::string(self.text()) {
+            Some(text) if text.is_empty() => self.fail("an empty string"),
+            Some(text) => Ok(text.into_owned()),
+            None => self.fail("expected a string"),
+        }
+    }
+
+    /// A time in whatever form; `null` is none.
+    fn time(&self) -> Option<Timestamp> {
+        match json::string(self.text()) {
+            Some(text) => Some(Timestamp::new(text.into_owned())),
+            None if self.text() == "null" => None,
+            None => Some(Timestamp::unreadable(self.text().to_owned())),
+        }
+    }
+
     /// `null` is nobody.
-    fn read(
-        index: &Index<'_>,
-        token: Token,
-        raw: impl FnOnce() -> RawJson,
-    ) -> Result<Option<Self>, Malformed> {
-        let json = raw();
-        // Also where the body says `1e999` and the signed text `null`.
-        if json.is_null() {
+    fn responder(&self) -> Result<Option<Responder>, Malformed> {
+        if self.text() == "null" {
             return Ok(None);
         }
-        if index.kind(token) != Kind::Object {
-            return fail(index, token, token, "expected an object");
+        let made;
+        let (index, root) = if let Some(indexed) = self.place.indexed {
+            indexed
+        } else {
+            made = Index::of_str(self.text())?;
+            (&made, 0)
+        };
+        if index.kind(root) != Kind::Object {
+            return self.fail("expected an object");
         }
         let (mut id, mut kind) = (None, None);
-        for name in index.members(token) {
-            match &*index.name(name) {
-                b"id" => id = Some(string(index, name + 1)?),
-                b"type" => kind = Some(string(index, name + 1)?),
+        for name in index.members(root) {
+            let string = || {
+                json::string(index.raw(name + 1)).ok_or_else(|| {
+                    let from_root = index.span(name + 1).start - index.span(root).start;
+                    let pointer = format!("/{}/{}", self.name, index.text(name));
+                    malformed("expected a string", pointer, self.place.value.start + from_root)
+                })
+            };
+            match &*index.text(name) {
+                "id" => id = Some(string()?.into_owned()),
+                "type" => kind = Some(string()?),
                 _ => {}
             }
         }
@@ -306,35 +371,182 @@ impl Responder {
             Some("human") => ResponderKind::Human,
             Some("agent") => ResponderKind::Agent,
             Some(other) => ResponderKind::Other(other.to_owned()),
-            None => return fail(index, token, token, "the member `type` is missing"),
+            None => return self.fail("the member `type` is missing"),
         };
         match id {
-            Some(id) => Ok(Some(Self { id: id.into_owned(), kind, json })),
-            None => fail(index, token, token, "the member `id` is missing"),
+            Some(id) => Ok(Some(Responder { id, kind, json: self.raw() })),
+            None => self.fail("the member `id` is missing"),
         }
     }
 }
 
-/// A string that names something.
-fn identifier(index: &Index<'_>, token: Token) -> Result<String, Malformed> {
-    match string(index, token)? {
-        text if text.is_empty() => fail(index, token, token, "an empty string"),
-        text => Ok(text.into_owned()),
-    }
+fn malformed(fault: &'static str, pointer: String, offset: usize) -> Malformed {
+    Malformed { fault: Cow::Borrowed(fault), pointer, offset }
 }
 
-fn string<'a>(index: &Index<'a>, token: Token) -> Result<Cow<'a, str>, Malformed> {
-    match index.kind(token) {
-        Kind::String(_) => Ok(index.text(token)),
-        _ => fail(index, token, token, "expected a string"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Scheme, Secret, Signature, Verified, Verifier, VerifyError};
 
-/// A time in whatever form; `null` is none.
-fn time(index: &Index<'_>, token: Token, raw: impl FnOnce() -> RawJson) -> Option<Timestamp> {
-    match index.kind(token) {
-        Kind::Null => None,
-        Kind::String(_) => Some(Timestamp::new(index.text(token).into_owned())),
-        _ => Some(Timestamp::unreadable(raw().as_str().to_owned())),
+    fn verifier() -> Verifier {
+        let now = || "2025-05-25T10:36:00Z".parse().unwrap();
+        Verifier::new(Secret::new("whsec_0123456789abcdef0123456789abcdef").unwrap()).clock(now)
+    }
+
+    /// All that can be seen of what was read.
+    fn told(read: &Result<Response, Malformed>) -> String {
+        let json = |json: &RawJson| format!("{} {:?}", json.as_str(), json.parse::<serde_json::Value>().ok());
+        match read {
+            Ok(answer) => format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                (&answer.notification_id, &answer.action_id),
+                answer.response_data.as_ref().map(json),
+                answer.timestamp.as_ref().map(|time| (time.as_str(), time.time())),
+                answer.responded_at.as_ref().map(|time| (time.as_str(), time.time())),
+                answer.time(),
+                answer.responder.as_ref().map(|by| (&by.id, &by.kind, json(&by.json), by.is_human())),
+                answer.other.iter().map(|(name, value)| (name, json(value))).collect::<Vec<_>>(),
+                answer.fingerprint(),
+                answer.response_data.as_ref().map(RawJson::is_null),
+            ),
+            Err(malformed) => format!("{malformed:?}"),
+        }
+    }
+
+    fn verify(signature: &Signature, body: &str) -> Result<Verified, VerifyError> {
+        let verifier = verifier().any_age();
+        verifier.verify([(Signature::HEADER, signature.to_string())], Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    /// The body that was signed, another one whose signed text is the same, and the scheme. `@` stands for the usual members.
+    const ALTERED: &[(Scheme, &str, &str)] = &[
+        // What is too large for a double is signed as `null`.
+        (
+            Scheme::NodeCompact,
+            r#"{@,"timestamp":null,"responded_at":"2020-01-01T00:00:00Z"}"#,
+            r#"{@,"timestamp":1e999,"responded_at":"2020-01-01T00:00:00Z"}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"timestamp":"2025-05-25T10:35:12Z","responded_at":null}"#,
+            r#"{@,"timestamp":"2025-05-25T10:35:12Z","responded_at":-1e999}"#,
+        ),
+        (Scheme::NodeCompact, r#"{@,"responded_at":null}"#, r#"{@,"responded_at":1e999}"#),
+        (Scheme::NodeCompact, r#"{@,"responder":null}"#, r#"{@,"responder":1e999}"#),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"responder":{"id":null,"type":"human"}}"#,
+            r#"{@,"responder":{"id":1e999,"type":"human"}}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"responder":{"id":"u","type":"agent","x":[null]}}"#,
+            r#"{@,"responder": {"id":"\u0075" , "type":"\u0061gent","x":[1e999]}}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{"notification_id":null,"action_id":"a"}"#,
+            r#"{"notification_id":1e999,"action_id":"a"}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{"notification_id":"n","action_id":null}"#,
+            r#"{"notification_id":"n","action_id":1e999}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{"notification_id":"","action_id":"a"}"#,
+            r#" { "notification_id" : "" , "action_id":"a"}"#,
+        ),
+        (Scheme::NodeCompact, "null", " 1e999"),
+        (Scheme::NodeCompact, "[null]", " [ 1e999]"),
+        (Scheme::NodeCompact, r#"{@,"response_data":null}"#, r#"{@,"response_data":1e999}"#),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"response_data":{"a":[null]}}"#,
+            r#"{@,"response_data":{"\u0061":[1e999]}}"#,
+        ),
+        (
+            Scheme::NodeCompact,
+            r#"{@,"response_data":9007199254740992}"#,
+            r#"{@,"response_data":9007199254740993}"#,
+        ),
+        (Scheme::NodeCompact, r#"{@,"response_data":0}"#, r#"{@,"response_data":-0.0e-5}"#),
+        (Scheme::NodeCompact, r#"{"7":1,@}"#, r#"{@,"\u0037":1.0}"#),
+        (Scheme::NodeCompact, r#"{@,"x":null,"timestamp":7}"#, r#"{@,"\u0078":1e999,"timestamp":70e-1}"#),
+        (Scheme::PythonCanonical, r#"{@,"timestamp":1e2}"#, r#"{@,"timestamp":100.0}"#),
+        (
+            Scheme::PythonCanonical,
+            r#"{@,"responder":{"type":"human","id":"\ud800é"}}"#,
+            r#"{"responder":{"id":"\ud800\u00e9","type":"human"},@}"#,
+        ),
+        (
+            Scheme::PythonCanonical,
+            r#"{@,"timestamp":"2025-05-25T10:35:12Z"}"#,
+            r#"{"time\u0073tamp":"2025-05-25T10:35:1\u0032Z",@}"#,
+        ),
+        (Scheme::PythonCanonical, r#"{@,"a":Infinity}"#, r#"{@,"a":1e999}"#),
+    ];
+
+    #[test]
+    fn what_is_read_of_an_altered_body_is_what_its_signed_text_says() {
+        let usual = r#""notification_id":"n","action_id":"a""#;
+        for (scheme, signed, altered) in ALTERED {
+            let (signed, altered) = (signed.replace('@', usual), altered.replace('@', usual));
+            let sender = if signed.contains("Infinity") { &altered } else { &signed };
+            let signature = verifier().sign(*scheme, sender.as_bytes()).unwrap();
+            let verified = verify(&signature, &altered).unwrap_or_else(|error| panic!("{altered}: {error}"));
+            assert_eq!(verified.scheme(), *scheme, "{altered}");
+            let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+            // The text by itself has the same digest, as a raw body.
+            let itself = verify(&signature, std::str::from_utf8(&text).unwrap()).unwrap();
+            assert_eq!((itself.text(), itself.signed_at()), (&text, signed_at), "{altered}");
+            let (read, expected) = (verified.decode(), itself.decode());
+            if signed.contains("Infinity") {
+                // The one fault that two words are found for.
+                assert!(read.is_err() && expected.is_err(), "{altered}: {read:?}, {expected:?}");
+            } else {
+                assert_eq!(told(&read), told(&expected), "{altered} of {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_that_is_not_signed_makes_an_old_answer_a_new_one() {
+        for (signed, altered) in [
+            (r#""timestamp":null"#, r#""timestamp":1e999"#),
+            (r#""timestamp":null"#, r#""t\u0069mestamp" : 1e9999"#),
+        ] {
+            for old in [r#","responded_at":"2020-01-01T00:00:00Z""#, ""] {
+                let body = |time: &str| format!(r#"{{"notification_id":"n","action_id":"a",{time}{old}}}"#);
+                let signature = verifier().sign(Scheme::NodeCompact, body(signed).as_bytes()).unwrap();
+                let judge = |body: String| {
+                    verifier().verify([(Signature::HEADER, signature.to_string())], body).unwrap_err()
+                };
+                assert_eq!(judge(body(altered)), judge(body(signed)), "{}", body(altered));
+                let seen = verify(&signature, &body(altered)).unwrap().signed_at();
+                assert_eq!(seen, verify(&signature, &body(signed)).unwrap().signed_at(), "{}", body(altered));
+            }
+        }
+    }
+
+    /// The two things that are judged on the body, and can only refuse.
+    #[test]
+    fn a_body_that_repeats_a_member_or_nests_too_deep_is_refused_though_its_text_was_signed() {
+        let usual = r#""notification_id":"n","action_id":"a""#;
+        let deep = "[".repeat(128) + &"]".repeat(128);
+        for (altered, pointer, offset) in [
+            (format!(r#"{{"action_id":"b",{usual}}}"#), "/action_id", 39),
+            (format!(r#"{{{usual},"x":{{"y":1,"\u0079":1}}}}"#), "/x/y", 50),
+            (format!(r#"{{"x":{deep},{usual},"x":1}}"#), "/x", 132),
+        ] {
+            for scheme in [Scheme::PythonCanonical, Scheme::NodeCompact] {
+                let signature = verifier().sign(scheme, altered.as_bytes()).unwrap();
+                let malformed = verify(&signature, &altered).unwrap().decode().unwrap_err();
+                assert!(malformed.pointer().starts_with(pointer), "{scheme}: {altered}: {malformed}");
+                assert_eq!(malformed.offset(), offset, "{scheme}: {altered}");
+            }
+        }
     }
 }

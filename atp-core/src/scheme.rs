@@ -34,6 +34,13 @@ impl Scheme {
     }
 }
 
+impl Scheme {
+    /// The scheme of a [`Scheme::name`].
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name() == name)
+    }
+}
+
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -2,7 +2,7 @@
 
 use std::{env, fmt};
 
-use hmac::{Hmac, KeyInit};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -73,6 +73,13 @@ impl Secret {
     #[allow(clippy::expect_used, reason = "HMAC is defined for keys of every length")]
     pub(crate) fn keyed(&self) -> HmacSha256 {
         HmacSha256::new_from_slice(&self.0).expect("HMAC takes a key of any length")
+    }
+}
+
+impl Secret {
+    /// Another key, for a purpose of the service's own: HMAC-SHA256 of `label`, in the same state as [`Secret::keyed`].
+    pub(crate) fn derived(&self, label: &[u8]) -> HmacSha256 {
+        Self(self.keyed().chain_update(label).finalize().into_bytes().to_vec()).keyed()
     }
 }
 

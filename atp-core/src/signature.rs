@@ -255,7 +255,7 @@ impl Deref for Digests {
 }
 
 /// Exactly 64 lower-case hexadecimal digits. Only ever of what a stranger sent, so it need not hide its time.
-fn digest(hex: &[u8]) -> Option<Digest> {
+pub(crate) fn digest(hex: &[u8]) -> Option<Digest> {
     let hex: &[u8; 64] = hex.try_into().ok()?;
     // Without branches, so that the compiler takes many digits at once.
     let values = hex.map(|digit| {

@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     pub(crate) schemes: Schemes,
     pub(crate) tolerance: Duration,
     pub(crate) payload_time: bool,
-    /// Whether a signed time may be as long ago as it likes.
+    /// Whether a signed time may be as far from the clock as it likes.
     pub(crate) any_age: bool,
     clock: Option<Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>>,
 }
@@ -63,7 +63,7 @@ impl Key {
         Self { secret, prepared, until }
     }
 
-    fn is_live(&self, now: DateTime<Utc>) -> bool {
+    pub(crate) fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }
@@ -143,11 +143,12 @@ impl Verifier {
         self.set(|settings| settings.payload_time = false)
     }
 
-    /// Accepts what was signed long ago, and a payload with any time or none; a `t` in the header stays bounded in the future.
+    /// Accepts what was signed at any time, long ago or ahead of the clock, and a payload without a time. The tolerance is then
+    /// only what [`Verifier::get_tolerance`] says. A `t` that is no date (beyond the year 262142) stays refused.
     ///
-    /// Only for a receiver that remembers what it has handled and judges the age itself, after the verdict, by
-    /// [`Verified::signed_at`]: an answer that a server delivers days later must not be lost, and a replay does no harm
-    /// there. Anywhere else it costs all protection against replay.
+    /// Only for a receiver that remembers what it has handled and judges the age itself, after the verdict and on both
+    /// sides, by [`Verified::signed_at`]: an answer that a server delivers days later, or that comes while a clock is off, must
+    /// not be lost, and a replay does no harm there. Anywhere else it costs all protection against replay.
     #[must_use]
     pub fn any_age(self) -> Self {
         self.set(|settings| settings.any_age = true)
@@ -260,9 +261,11 @@ impl Verifier {
         }
         let (seconds, now) = (time.seconds(), now.timestamp());
         let (distance, tolerance) = (now.abs_diff(seconds), self.settings.tolerance.as_secs());
-        match distance <= tolerance {
-            true => Ok(()),
-            false if seconds < now && self.settings.any_age => Ok(()),
+        // What comes after this is no date, and must not pass as a delivery without one.
+        let last = DateTime::<Utc>::MAX_UTC.timestamp();
+        match distance <= tolerance || self.settings.any_age {
+            true if seconds <= last => Ok(()),
+            true => Err(VerifyError::TooNew { seconds: distance, tolerance: now.abs_diff(last) }),
             false if seconds < now => Err(VerifyError::TooOld { seconds: distance, tolerance }),
             false => Err(VerifyError::TooNew { seconds: distance, tolerance }),
         }
@@ -329,9 +332,12 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Says how long the body will be, in bytes, so that its parts are joined in one allocation. It is no limit.
+    const MOST_EXPECTED: usize = 1 << 20;
+
+    /// Says how long the body will be, in bytes, so that its parts are joined in one allocation. It is no limit, and no more
+    /// than a hint: whoever announces a length may be lying, so at most 1 MiB is taken before it has come.
     pub fn expect_len(&mut self, len: usize) {
-        self.expected = len;
+        self.expected = len.min(Self::MOST_EXPECTED);
     }
 
     /// Takes the next part of the body. It is hashed where the scheme allows, and only kept where the signed text can be made
@@ -384,8 +390,7 @@ impl Verification {
         if wanted.peek().is_none() {
             return Err(VerifyError::Mismatch { not_json: None });
         }
-        let not_json = |error| VerifyError::Mismatch { not_json: Some(error) };
-        let index = Index::of(body).map_err(not_json)?;
+        let index = Index::of(body).map_err(VerifyError::not_json)?;
         let mut hashed: Option<String> = None;
         for (scheme, language) in wanted {
             let Ok(printed) = canonical::print_as(language, &index) else { continue };
@@ -456,6 +461,12 @@ impl VerifyError {
     pub fn is_malformed(&self) -> bool {
         matches!(self, Self::Malformed(_))
     }
+
+    /// Of a body that nobody has verified, so without the place: whoever sent it chose the names on the way there.
+    fn not_json(mut error: NotJson) -> Self {
+        error.pointer = String::new();
+        Self::Mismatch { not_json: Some(error) }
+    }
 }
 
 /// Proof that a delivery was signed. It has no public constructor, so nothing unverified can be read as an answer.
@@ -481,8 +492,8 @@ impl Verified {
         self.secret
     }
 
-    /// The time that was signed and judged: `t`, or that of the payload. `None` if the payload's time is not judged, or
-    /// for a `t` beyond the year 262142, which only a huge tolerance lets through.
+    /// The time that was signed: `t`, or that of the payload. `None` if the payload's time is not judged, if there is none that
+    /// can be read and [`Verifier::any_age`] lets that pass, and for what is redriven. A timestamped delivery has one.
     #[must_use]
     pub fn signed_at(&self) -> Option<DateTime<Utc>> {
         self.signed_at
@@ -495,20 +506,28 @@ impl Verified {
         &self.text
     }
 
-    /// What was verified before and kept: the body as it came, and the scheme that it was signed in. For stores alone.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_kept(body: Bytes, scheme: Scheme) -> Option<Self> {
+    /// What was verified before, of a body as it came: with the text that was signed, and no time.
+    pub(crate) fn again(body: Bytes, scheme: Scheme, secret: usize) -> Result<Self, VerifyError> {
         let language = match scheme {
             Scheme::PythonCanonical => Language::Python,
             Scheme::NodeCompact => Language::Node,
             Scheme::Timestamped | Scheme::Raw => {
-                return Some(Self { text: body, scheme, secret: 0, signed_at: None, answer: None });
+                return Ok(Self { text: body, scheme, secret, signed_at: None, answer: None });
             }
         };
-        let index = Index::of(&body).ok()?;
-        let (text, answer) = Response::of_printed(&index, canonical::print_as(language, &index).ok()?);
-        Some(Self { text, scheme, secret: 0, signed_at: None, answer: Some(answer) })
+        let index = Index::of(&body).map_err(VerifyError::not_json)?;
+        let printed = canonical::print_as(language, &index);
+        // It was printed when it was verified.
+        let (text, answer) =
+            Response::of_printed(&index, printed.map_err(|_| VerifyError::Mismatch { not_json: None })?);
+        Ok(Self { text, scheme, secret, signed_at: None, answer: Some(answer) })
+    }
+
+    /// What was verified before and kept: the body as it came, and the scheme that it was signed in. For stores alone.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_kept(body: Bytes, scheme: Scheme) -> Option<Self> {
+        Self::again(body, scheme, 0).ok()
     }
 
     /// Reads the signed text as an answer: strictly, and once.
@@ -527,7 +546,8 @@ impl fmt::Debug for Verified {
     }
 }
 
-/// Why a delivery is not accepted. For logs: who sent it must not learn more than that it was refused.
+/// Why a delivery is not accepted. For logs: who sent it must not learn more than that it was refused. It holds nothing of what
+/// was not verified; only [`VerifyError::Malformed`], which was, may name members.
 ///
 /// [`Verifier::explain`] says more, at the cost of some hashes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -566,12 +586,10 @@ pub enum VerifyError {
     },
     /// No digest fits.
     #[error("no digest in the header fits the body and a secret{}", not_json.as_ref().map_or_else(String::new, |error| {
-        // Without the place: whoever sent this chose the names on the way there.
-        let (fault, offset) = (error.fault, error.offset);
-        format!(" (the body is not JSON, so only a signature of its bytes could fit: {fault} at byte {offset})")
+        format!(" (the body is not JSON, so only a signature of its bytes could fit: {error})")
     }))]
     Mismatch {
-        /// Why the re-serialised schemes were out of the question.
+        /// Why the re-serialised schemes were out of the question, without [`NotJson::pointer`]: nothing of the body.
         not_json: Option<NotJson>,
     },
     /// A bare digest fits, but the payload has no time that can be read, so nobody can say whether it is a replay.
@@ -582,4 +600,155 @@ pub enum VerifyError {
     /// A bare digest fits, but the signed text is no answer, so it has no time to judge.
     #[error("a bare digest fits, but the signed text is no answer: {0}")]
     Malformed(Malformed),
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    const NOW: &str = "2026-01-02T03:05:06Z";
+
+    fn now() -> DateTime<Utc> {
+        NOW.parse().unwrap()
+    }
+
+    fn verifier() -> Verifier {
+        Verifier::new(Secret::new("whsec_0123456789abcdef0123456789abcdef").unwrap()).clock(now)
+    }
+
+    fn body(member: &str) -> String {
+        format!(r#"{{"notification_id":"n-1","action_id":"approve"{member}}}"#)
+    }
+
+    /// Whatever length is announced, and however the body comes in parts.
+    #[test]
+    fn a_length_that_is_announced_is_a_hint() {
+        let text = body("");
+        let signature = verifier().sign(Scheme::Timestamped, text.as_bytes()).unwrap().to_string();
+        for expected in [0, 1, text.len(), 1 << 40, usize::MAX - 1, usize::MAX] {
+            for size in [1, 7, text.len()] {
+                let mut verification = verifier().begin([(Signature::HEADER, &signature)]).unwrap();
+                verification.expect_len(expected);
+                for part in text.as_bytes().chunks(size) {
+                    verification.update(Bytes::copy_from_slice(part));
+                }
+                assert!(verification.joined.capacity() <= 1 << 21, "{expected} in parts of {size}");
+                assert_eq!(verification.finish().unwrap().text(), &text, "{expected} in parts of {size}");
+            }
+        }
+    }
+
+    /// The position of a variant. A new one does not compile until it has a row below.
+    fn variant(error: &VerifyError) -> usize {
+        match error {
+            VerifyError::NoSignature => 0,
+            VerifyError::SeveralSignatures => 1,
+            VerifyError::Header(_) => 2,
+            VerifyError::BareDigest => 3,
+            VerifyError::NotABareDigest => 4,
+            VerifyError::TooOld { .. } => 5,
+            VerifyError::TooNew { .. } => 6,
+            VerifyError::Mismatch { .. } => 7,
+            VerifyError::NoPayloadTime => 8,
+            VerifyError::Malformed(_) => 9,
+        }
+    }
+
+    #[test]
+    fn no_error_shows_anything_that_was_not_verified() {
+        let timestamped = verifier().schemes([Scheme::Timestamped]);
+        let canonical = verifier().schemes([Scheme::PythonCanonical]);
+        let hex = "0f".repeat(32);
+        let marked = body(r#","hunter2":"hunter3""#);
+        let broken = r#"{"hunter2":{"hunter4":["hunter3",x"#;
+        let sign = |scheme, body: &str, at: DateTime<Utc>| {
+            vec![verifier().sign_at(scheme, body.as_bytes(), at).unwrap().to_string()]
+        };
+        let (old, ahead) = (now() - TimeDelta::days(1), now() + TimeDelta::days(1));
+        let dated =
+            |time: DateTime<Utc>| body(&format!(r#","hunter2":1,"timestamp":"{}""#, time.to_rfc3339()));
+        let nameless = r#"{"hunter2":{"hunter3":1}}"#;
+        let cases: Vec<(usize, &Verifier, Vec<String>, &str)> = vec![
+            (0, &canonical, vec![], &marked),
+            (1, &canonical, vec![hex.clone(), "hunter3".to_owned()], &marked),
+            (2, &canonical, vec!["hunter3=hunter2".to_owned()], &marked),
+            (2, &canonical, vec![format!("t=1,v1=hunter3,{hex}")], &marked),
+            (3, &timestamped, vec![hex.clone()], &marked),
+            (4, &canonical, sign(Scheme::Timestamped, &marked, now()), &marked),
+            (5, &timestamped, sign(Scheme::Timestamped, &marked, old), &marked),
+            (6, &timestamped, sign(Scheme::Timestamped, &marked, ahead), &marked),
+            (7, &timestamped, vec![format!("t={},v1={hex}", now().timestamp())], broken),
+            (7, &canonical, vec![hex.clone()], &marked),
+            (7, &canonical, vec![hex.clone()], broken),
+            (7, &canonical, vec![hex], "hunter2"),
+            (8, &canonical, sign(Scheme::PythonCanonical, &marked, now()), &marked),
+            (9, &canonical, sign(Scheme::PythonCanonical, nameless, now()), nameless),
+        ];
+        let mut seen = Vec::new();
+        for (expected, verifier, values, body) in &cases {
+            let headers = values.iter().map(|value| (Signature::HEADER, value));
+            let error = verifier.verify(headers, Bytes::copy_from_slice(body.as_bytes())).unwrap_err();
+            assert_eq!(variant(&error), *expected, "{values:?} {body}: {error:?}");
+            seen.push(*expected);
+            let source = std::error::Error::source(&error).map(|source| format!("{source} {source:?}"));
+            for shown in
+                [format!("{error}"), format!("{error:?}"), format!("{error:#?}"), source.unwrap_or_default()]
+            {
+                assert!(!shown.contains("hunter") && !shown.contains("0f0f"), "{body}: {shown}");
+            }
+            if let VerifyError::Mismatch { not_json: Some(not_json) } = &error {
+                assert_eq!(not_json.pointer(), "", "{body}");
+            }
+        }
+        seen.dedup();
+        assert_eq!(seen, (0..10).collect::<Vec<_>>());
+        // A payload's time that is outside is told by its distance alone.
+        for time in [old, ahead] {
+            let text = dated(time);
+            let values = sign(Scheme::PythonCanonical, &text, now());
+            let error = canonical.verify([(Signature::HEADER, &values[0])], text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn who_judges_the_age_sees_every_time_that_is_one() {
+        let keeping = verifier().any_age();
+        let (last, digits) = (DateTime::<Utc>::MAX_UTC.timestamp(), 999_999_999_999_999_999);
+        for seconds in
+            [0, 1, now().timestamp(), now().timestamp() + 301, 4_102_444_800, last, last + 1, digits]
+        {
+            // A sender may sign a time that is no date.
+            let text = body("");
+            let mac = verifier().settings.keys[0].prepared.clone();
+            let digest = mac.chain_update(format!("{seconds}.{text}")).finalize().into_bytes().into();
+            let signature =
+                Signature::timestamped(signature::Time::from_seconds(seconds), digest).to_string();
+            let headers = || [(Signature::HEADER, &signature)];
+            let (kept, plain) =
+                (keeping.verify(headers(), text.clone()), verifier().verify(headers(), text.clone()));
+            if seconds <= last {
+                assert_eq!(kept.unwrap().signed_at().map(|time| time.timestamp()), Some(seconds));
+            } else {
+                assert!(matches!(kept, Err(VerifyError::TooNew { .. })), "{seconds}: {kept:?}");
+                // Nor does a tolerance without end let it pass.
+                let tolerant = verifier().tolerance(Duration::MAX).verify(headers(), text);
+                assert!(matches!(tolerant, Err(VerifyError::TooNew { .. })), "{seconds}: {tolerant:?}");
+            }
+            assert_eq!(plain.is_ok(), seconds == now().timestamp(), "{seconds}: {plain:?}");
+        }
+        for (member, expected) in [
+            (r#","timestamp":"9999-12-31T23:59:59Z""#, Some(253_402_300_799)),
+            (r#","timestamp":"0000-01-01T00:00:00Z""#, Some(-62_167_219_200)),
+            (r#","timestamp":"soon","responded_at":"2026-01-02T03:05:06Z""#, None),
+            ("", None),
+        ] {
+            let text = body(member);
+            let signature = verifier().sign(Scheme::NodeCompact, text.as_bytes()).unwrap().to_string();
+            let kept = keeping.verify([(Signature::HEADER, signature)], text).unwrap();
+            assert_eq!(kept.signed_at().map(|time| time.timestamp()), expected, "{member}");
+        }
+    }
 }

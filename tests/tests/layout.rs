@@ -18,6 +18,7 @@ const LISTS: [(&str, &[&str]); 2] = [
             "response_type",
             "validate",
             "verifier",
+            "redrive",
             "explain",
             "event",
             "api",

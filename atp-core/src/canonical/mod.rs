@@ -8,7 +8,7 @@ mod python;
 
 use std::ops::Range;
 
-use crate::json::{Index, Kind, Name, NotJson, Token};
+use crate::json::{Index, Kind, Names, NotJson, Token};
 
 /// What CPython's `json.dumps(json.loads(body), sort_keys=True)` prints.
 ///
@@ -74,8 +74,8 @@ pub(crate) fn print_as(language: Language, index: &Index<'_>) -> Result<Printed,
 /// A canonical text, and where the members of its root are, so that it need not be parsed again.
 pub(crate) struct Printed {
     pub(crate) text: String,
-    /// The names in the index that was printed, and their values in `text`; empty if the root is no object.
-    pub(crate) members: Vec<(Token, Range<usize>)>,
+    /// Where the names are in `text`, with their quotes, and where their values are; empty if the root is no object.
+    pub(crate) members: Vec<(Range<usize>, Range<usize>)>,
     /// Where `text` says `Infinity`, which is not JSON.
     pub(crate) infinity: Option<(Token, usize)>,
     /// Whether a member was left out because a later one has its name.
@@ -87,8 +87,8 @@ trait Dialect {
     const COMMA: &'static str;
     const COLON: &'static str;
 
-    /// Sorts `names`, which come sorted by code point, into printing order, without those that a later one replaces.
-    fn order(index: &Index<'_>, names: &mut Vec<Name>);
+    /// Appends the names of an object in printing order, without those that a later one replaces. `names` takes its members.
+    fn order(index: &Index<'_>, object: Token, names: &mut Names, order: &mut Vec<Token>);
 
     /// Appends the source of a number. Says whether the result is one.
     fn number(source: &str, integer: bool, out: &mut String) -> Result<bool, TooManyDigits>;
@@ -121,7 +121,7 @@ fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
         },
         open: Vec::new(),
         order: Vec::new(),
-        names: Vec::new(),
+        names: Names::default(),
         dialect: std::marker::PhantomData,
     };
     printer.value(0)?;
@@ -130,8 +130,11 @@ fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
     }
     if printer.printed.repeats {
         // A sender reads the values that it does not print, and may refuse an integer.
-        let mut integers = index.numbers().filter(|token| index.kind(*token) == Kind::Integer);
-        integers.try_for_each(|token| print_number::<D>(index, token, &mut String::new()).map(drop))?;
+        let mut unused = String::new();
+        for integer in index.numbers().filter(|token| index.kind(*token) == Kind::Integer) {
+            unused.clear();
+            print_number::<D>(index, integer, &mut unused)?;
+        }
     }
     Ok(printer.printed)
 }
@@ -153,8 +156,8 @@ struct Printer<'a, D> {
     open: Vec<Frame>,
     /// The names of all open objects, in printing order.
     order: Vec<Token>,
-    /// Reused while the names of one object are sorted.
-    names: Vec<Name>,
+    /// Used for one object after another.
+    names: Names,
     dialect: std::marker::PhantomData<D>,
 }
 
@@ -182,12 +185,9 @@ impl<D: Dialect> Printer<'_, D> {
 
     fn open_object(&mut self, token: Token) {
         self.printed.text.push('{');
-        self.index.sort_members(token, &mut self.names);
-        let members = self.names.len();
-        D::order(self.index, &mut self.names);
-        self.printed.repeats |= self.names.len() < members;
         let names = self.order.len();
-        self.order.extend(self.names.iter().map(|name| name.token));
+        D::order(self.index, token, &mut self.names, &mut self.order);
+        self.printed.repeats |= self.order.len() - names < self.names.list.len();
         self.open.push(Frame { is_object: true, empty: true, next: names, names });
     }
 
@@ -224,12 +224,14 @@ impl<D: Dialect> Printer<'_, D> {
                 return Some(token);
             }
             frame.next += 1;
+            let start = out.len();
             if let Kind::String(spelling) = self.index.kind(token) {
                 D::string(self.index.raw(token), spelling, out);
             }
+            let name = start..out.len();
             out.push_str(D::COLON);
             if depth == 1 {
-                self.printed.members.push((token, out.len()..out.len()));
+                self.printed.members.push((name, out.len()..out.len()));
             }
             return Some(token + 1);
         }
@@ -275,66 +277,117 @@ fn nearest(source: &str) -> f64 {
     lexical_parse_float::FromLexical::from_lexical(source.as_bytes()).unwrap_or_default()
 }
 
-/// The shortest digits that read back as `value`, and the power of ten of the first: 1.25e-7 is ("125", -7).
-///
-/// Of two that are equally near, the even one, as in CPython and V8; the standard library takes the upper one.
-fn shortest(value: f64) -> (String, i32) {
-    let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(value.abs());
-    let (decimal, exponent) = text.split_once('e').unwrap_or((text, "0"));
-    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
-    let digits = [whole, fraction].concat();
-    let significant = digits.trim_start_matches('0');
-    if significant.is_empty() {
-        return ("0".to_owned(), 0);
-    }
-    let place = |len: usize| i32::try_from(len).unwrap_or_default();
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let first = exponent + place(whole.len()) - 1 - place(digits.len() - significant.len());
-    (significant.trim_end_matches('0').to_owned(), first)
+/// A decimal number between 0 and the largest double, without its sign: 1.25e-7 is the digits 125 and the exponent -7.
+struct Decimal {
+    digits: [u8; Self::MOST],
+    /// How many of them there are.
+    len: usize,
+    /// The power of ten of the first.
+    exponent: i32,
 }
 
-/// Appends digits with the point where `exponent` says: within, after zeros, or behind zeros.
-fn positional(digits: &str, exponent: i32, out: &mut String) {
-    let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or_default());
-    let Ok(whole) = usize::try_from(exponent + 1) else {
-        out.push_str("0.");
-        out.push_str(&zeros(-exponent - 1));
-        out.push_str(digits);
-        return;
-    };
-    match digits.split_at_checked(whole) {
-        Some((_, "")) => out.push_str(digits),
-        Some(("", fraction)) => {
+impl Decimal {
+    /// As many digits as any double needs.
+    const MOST: usize = 17;
+
+    /// The shortest digits that read back as the same double, without zeros at either end; one zero for zero.
+    ///
+    /// Of two that are equally near, the even one, as in CPython and V8; the standard library takes the upper one.
+    fn shortest(value: f64) -> Self {
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value.abs());
+        let (decimal, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let mut shortest =
+            Self { digits: [b'0'; Self::MOST], len: 0, exponent: exponent.parse().unwrap_or_default() };
+        // The exponent is that of the digit before the point, and grows with each one more.
+        let (mut is_whole, mut zeros, mut before) = (true, 0, -1);
+        for byte in decimal.bytes() {
+            match byte {
+                b'.' => is_whole = false,
+                b'0' if shortest.len == 0 => before -= i32::from(!is_whole),
+                b'0' => {
+                    before += i32::from(is_whole);
+                    zeros += 1;
+                }
+                digit => {
+                    before += i32::from(is_whole);
+                    shortest.len += zeros;
+                    zeros = 0;
+                    shortest.push(digit);
+                }
+            }
+        }
+        shortest.exponent += before;
+        if shortest.len == 0 { Self { len: 1, exponent: 0, ..shortest } } else { shortest }
+    }
+
+    fn push(&mut self, digit: u8) {
+        if let Some(place) = self.digits.get_mut(self.len) {
+            *place = digit;
+            self.len += 1;
+        }
+    }
+
+    fn digits(&self) -> &str {
+        let digits = self.digits.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(digits).unwrap_or_default()
+    }
+
+    /// Whether nothing stands behind the point.
+    fn is_integer(&self) -> bool {
+        usize::try_from(self.exponent + 1).is_ok_and(|whole| whole >= self.len)
+    }
+
+    /// Appends the digits with the point where the exponent says: within, after zeros, or behind zeros.
+    fn positional(&self, out: &mut String) {
+        let digits = self.digits();
+        let Ok(whole) = usize::try_from(self.exponent + 1) else {
             out.push_str("0.");
-            out.push_str(fraction);
-        }
-        Some((whole, fraction)) => {
-            out.push_str(whole);
-            out.push('.');
-            out.push_str(fraction);
-        }
-        None => {
+            push_zeros(usize::try_from(-self.exponent - 1).unwrap_or_default(), out);
             out.push_str(digits);
-            out.push_str(&"0".repeat(whole - digits.len()));
+            return;
+        };
+        match digits.split_at_checked(whole) {
+            Some((_, "")) => out.push_str(digits),
+            Some(("", fraction)) => {
+                out.push_str("0.");
+                out.push_str(fraction);
+            }
+            Some((whole, fraction)) => {
+                out.push_str(whole);
+                out.push('.');
+                out.push_str(fraction);
+            }
+            None => {
+                out.push_str(digits);
+                push_zeros(whole - digits.len(), out);
+            }
         }
+    }
+
+    /// Appends the digits in exponent form, the exponent with its sign and at least `width` digits.
+    fn exponential(&self, width: usize, out: &mut String) {
+        let (first, rest) = self.digits().split_at_checked(1).unwrap_or_default();
+        out.push_str(first);
+        if !rest.is_empty() {
+            out.push('.');
+            out.push_str(rest);
+        }
+        out.push_str(if self.exponent < 0 { "e-" } else { "e+" });
+        let exponent = self.exponent.unsigned_abs();
+        let digit = |unit: u32| char::from_digit(exponent / unit % 10, 10).unwrap_or('0');
+        if exponent >= 100 {
+            out.push(digit(100));
+        }
+        if exponent >= 10 || width > 1 {
+            out.push(digit(10));
+        }
+        out.push(digit(1));
     }
 }
 
-/// Appends digits in exponent form, the exponent with its sign and at least `width` digits.
-fn exponential(digits: &str, exponent: i32, width: usize, out: &mut String) {
-    let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, ""));
-    out.push_str(first);
-    if !rest.is_empty() {
-        out.push('.');
-        out.push_str(rest);
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    out.push('e');
-    out.push(sign);
-    let digits = exponent.abs().to_string();
-    out.push_str(&"0".repeat(width.saturating_sub(digits.len())));
-    out.push_str(&digits);
+fn push_zeros(count: usize, out: &mut String) {
+    out.extend(std::iter::repeat_n('0', count));
 }
 
 #[cfg(test)]

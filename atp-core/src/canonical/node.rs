@@ -1,9 +1,7 @@
 //! What V8's `JSON.stringify` does.
 
-use super::{
-    Dialect, TooManyDigits, double, exponential, positional, python::escape, short_escape, shortest,
-};
-use crate::json::{Index, Name, Scalar, Spelling, Token, scalars, unquote};
+use super::{Decimal, Dialect, TooManyDigits, double, python::escape, short_escape};
+use crate::json::{Index, Name, Names, Scalar, Spelling, Token, scalars, unquote};
 
 pub(super) struct Node;
 
@@ -13,18 +11,21 @@ impl Dialect for Node {
 
     /// Array indices by their number, then the others in the order of the text. Of equal names the first gives the place
     /// and the last the value.
-    fn order(index: &Index<'_>, names: &mut Vec<Name>) {
-        let mut placed: Vec<(Option<u32>, Token, Token)> = Vec::with_capacity(names.len());
-        for twins in names.chunk_by(|a, b| index.same(a, b)) {
+    fn order(index: &Index<'_>, object: Token, names: &mut Names, order: &mut Vec<Token>) {
+        names.fill(index, object);
+        if names.may_repeat(index, object) {
+            names.sort(index);
+        } else if !names.list.iter().any(|name| array_index(names.value(index, name)).is_some()) {
+            return order.extend(names.list.iter().map(Name::token));
+        }
+        let mut placed: Vec<(Option<u32>, Token, Token)> = Vec::with_capacity(names.list.len());
+        for twins in names.twins(index) {
             if let [first, .., last] | [first @ last] = twins {
-                placed.push((array_index(&index.name(first.token)), first.token, last.token));
+                placed.push((array_index(names.value(index, first)), first.token(), last.token()));
             }
         }
         placed.sort_unstable_by_key(|&(number, first, _)| (number.is_none(), number, first));
-        names.truncate(placed.len());
-        for (name, (.., last)) in names.iter_mut().zip(placed) {
-            name.token = last;
-        }
+        order.extend(placed.into_iter().map(|(.., last)| last));
     }
 
     /// Every number is a double; `Number::toString` of ECMA-262.
@@ -42,11 +43,11 @@ impl Dialect for Node {
         if value < 0.0 {
             out.push('-');
         }
-        let (digits, exponent) = shortest(value);
-        if (-7..21).contains(&exponent) && exponent != -7 {
-            positional(&digits, exponent, out);
+        let decimal = Decimal::shortest(value);
+        if (-6..21).contains(&decimal.exponent) {
+            decimal.positional(out);
         } else {
-            exponential(&digits, exponent, 1, out);
+            decimal.exponential(1, out);
         }
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! What CPython's `json.dumps(.., sort_keys=True)` does.
 
-use super::{Dialect, TooManyDigits, double, exponential, positional, short_escape, shortest};
-use crate::json::{Index, Name, Scalar, Spelling, scalars, unquote};
+use super::{Decimal, Dialect, TooManyDigits, double, short_escape};
+use crate::json::{Index, Name, Names, Scalar, Spelling, Token, scalars, unquote};
 
 /// `sys.int_info.default_max_str_digits`.
 const MAX_DIGITS: usize = 4300;
@@ -12,15 +12,11 @@ impl Dialect for Python {
     const COMMA: &'static str = ", ";
     const COLON: &'static str = ": ";
 
-    /// By code point, as they come; of equal names the last stays.
-    fn order(index: &Index<'_>, names: &mut Vec<Name>) {
-        names.dedup_by(|later, kept| {
-            let same = index.same(later, kept);
-            if same {
-                *kept = *later;
-            }
-            same
-        });
+    /// By code point; of equal names the last stays.
+    fn order(index: &Index<'_>, object: Token, names: &mut Names, order: &mut Vec<Token>) {
+        names.fill(index, object);
+        names.sort(index);
+        order.extend(names.twins(index).filter_map(|twins| twins.last()).map(Name::token));
     }
 
     /// Integers are exact, everything else is the `repr` of a double.
@@ -41,13 +37,13 @@ impl Dialect for Python {
             out.push_str("Infinity");
             return Ok(false);
         }
-        let (digits, exponent) = shortest(value);
-        if !(-4..16).contains(&exponent) {
-            exponential(&digits, exponent, 2, out);
+        let decimal = Decimal::shortest(value);
+        if !(-4..16).contains(&decimal.exponent) {
+            decimal.exponential(2, out);
             return Ok(true);
         }
-        positional(&digits, exponent, out);
-        if usize::try_from(exponent + 1).is_ok_and(|whole| whole >= digits.len()) {
+        decimal.positional(out);
+        if decimal.is_integer() {
             out.push_str(".0");
         }
         Ok(true)
