@@ -22,6 +22,7 @@ mod logged;
 mod model;
 mod postgres;
 mod races;
+mod redrives;
 mod responses;
 mod senders;
 mod server;
