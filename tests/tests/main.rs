@@ -25,6 +25,7 @@ mod mounting;
 mod outages;
 mod postgres;
 mod races;
+mod redrives;
 mod replayed;
 mod responses;
 mod schemas;
