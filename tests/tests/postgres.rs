@@ -2,10 +2,12 @@
 //! commit by hand is a commit, and the end of all that is written, and one that was asked for may still be refused.
 
 use std::{
+    panic,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -535,6 +537,43 @@ async fn a_purge_leaves_a_question_that_somebody_is_deciding() {
     store.complete(&claim, &completion, Some(open)).await.expect("completed");
     let found = store.find("default", "n-1", None).await.expect("an answer");
     assert!(found.question.is_some() && found.decision.is_some(), "{found:?}");
+}
+
+/// What a stopping server drops has nobody any more who could take its connection back.
+#[test]
+fn verbs_that_a_server_drops_when_it_stops_do_not_panic() {
+    const NAME: &str = "a server that stops";
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |told| {
+        if thread::current().name() == Some(NAME) {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+        }
+        hook(told);
+    }));
+    let server = thread::Builder::new().name(NAME.to_owned()).spawn(|| {
+        let system = actix_web::rt::System::new();
+        system.block_on(async {
+            let Some(database) = PostgresDatabase::new().await else { return };
+            let mut locker = database.pool.acquire().await.expect("a connection");
+            let lock = "BEGIN; LOCK TABLE atp_refused, atp_questions";
+            sqlx::raw_sql(lock).execute(&mut *locker).await.expect("a lock");
+            let before = chrono::Utc::now() - chrono::TimeDelta::days(30);
+            let store = database.store().clone();
+            actix_web::rt::spawn(async move { store.redeem("default", &"0".repeat(32), b"").await });
+            let store = database.store().clone();
+            actix_web::rt::spawn(async move { store.purge(before).await });
+            let store = database.store().clone();
+            actix_web::rt::spawn(async move { store.find("default", "n-1").await });
+            let store = database.store().clone();
+            actix_web::rt::spawn(async move { store.record(&Question::new(asked("n-1"))).await });
+            actix_web::rt::time::sleep(Duration::from_millis(300)).await;
+            // The lock goes with the server's processes, when the database is dropped.
+            std::mem::forget(locker);
+        });
+    });
+    assert!(server.expect("a thread").join().is_ok());
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0);
 }
 
 /// What was in force when each row was committed.
