@@ -560,11 +560,11 @@ fn verbs_that_a_server_drops_when_it_stops_do_not_panic() {
             sqlx::raw_sql(lock).execute(&mut *locker).await.expect("a lock");
             let before = chrono::Utc::now() - chrono::TimeDelta::days(30);
             let store = database.store().clone();
-            actix_web::rt::spawn(async move { store.redeem("default", &"0".repeat(32), b"").await });
+            actix_web::rt::spawn(async move { store.redeem("default", 1, Token::random()).await });
             let store = database.store().clone();
             actix_web::rt::spawn(async move { store.purge(before).await });
             let store = database.store().clone();
-            actix_web::rt::spawn(async move { store.find("default", "n-1").await });
+            actix_web::rt::spawn(async move { store.find("default", "n-1", None).await });
             let store = database.store().clone();
             actix_web::rt::spawn(async move { store.record(&Question::new(asked("n-1"))).await });
             actix_web::rt::time::sleep(Duration::from_millis(300)).await;
