@@ -39,6 +39,9 @@ use crate::{
 /// may be six times as long as the body, so raise those, or take [`AtpResponse`](crate::AtpResponse), which has none. Everything is refused with a response, never an error, so that middleware outside of it
 /// runs as ever.
 ///
+/// Middleware around an `App` or a `Scope` must not keep a clone of the `HttpRequest` while it calls on: actix's own router
+/// panics then, whatever is mounted. Around a resource it may.
+///
 /// ```
 /// use actix_web::{App, test, web};
 /// use atp_actix::{AtpResponse, Secret, Text, Verifier, VerifySignature, test::Sender};

@@ -466,9 +466,8 @@ impl Steps {
              SELECT $1, $2, $3, $4, CASE WHEN NOT n.is_erased THEN $5 END, $6, n.now, n.now + $7,
                  CASE WHEN $8 THEN n.now END, $9, $10, $11, $12, $13, $14, $15, CASE WHEN NOT n.is_erased THEN $16 END,
                  $17, CASE WHEN NOT n.is_erased THEN $18 END
-             FROM (SELECT atp_now() AS now, EXISTS (
-                 SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $2) AS is_erased) AS n
-             WHERE CASE WHEN $8 THEN atp_durable() ELSE atp_quick() END AND atp_alone($1, $2) AND NOT EXISTS (
+             FROM (SELECT atp_now() AS now, CASE WHEN atp_alone($1, $2) THEN atp_is_erased($1, $2) END AS is_erased) AS n
+             WHERE CASE WHEN $8 THEN atp_durable() ELSE atp_quick() END AND n.is_erased IS NOT NULL AND NOT EXISTS (
                  SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2
                  AND (completed_at IS NOT NULL OR lease_until > n.now AND leased_at <= n.now))
              ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
@@ -783,18 +782,11 @@ impl Store for Steps {
 
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        // What another has committed until it is our turn is seen, whatever isolation the server has by default.
-        sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            .execute(open.connection_mut())
-            .await?;
         let is_alone: bool = sqlx::query_scalar("SELECT atp_alone($1, $2)")
             .bind(escape(service))
             .bind(escape(notification_id))
             .fetch_one(open.connection_mut())
             .await?;
-        if !is_alone {
-            return Err(StoreError::Running(notification_id.to_owned()));
-        }
         let decided: Option<(bool, bool)> = sqlx::query_as(
             "SELECT completed_at IS NOT NULL, lease_until > atp_now() AND leased_at <= atp_now() FROM atp_decisions
              WHERE service = $1 AND notification_id = $2 FOR SHARE",
@@ -804,6 +796,9 @@ impl Store for Steps {
         .fetch_optional(open.connection_mut())
         .await?;
         row::check_undecided(decided, notification_id)?;
+        if !is_alone {
+            return Err(StoreError::Running(notification_id.to_owned()));
+        }
         let invalidated = sqlx::query(
             "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
                  invalidated_at = coalesce(invalidated_at, atp_now())
@@ -982,7 +977,9 @@ impl Store for Steps {
         }
         let written = sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
-             SELECT $1, $2, $3, $4, $5, $6, atp_now(), $7 WHERE atp_durable() AND (
+             SELECT $1, $2, $3, $4, $5, $6, atp_now(), $7
+             WHERE atp_durable() AND NOT EXISTS (
+                 SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3) AND (
                  (SELECT count(*) FROM atp_refused WHERE service = $1 AND notification_id = $3) < $8
                  OR EXISTS (SELECT 1 FROM atp_refused WHERE service = $1 AND digest = $2))
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
@@ -1118,18 +1115,25 @@ impl Store for Steps {
 
     async fn erase(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        let is_free: bool = sqlx::query_scalar(
-            "SELECT atp_alone($1, $2) AND NOT EXISTS (
+        let is_running: bool = sqlx::query_scalar(
+            "SELECT CASE WHEN atp_alone($1, $2) THEN EXISTS (
                  SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at IS NULL
-                     AND lease_until > atp_now() AND leased_at <= atp_now())",
+                     AND lease_until > atp_now() AND leased_at <= atp_now())
+             ELSE NOT EXISTS (
+                 SELECT 1 FROM atp_decisions
+                 WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL) END",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
         .fetch_one(open.connection_mut())
         .await?;
-        if !is_free {
+        if is_running {
             return Err(StoreError::Running(notification_id.to_owned()));
         }
+        // Whoever is about to write there has not seen yet what is erased here.
+        sqlx::raw_sql("LOCK TABLE atp_deliveries, atp_refused IN SHARE ROW EXCLUSIVE MODE")
+            .execute(open.connection_mut())
+            .await?;
         for statement in [
             "INSERT INTO atp_erased VALUES ($1, $2, atp_now()) ON CONFLICT DO NOTHING",
             "UPDATE atp_decisions SET data = NULL, responder = NULL, signed = NULL, delivery = NULL

@@ -704,8 +704,9 @@ impl Store for SqliteStore {
         let written = sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-             WHERE (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3) < ?9
-                 OR EXISTS (SELECT 1 FROM atp_refused WHERE service = ?1 AND digest = ?2)
+             WHERE NOT EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?3) AND (
+                 (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3) < ?9
+                 OR EXISTS (SELECT 1 FROM atp_refused WHERE service = ?1 AND digest = ?2))
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
         )
         .bind(escape(&kept.service))

@@ -114,3 +114,8 @@ CREATE TABLE atp_erased (
 
 -- What fingerprints are hashed with: one row.
 CREATE TABLE atp_key (key BYTEA NOT NULL);
+
+-- Whether nothing of it may be kept. It sees what has been committed until it is asked, whatever the statement sees that asks:
+-- ask it after `atp_alone`, which who erases has until it is done.
+CREATE FUNCTION atp_is_erased(service TEXT, notification_id TEXT) RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
+    'SELECT EXISTS (SELECT 1 FROM atp_erased AS e WHERE e.service = $1 AND e.notification_id = $2)';
