@@ -903,7 +903,11 @@ pub enum StoreError {
     #[error("the handler's transaction cannot be committed: {0}")]
     Unclean(&'static str),
     /// `purge` would forget decisions that may still be delivered again.
-    #[error("`before` is less than the redelivery window of {} s ago", window.as_secs())]
+    #[error(
+        "`before` is less than the redelivery window of {} s ago: give an earlier time, or set the store's \
+         `redelivery_window`",
+        window.as_secs()
+    )]
     TooRecent {
         /// The window.
         window: Duration,
