@@ -368,7 +368,8 @@ impl Question {
 
     /// Says whatever else the handler of the answer will need.
     ///
-    /// What has no JSON, such as a map whose keys are no texts, is [`StoreError::Context`] when the question is recorded.
+    /// What has no JSON, such as a map whose keys are no texts, and what nests too deep to be read again
+    /// is [`StoreError::Context`] when the question is recorded.
     pub fn context(mut self, context: impl Serialize) -> Self {
         match serde_json::to_value(context) {
             Ok(context) => (self.context, self.unfit_context) = (context, None),
@@ -856,7 +857,7 @@ pub enum StoreError {
     /// The question could not be answered.
     #[error(transparent)]
     Question(#[from] QuestionError),
-    /// The context has no JSON.
+    /// The context has no JSON, or nests too deep to be read again.
     #[error("the context of the question cannot be stored: {0}")]
     Context(String),
     /// The question has JSON that could not be read again.
