@@ -74,7 +74,10 @@ impl<C: DeserializeOwned + 'static> FromRequest for Correlation<C> {
         let question = request.extensions().get::<Rc<Recorded>>().cloned();
         ready(question.ok_or(Refusal::NoStore { extractor: "Correlation" }).and_then(|question| {
             let context = C::deserialize(&question.context).map_err(|_| {
-                Refusal::HandlerFault("the context that was recorded is not what `Correlation` asks for")
+                Refusal::HandlerFault(
+                    "the context that was recorded is not what `Correlation` asks for: compare its type with what \
+                     `Question::context` was given",
+                )
             })?;
             Ok(Self { context, question })
         }))

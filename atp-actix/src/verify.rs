@@ -34,10 +34,11 @@ use crate::{
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
 ///
-/// It wraps any resource, scope or app; [`Webhook`](crate::Webhook) wraps itself. Behind it `web::Bytes` and `web::Json`
-/// see the text that was signed; they have limits of their own (`web::PayloadConfig`, `web::JsonConfig`), and a canonical text
-/// may be six times as long as the body, so raise those, or take [`AtpResponse`](crate::AtpResponse), which has none. Everything is refused with a response, never an error, so that middleware outside of it
-/// runs as ever.
+/// It wraps any resource, scope or app; [`Webhook`](crate::Webhook) wraps itself. Behind it
+/// `web::Bytes` and `web::Json` see the text that was signed; they have limits of their own
+/// (`web::PayloadConfig`, `web::JsonConfig`), and a canonical text may be six times as long as the
+/// body, so raise those, or take [`AtpResponse`](crate::AtpResponse), which has none. Everything is
+/// refused with a response, never an error, so that middleware outside of it runs as ever.
 ///
 /// Middleware around an `App` or a `Scope` must not keep a clone of the `HttpRequest` while it calls on: actix's own router
 /// panics then, whatever is mounted. Around a resource it may.

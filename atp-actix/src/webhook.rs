@@ -381,7 +381,9 @@ fn mounted_twice(path: &str) {
 
 #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
 fn no_such_action(action: &str) {
-    panic!("`humans_only({action:?})` without `.on({action:?}, ..)`");
+    panic!(
+        "`humans_only({action:?})` without `.on({action:?}, ..)`: give the action a handler, or mend its id"
+    );
 }
 
 async fn no_handler(delivery: Delivery) -> Result<HttpResponse, Refusal> {

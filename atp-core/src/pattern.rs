@@ -34,6 +34,9 @@ impl Pattern {
     pub const MAX_LEN: usize = 10_000;
 
     /// Compiles it.
+    ///
+    /// # Errors
+    /// [`PatternError`] says why it does not compile, and of a syntax error where in the text it is.
     pub fn new(text: impl Into<String>) -> Result<Self, PatternError> {
         let pattern = Self(text.into());
         pattern.check()?;
@@ -95,7 +98,7 @@ pub enum PatternError {
     /// It would take more than [`Pattern::MAX_SIZE`].
     #[error("takes more than 8 MiB when it is compiled: repeat fewer times, or a smaller class")]
     TooLarge,
-    /// It is no expression.
+    /// It is no expression of the crate `regex`, which has neither look-around nor back-references.
     #[error("is no regular expression of the `regex` crate: {0}")]
     Syntax(Box<regex::Error>),
 }

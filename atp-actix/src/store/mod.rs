@@ -171,8 +171,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Refused>, StoreError>> + Send;
 
-    /// Notes that a kept body is about to be sent in again with this token, in place of any before. Durable. For
-    /// [`Redrive::prepare`], which makes the request.
+    /// Notes that a kept body is about to be sent in again with this token, in place of any before.
+    /// Durable. [`StoreError::NotKept`] if there is no such body.
+    ///
+    /// Call [`Redrive::prepare`] instead, which calls this: the token alone is good for nothing, since
+    /// a webhook lets in only what is signed.
     fn redrive(
         &self,
         service: &str,
@@ -225,7 +228,7 @@ pub trait Store: Clone + Send + Sync + 'static {
         notification_id: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// How long a handler may hold a [`Store::Transaction`]; for ever unless said.
+    /// How long a handler may hold a [`Store::Transaction`]; for ever where this is `None`.
     fn transaction_limit(&self) -> Option<Duration> {
         None
     }
@@ -343,8 +346,9 @@ impl Question {
         self
     }
 
-    /// Records it under a key of our own, of at most [`Notification::MAX_ID`] bytes; under the notification's id unless set. It is needed where the ATP server names
-    /// the notification: [`Store::bind`] says later which id that is.
+    /// Records it under a key of our own, of at most [`Notification::MAX_ID`] bytes; under the
+    /// notification's id unless set. It is needed where the ATP server names the notification:
+    /// [`Store::bind`] says later which id that is.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -364,7 +368,8 @@ impl Question {
 
     /// Says whatever else the handler of the answer will need.
     ///
-    /// What has no JSON, such as a map whose keys are no texts, is [`StoreError::Context`] when the question is recorded.
+    /// What has no JSON, such as a map whose keys are no texts, and what nests too deep to be read again
+    /// is [`StoreError::Context`] when the question is recorded.
     pub fn context(mut self, context: impl Serialize) -> Self {
         match serde_json::to_value(context) {
             Ok(context) => (self.context, self.unfit_context) = (context, None),
@@ -514,7 +519,7 @@ pub struct Arrival {
     pub request_id: Option<String>,
     /// Which scheme it was signed in.
     pub scheme: Scheme,
-    /// Which secret it was signed with.
+    /// Which secret it was signed with: 0 is the verifier's first.
     pub secret: usize,
     /// Who answered.
     pub responder: Option<String>,
@@ -679,7 +684,7 @@ pub struct Note {
     pub request_id: Option<String>,
     /// Which scheme it was signed in.
     pub scheme: Scheme,
-    /// Which secret it was signed with.
+    /// Which secret it was signed with: 0 is the verifier's first.
     pub secret: usize,
     /// Who answered.
     pub responder: Option<String>,
@@ -714,7 +719,7 @@ pub struct Noted {
     pub request_id: Option<String>,
     /// Which scheme it was signed in.
     pub scheme: Scheme,
-    /// Which secret it was signed with.
+    /// Which secret it was signed with: 0 is the verifier's first.
     pub secret: usize,
     /// Who answered.
     pub responder: Option<String>,
@@ -735,7 +740,7 @@ pub struct Kept {
     pub verdict: Verdict,
     /// Which scheme it was signed in.
     pub scheme: Scheme,
-    /// Which secret it was signed with.
+    /// Which secret it was signed with: 0 is the verifier's first.
     pub secret: usize,
     /// SHA-256 of the text that was signed: what makes two deliveries the same to [`Store::keep`].
     pub signed: [u8; 32],
@@ -746,7 +751,7 @@ pub struct Kept {
 /// A [`Kept`] body in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// For [`Store::redrive`].
+    /// Where it is kept: what [`Redrive::prepare`] asks for.
     pub id: i64,
     /// The question, if it is an answer at all.
     pub notification_id: Option<String>,
@@ -754,7 +759,7 @@ pub struct Refused {
     pub verdict: Verdict,
     /// Which scheme it was signed in.
     pub scheme: Scheme,
-    /// Which secret it was signed with.
+    /// Which secret it was signed with: 0 is the verifier's first.
     pub secret: usize,
     /// When it was refused first.
     pub refused_at: DateTime<Utc>,
@@ -852,7 +857,7 @@ pub enum StoreError {
     /// The question could not be answered.
     #[error(transparent)]
     Question(#[from] QuestionError),
-    /// The context has no JSON.
+    /// The context has no JSON, or nests too deep to be read again.
     #[error("the context of the question cannot be stored: {0}")]
     Context(String),
     /// The question has JSON that could not be read again.
@@ -899,7 +904,11 @@ pub enum StoreError {
     #[error("the handler's transaction cannot be committed: {0}")]
     Unclean(&'static str),
     /// `purge` would forget decisions that may still be delivered again.
-    #[error("`before` is less than the redelivery window of {} s ago", window.as_secs())]
+    #[error(
+        "`before` is less than the redelivery window of {} s ago: give an earlier time, or set the store's \
+         `redelivery_window`",
+        window.as_secs()
+    )]
     TooRecent {
         /// The window.
         window: Duration,

@@ -110,8 +110,8 @@ impl PostgresStore {
         &self.steps.pool
     }
 
-    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](super::DRAIN_WITHIN) at most), then closes the pool. After that every use
-    /// of a clone is an error.
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](super::DRAIN_WITHIN) at most),
+    /// then closes the pool. After that every use of a clone is an error.
     ///
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.

@@ -146,8 +146,9 @@ impl SqliteStore {
         &self.readers
     }
 
-    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](super::DRAIN_WITHIN) at most), then closes the pool and the connections
-    /// that write, so that the file alone holds everything. After that every use of a clone is an error.
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](super::DRAIN_WITHIN) at most),
+    /// then closes the pool and the connections that write, so that the file alone holds everything.
+    /// After that every use of a clone is an error.
     ///
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
