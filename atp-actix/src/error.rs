@@ -103,7 +103,7 @@ pub enum Refusal {
     #[error("the question does not have that action")]
     UnknownAction,
     /// With a store: the action is for humans.
-    #[error("the action is for humans, and the responder is none")]
+    #[error("the action is for humans, and the responder is not known to be one")]
     Forbidden,
     /// With a store: answered after the deadline.
     #[error("answered after the deadline")]

@@ -64,7 +64,8 @@ pub const MAX_SERVICE: usize = 250;
 /// Refuses what could be written and never read again: `serde_json` writes any depth, and reads 127.
 fn check_readable(value: &impl Serialize) -> Result<(), String> {
     let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
-    serde_json::from_str::<Value>(&text).map(drop).map_err(|error| error.to_string())
+    let is_readable = serde_json::from_str::<Value>(&text).is_ok();
+    if is_readable { Ok(()) } else { Err("it nests deeper than 127, and could not be read again".to_owned()) }
 }
 
 /// Refuses what does not fit into a key.
@@ -221,7 +222,8 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Blanks what a human said about a notification, for good: data, kept bodies and responders. The decision stands, with
     /// what its handler answered: let that repeat nothing personal. What comes of it later is counted, and nothing of it is
-    /// kept. Durable. [`StoreError::Running`] while it is being handled: try again in a moment.
+    /// kept; so it is also with a notification of which nothing is known yet. Durable. [`StoreError::Running`] while it is
+    /// being handled: try again in a moment.
     fn erase(
         &self,
         service: &str,
@@ -247,7 +249,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn activity(&self) -> &Activity;
 
     /// Ends the work of this process's webhooks in order: from now on deliveries are answered 503, what is under way may go
-    /// on for so long, and the counters that wait are written. Says how many deliveries were still under way.
+    /// on for so long, and the counters that wait are written. Says how many deliveries were still under way. An error is
+    /// that of writing counters: those that were not written wait on.
     ///
     /// Call it *before* you stop the server, whose workers take their work with them; the stores' `close` calls it once more,
     /// and writes what came meanwhile.
