@@ -2,6 +2,7 @@
 
 #![allow(clippy::type_complexity, reason = "tables of cases")]
 
+mod attacks;
 mod canonical;
 mod careless;
 mod cases;
