@@ -38,7 +38,7 @@ use crate::{
     slot::{Claiming, Claims, Left, Slot},
     store::{
         self, Arrival, Claim, Claimed, Completed, Completion, DEFAULT_SERVICE, Found, Kept, Note, Outcome,
-        Recorded, Store, StoreError, Token, Verdict,
+        Recorded, Store, StoreError, Token, UnderWay, Verdict,
     },
     tally,
 };
@@ -206,9 +206,8 @@ where
         let work = rt::spawn({
             let clock = clock.clone();
             async move {
-                let _under_way = under_way;
                 match this.judge(&delivery).await {
-                    Ok(go) => this.work(request, delivery, go, &clock).await,
+                    Ok(go) => this.work(request, delivery, go, &clock, &under_way).await,
                     Err(stop) => this.stop(stop, &delivery, &clock).await,
                 }
             }
@@ -356,7 +355,10 @@ where
         match self.store.keep(&kept).await {
             // More of them would only fill the disk.
             Err(error @ StoreError::KeptEnough) => {
-                tracing::error!(target: "atp_actix", request_id = delivery.request_id(), %error, "not kept");
+                if self.store.activity().may_tell() {
+                    let request_id = delivery.request_id();
+                    tracing::error!(target: "atp_actix", request_id, %error, "not kept");
+                }
                 Ok(false)
             }
             kept => kept,
@@ -389,6 +391,7 @@ where
         delivery: Delivery,
         go: Go,
         clock: &Clock,
+        under_way: &UnderWay,
     ) -> HttpResponse {
         let claim = self.claim(&delivery);
         match self.handle(request, &delivery, go, &claim).await {
@@ -401,9 +404,9 @@ where
                 let Failure { response, is_claimed, at_leisure } = *failure;
                 let (this, clock) = (Rc::clone(&self), clock.clone());
                 let status = response.status();
-                let under_way = self.store.activity().begin();
+                let after_work = under_way.another();
                 let after = async move {
-                    let _under_way = under_way;
+                    let _until_done = after_work;
                     // Before the claim is given back, which holds it as long as it is not kept. It comes again.
                     if let Err(error) = this.keep(&delivery, Verdict::Failed).await {
                         tracing::error!(target: "atp_actix", request_id = delivery.request_id(), %error, "not kept");

@@ -9,6 +9,9 @@ use crate::store::{Activity, Added, Note, Store};
 /// How long after a batch the next one is written, so that there is more in it.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long after a fault of the store the counters are tried again.
+const AFTER_A_FAULT: Duration = Duration::from_secs(1);
+
 /// Counts after the answer, without holding up the next one: the first at once, and what comes shortly after a batch in the
 /// next batch, where the same delivery again is a greater number.
 pub(crate) async fn count<S: Store>(store: &S, note: Note) {
@@ -18,7 +21,9 @@ pub(crate) async fn count<S: Store>(store: &S, note: Note) {
         Added::Unattended => drop(tokio::spawn(Writing::new(store.clone()).run())),
         Added::No => {
             let request_id = note.request_id.clone();
-            if let Err(error) = store.note(&[note]).await {
+            if let Err(error) = store.note(&[note]).await
+                && store.activity().may_tell()
+            {
                 tracing::error!(target: "atp_actix", request_id, %error, "not counted");
             }
         }
@@ -43,8 +48,12 @@ impl<S: Store> Writing<S> {
         while let Some(batch) = self.store.activity().next() {
             self.batch = batch;
             if let Err(error) = self.store.note(&self.batch).await {
-                let rows = self.batch.len();
-                return tracing::error!(target: "atp_actix", rows, %error, "not counted yet");
+                if self.store.activity().may_tell() {
+                    let rows = self.batch.len();
+                    tracing::error!(target: "atp_actix", rows, %error, "not counted yet");
+                }
+                // Whoever comes meanwhile adds to what waits, and tries no better.
+                return sleep(AFTER_A_FAULT).await;
             }
             let written = std::mem::take(&mut self.batch).len();
             if written < Activity::BATCH {

@@ -275,9 +275,8 @@ impl VerifySignature {
             return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None));
         }
         let body = proof.body();
-        let is_redriven = matches!(proof, Proof::Token { .. });
-        let delivery = match self.verdict(proof, &body).await {
-            Ok(verified) => {
+        let delivery = match self.verdict(proof, &body, request.headers()).await {
+            Ok((verified, is_redriven)) => {
                 let request_id = delivery::request_id(request.headers());
                 self.read(verified, &body, request_id, is_redriven).await
             }
@@ -293,14 +292,27 @@ impl VerifySignature {
         }
     }
 
-    async fn verdict(&self, proof: Proof, body: &Bytes) -> Result<Verified, Refusal> {
+    /// Whether it is what was signed, and whether it came from our own store. The token of a redrive that was used is no reason
+    /// to refuse a good signature beside it.
+    async fn verdict(
+        &self,
+        proof: Proof,
+        body: &Bytes,
+        headers: &HeaderMap,
+    ) -> Result<(Verified, bool), Refusal> {
         match proof {
-            Proof::Signature(verification) => Ok(verification.finish()?),
+            Proof::Signature(verification) => Ok((verification.finish()?, false)),
             Proof::Token { redriving, keeper, .. } => {
                 let (id, token) = (redriving.id(), Token::from_bytes(redriving.nonce()));
                 let verified = redriving.verify(body.clone())?;
                 let is_unused = keeper.redeem(id, token).await.map_err(Refusal::NotRedeemed)?;
-                if is_unused { Ok(verified) } else { Err(Refusal::RedriveUsed) }
+                if is_unused {
+                    return Ok((verified, true));
+                }
+                match self.verifier.verify(delivery::signatures(headers), body.clone()) {
+                    Err(VerifyError::NoSignature) => Err(Refusal::RedriveUsed),
+                    verdict => Ok((verdict?, false)),
+                }
             }
         }
     }
@@ -321,7 +333,10 @@ impl VerifySignature {
             Ok(delivery) => return Ok(delivery),
             Err(malformed) => malformed,
         };
-        let Some(keeper) = &self.kept else { return Err(Refusal::Malformed(malformed)) };
+        // What was signed may be an answer: then it is kept when it comes as it was sent.
+        let Some(keeper) = self.kept.as_ref().filter(|_| malformed.is_signed()) else {
+            return Err(Refusal::Malformed(malformed));
+        };
         let (window, tolerance) = (keeper.redelivery_window(), self.verifier.get_tolerance());
         let age = Age { now: self.verifier.now(), window, tolerance };
         let in_time = signed_at.map_or(Ok(()), |signed_at| age.check(signed_at));

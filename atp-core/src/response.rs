@@ -158,9 +158,17 @@ pub struct Malformed {
     fault: Cow<'static, str>,
     pointer: String,
     offset: usize,
+    is_signed: bool,
 }
 
 impl Malformed {
+    /// Whether what is wrong was signed. If not, the text that was signed may well be an answer: anybody who has seen it can
+    /// spell a body that is none, by a member that a later one of its name replaces.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.is_signed
+    }
+
     /// The place as a JSON Pointer (RFC 6901); empty for the whole text.
     #[must_use]
     pub fn pointer(&self) -> &str {
@@ -177,7 +185,7 @@ impl Malformed {
 
 impl From<NotJson> for Malformed {
     fn from(error: NotJson) -> Self {
-        Self { fault: Cow::Borrowed(error.fault), pointer: error.pointer, offset: error.offset }
+        malformed(error.fault, error.pointer, error.offset)
     }
 }
 
@@ -219,7 +227,8 @@ impl Response {
     /// string that the body lacks.
     pub(crate) fn of_printed(body: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
         let text = ByteString::from(printed.text);
-        let checked = if printed.repeats { check(body) } else { check_depth(body) };
+        let unsigned = |fault| Malformed { is_signed: false, ..fault };
+        let checked = if printed.repeats { check(body).map_err(unsigned) } else { check_depth(body) };
         let answer = checked.and_then(|()| {
             if let Some((token, offset)) = printed.infinity {
                 return Err(malformed("`Infinity`, which is not JSON", body.pointer(token), offset));
@@ -381,7 +390,7 @@ impl Member<'_> {
 }
 
 fn malformed(fault: &'static str, pointer: String, offset: usize) -> Malformed {
-    Malformed { fault: Cow::Borrowed(fault), pointer, offset }
+    Malformed { fault: Cow::Borrowed(fault), pointer, offset, is_signed: true }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fmt, panic,
     rc::Rc,
     sync::{
@@ -368,7 +368,8 @@ struct Model {
     decisions: BTreeMap<&'static str, Decision>,
     counted: BTreeMap<(&'static str, usize, Verdict), Counted>,
     kept: Vec<Body>,
-    erased: BTreeMap<&'static str, Time>,
+    /// For good: also where the question is forgotten.
+    erased: BTreeSet<&'static str>,
     effects: Vec<&'static str>,
     holders: usize,
     fingerprint_key: [u8; 32],
@@ -387,7 +388,7 @@ impl Model {
             decisions: BTreeMap::new(),
             counted: BTreeMap::new(),
             kept: Vec::new(),
-            erased: BTreeMap::new(),
+            erased: BTreeSet::new(),
             effects: Vec::new(),
             holders: 0,
             fingerprint_key,
@@ -466,7 +467,7 @@ impl Model {
             Some(Decision::Running { left, .. }) => *left = None,
             _ => {}
         }
-        self.erased.entry(id).or_insert(self.now);
+        self.erased.insert(id);
         self.kept.retain(|body| body.id != id);
         for ((of, ..), counted) in &mut self.counted {
             counted.names_responder &= *of != id;
@@ -487,11 +488,9 @@ impl Model {
         self.decisions.retain(|id, _| !forgotten.contains(id));
         self.counted.retain(|(id, ..), _| !forgotten.contains(id));
         self.kept.retain(|body| !forgotten.contains(&body.id));
-        self.erased.retain(|id, _| !forgotten.contains(id));
         let known: Vec<_> = self.asked.values().filter_map(|asked| asked.id).collect();
         self.counted.retain(|(id, ..), counted| known.contains(id) || counted.last >= before);
         self.kept.retain(|body| known.contains(&body.id) || body.refused_at >= before);
-        self.erased.retain(|id, at| known.contains(id) || *at >= before);
         gone.len().to_string()
     }
 
@@ -570,7 +569,13 @@ impl Model {
 
     fn claim(&mut self, answer: &Answer) -> usize {
         self.holders += 1;
-        let left = Some(answer.clone()).filter(|answer| !self.erased.contains_key(answer.id));
+        // What died is not lost where another answer takes its place.
+        if let Some(Decision::Running { left: Some(died), .. }) = self.decisions.get(answer.id)
+            && died.which != answer.which
+        {
+            self.keep(&died.clone(), Verdict::Abandoned);
+        }
+        let left = Some(answer.clone()).filter(|answer| !self.erased.contains(answer.id));
         let running = Decision::Running { holder: self.holders, until: self.now + LEASE, left };
         self.decisions.insert(answer.id, running);
         self.holders
@@ -635,7 +640,7 @@ impl Model {
 
     fn count(&mut self, answer: &Answer, verdict: Verdict) {
         let now = self.now;
-        let names_responder = !self.erased.contains_key(answer.id);
+        let names_responder = !self.erased.contains(answer.id);
         let none = Counted { count: 0, first: now, last: now, names_responder };
         let counted = self.counted.entry((answer.id, answer.which, verdict)).or_insert(none);
         *counted = Counted { count: counted.count + 1, first: counted.first, last: now, names_responder };
@@ -643,7 +648,7 @@ impl Model {
 
     fn keep(&mut self, answer: &Answer, verdict: Verdict) {
         let (id, now) = (answer.id, self.now);
-        if self.erased.contains_key(id) {
+        if self.erased.contains(id) {
             return;
         }
         if let Some(body) = self.kept.iter_mut().find(|body| body.answer.body == answer.body) {

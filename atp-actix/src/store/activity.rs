@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use atp_core::{Fingerprint, Verifier};
@@ -25,12 +25,16 @@ struct Inner {
     waiting: Mutex<Waiting>,
     /// How much is under way, and whether no more may begin.
     work: watch::Sender<Work>,
+    /// When the log was last told of what could happen with every delivery.
+    told_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Work {
     under_way: usize,
     is_ending: bool,
+    /// Whether somebody writes counters.
+    is_written: bool,
 }
 
 /// What came of a counter.
@@ -48,7 +52,6 @@ pub(crate) enum Added {
 #[derive(Default)]
 struct Waiting {
     notes: HashMap<Row, Note>,
-    is_written: bool,
 }
 
 /// Service, notification, answer, verdict.
@@ -60,6 +63,14 @@ fn row(note: &Note) -> Row {
 
 /// A delivery that is being worked on. Dropped, it is not any more.
 pub(crate) struct UnderWay(Activity);
+
+impl UnderWay {
+    /// For what goes on after it, also where nothing new may begin.
+    pub(crate) fn another(&self) -> Self {
+        self.0.0.work.send_modify(|work| work.under_way += 1);
+        Self(self.0.clone())
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
@@ -81,6 +92,7 @@ impl Activity {
             services: Mutex::default(),
             waiting: Mutex::default(),
             work: watch::Sender::new(Work::default()),
+            told_at: Mutex::default(),
         }))
     }
 
@@ -107,11 +119,13 @@ impl Activity {
         may_begin.then(|| UnderWay(self.clone()))
     }
 
-    /// Lets nothing new begin, and waits for what is under way, for so long at most. Says how much still is.
+    /// Lets nothing new begin, and waits for what is under way and for who writes counters, for so long at most. Says how much
+    /// still is under way.
     pub(crate) async fn end(&self, within: Duration) -> usize {
         self.0.work.send_modify(|work| work.is_ending = true);
         let mut work = self.0.work.subscribe();
-        let _ = timeout(within, work.wait_for(|work| work.under_way == 0)).await;
+        let ended = work.wait_for(|work| work.under_way == 0 && !work.is_written);
+        let _ = timeout(within, ended).await;
         self.0.work.borrow().under_way
     }
 
@@ -122,14 +136,17 @@ impl Activity {
             return Added::No;
         }
         waiting.add(note.clone());
-        if mem::replace(&mut waiting.is_written, true) { Added::Waiting } else { Added::Unattended }
+        let is_first = self.0.work.send_if_modified(|work| !mem::replace(&mut work.is_written, true));
+        if is_first { Added::Unattended } else { Added::Waiting }
     }
 
     /// The next batch, for the one who writes. Where there is none, whoever adds a note next sends another.
     pub(crate) fn next(&self) -> Option<Vec<Note>> {
         let mut waiting = self.waiting();
         let notes = waiting.take(Self::BATCH);
-        waiting.is_written = !notes.is_empty();
+        if notes.is_empty() {
+            self.0.work.send_modify(|work| work.is_written = false);
+        }
         (!notes.is_empty()).then_some(notes)
     }
 
@@ -141,10 +158,20 @@ impl Activity {
     /// Whoever wrote does not any more, and has not written this. What came meanwhile is the last of its row.
     pub(crate) fn stopped_writing(&self, unwritten: Vec<Note>) {
         let mut waiting = self.waiting();
-        waiting.is_written = false;
+        self.0.work.send_modify(|work| work.is_written = false);
         for note in unwritten {
             waiting.put_back(note);
         }
+    }
+
+    /// Whether the log may be told of a fault that every delivery could cause: once a second.
+    pub(crate) fn may_tell(&self) -> bool {
+        let mut told_at = self.0.told_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = told_at.is_none_or(|told_at| told_at.elapsed() >= Duration::from_secs(1));
+        if may {
+            *told_at = Some(Instant::now());
+        }
+        may
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -1,7 +1,7 @@
 //! A store in this process's memory, for tests.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -39,7 +39,7 @@ struct Tables {
     deliveries: BTreeMap<(String, String, [u8; 32], Verdict), Noted>,
     refused: BTreeMap<i64, Body>,
     /// By service and notification.
-    erased: HashMap<Key, DateTime<Utc>>,
+    erased: HashSet<Key>,
 }
 
 /// A kept body: its service, what was signed, and the token of a redrive.
@@ -209,7 +209,8 @@ impl Store for MemoryStore {
         let id = pair(service, notification_id);
         let of_it = tables.noted(&id);
         let first_seen = of_it.iter().map(|noted| noted.first_seen).min();
-        let same = of_it.iter().filter(|noted| Some(noted.fingerprint) == answer);
+        let was_judged = |noted: &Noted| !matches!(noted.verdict, Verdict::Forbidden | Verdict::Stale);
+        let same = of_it.iter().filter(|noted| Some(noted.fingerprint) == answer && was_judged(noted));
         let answer_seen = same.map(|noted| noted.first_seen).min();
         let question = tables.question(&id).map(|stored| stored.recorded.clone());
         let decision = tables.decisions.get(&id).and_then(Decision::completed);
@@ -348,7 +349,6 @@ impl Store for MemoryStore {
             let id = (place.0.clone(), id);
             tables.bound.remove(&id);
             tables.decisions.remove(&id);
-            tables.erased.remove(&id);
             tables
                 .deliveries
                 .retain(|(service, notification, ..), _| (service, notification) != (&id.0, &id.1));
@@ -356,9 +356,8 @@ impl Store for MemoryStore {
                 *service != id.0 || refused.notification_id.as_ref() != Some(&id.1)
             });
         }
-        let Tables { bound, deliveries, refused, erased, .. } = &mut *tables;
+        let Tables { bound, deliveries, refused, .. } = &mut *tables;
         let known = |service: &str, id: &str| bound.contains_key(&pair(service, id));
-        erased.retain(|(service, id), at| known(service, id) || *at >= before);
         deliveries.retain(|(service, id, ..), noted| known(service, id) || noted.last_seen >= before);
         refused.retain(|_, (service, _, refused, _)| {
             let known = refused.notification_id.as_ref().is_some_and(|id| known(service, id));
@@ -384,7 +383,7 @@ impl Store for MemoryStore {
         tables.refused.retain(|_, (owner, _, refused, _)| {
             owner != service || refused.notification_id.as_deref() != Some(notification_id)
         });
-        tables.erased.entry(id).or_insert(now);
+        tables.erased.insert(id);
         Ok(())
     }
 
@@ -440,10 +439,16 @@ impl Tables {
             is_told: false,
             completed: None,
         };
-        if self.erased.contains_key(&id) {
+        if self.erased.contains(&id) {
             decision.erase();
         }
-        Claimed::Started(self.decisions.insert(id, decision))
+        let before = self.decisions.insert(id, decision);
+        // What died under its lease is not lost where another answer takes its place.
+        let left = before.as_ref().filter(|left| !left.is_told && left.fingerprint != claim.fingerprint);
+        if let Some(left) = left {
+            self.abandon(&left.abandoned(&claim.service, &claim.notification_id), now);
+        }
+        Claimed::Started(before)
     }
 
     /// The counted deliveries of a notification.
@@ -472,7 +477,7 @@ impl Tables {
             return Ok(false);
         }
         if let Some(id) = &kept.notification_id {
-            if self.erased.contains_key(&(kept.service.clone(), id.clone())) {
+            if self.erased.contains(&(kept.service.clone(), id.clone())) {
                 return Ok(false);
             }
             let rows = self.refused.values();
@@ -483,6 +488,11 @@ impl Tables {
                 return Err(StoreError::KeptEnough);
             }
         }
+        self.insert(kept, now);
+        Ok(true)
+    }
+
+    fn insert(&mut self, kept: &Kept, now: DateTime<Utc>) {
         let id = self.refused.keys().next_back().copied().unwrap_or_default() + 1;
         let refused = Refused {
             id,
@@ -494,7 +504,13 @@ impl Tables {
             body: kept.body.clone(),
         };
         self.refused.insert(id, (kept.service.clone(), kept.signed, refused, None));
-        Ok(true)
+    }
+
+    /// What a process left is kept also where enough is kept.
+    fn abandon(&mut self, kept: &Kept, now: DateTime<Utc>) {
+        if let Err(StoreError::KeptEnough) = self.keep(kept, now) {
+            self.insert(kept, now);
+        }
     }
 
     /// Moves what was left under a lease that ended to what is refused.
@@ -505,24 +521,18 @@ impl Tables {
         });
         let mut abandoned: Vec<(DateTime<Utc>, Kept)> = left
             .map(|((service, notification_id), decision)| {
-                let Arrival { scheme, secret, text, body, .. } = decision.arrival.clone();
-                let signed = digest(&text);
                 decision.is_told = true;
-                let (service, notification_id) = (service.clone(), Some(notification_id.clone()));
-                let verdict = Verdict::Abandoned;
-                let kept = Kept { service, notification_id, verdict, scheme, secret, signed, body };
-                (decision.leased, kept)
+                (decision.leased, decision.abandoned(service, notification_id))
             })
             .collect();
         abandoned.sort_by(|(one, a), (other, b)| (one, &a.notification_id).cmp(&(other, &b.notification_id)));
         for (_, kept) in abandoned {
-            // Where enough is kept of a notification, one more says nothing new.
-            let _ = self.keep(&kept, now);
+            self.abandon(&kept, now);
         }
     }
 
     fn count(&mut self, note: &Note, now: DateTime<Utc>) {
-        let is_erased = self.erased.contains_key(&pair(&note.service, &note.notification_id));
+        let is_erased = self.erased.contains(&pair(&note.service, &note.notification_id));
         let id =
             (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
         let earlier = self.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
@@ -548,6 +558,20 @@ impl Decision {
     fn completed(&self) -> Option<Completed> {
         let (_, outcome) = self.completed.as_ref()?;
         Some(Completed { fingerprint: self.fingerprint, outcome: outcome.clone() })
+    }
+
+    /// What is kept of it where its process died.
+    fn abandoned(&self, service: &str, notification_id: &str) -> Kept {
+        let Arrival { scheme, secret, text, body, .. } = &self.arrival;
+        Kept {
+            service: service.to_owned(),
+            notification_id: Some(notification_id.to_owned()),
+            verdict: Verdict::Abandoned,
+            scheme: *scheme,
+            secret: *secret,
+            signed: digest(text),
+            body: body.clone(),
+        }
     }
 
     /// What the audit tells of it.

@@ -45,7 +45,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use activity::Activity;
-pub(crate) use activity::Added;
+pub(crate) use activity::{Added, UnderWay};
 pub use contract::contract;
 pub use memory::{MemoryStore, Uncommitted};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -164,7 +164,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// The kept bodies with an id above `after`, in the order of their ids, at most `limit`.
     ///
     /// With them, as [`Verdict::Abandoned`], those whose handler began under a lease that ended without a word: its process
-    /// died. They are moved here first.
+    /// died. They are moved here first, or when another answer takes their place.
     fn refused(
         &self,
         service: &str,
@@ -224,6 +224,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// what its handler answered: let that repeat nothing personal. What comes of it later is counted, and nothing of it is
     /// kept; so it is also with a notification of which nothing is known yet. Durable. [`StoreError::Running`] while it is
     /// being handled: try again in a moment.
+    ///
+    /// A database overwrites what it has freed when it needs the room: on SQLite at once with `PRAGMA secure_delete = ON` in
+    /// the pool's connect options (the rest of the file by `VACUUM`), on PostgreSQL after a vacuum.
     fn erase(
         &self,
         service: &str,
@@ -455,7 +458,7 @@ pub struct Completed {
 }
 
 /// What a handler said to a decision: what the same delivery gets again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The status: a success, or a 4xx.
     pub status: u16,
@@ -494,7 +497,7 @@ impl Outcome {
 }
 
 /// Who wants to decide what.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Claim {
     /// The service.
     pub service: String,
@@ -516,7 +519,7 @@ pub struct Claim {
 
 /// How an answer came that somebody wants to take effect: what the audit tells of its decision, and what is kept of it if the
 /// process of its handler dies.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Arrival {
     /// The request id, which is not signed.
     pub request_id: Option<String>,
@@ -733,7 +736,7 @@ pub struct Noted {
 }
 
 /// An authentic delivery that was refused.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kept {
     /// The service.
     pub service: String,
@@ -752,7 +755,7 @@ pub struct Kept {
 }
 
 /// A [`Kept`] body in a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Refused {
     /// Where it is kept: what [`Redrive::prepare`] asks for.
     pub id: i64,
@@ -823,6 +826,74 @@ impl Redrive {
 impl fmt::Debug for Redrive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redrive({} bytes)", self.body.len())
+    }
+}
+
+/// What somebody said does not belong in logs: `Debug` shows its length alone.
+fn len(text: &(impl AsRef<[u8]> + ?Sized)) -> String {
+    format!("{} bytes", text.as_ref().len())
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim")
+            .field("service", &self.service)
+            .field("notification_id", &self.notification_id)
+            .field("fingerprint", &self.fingerprint)
+            .field("action_id", &self.action_id)
+            .field("data", &self.data.as_ref().map(len))
+            .field("lease", &self.lease)
+            .field("arrival", &self.arrival)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival")
+            .field("request_id", &self.request_id)
+            .field("scheme", &self.scheme)
+            .field("secret", &self.secret)
+            .field("text", &len(&self.text))
+            .field("body", &len(&self.body))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("service", &self.service)
+            .field("notification_id", &self.notification_id)
+            .field("verdict", &self.verdict)
+            .field("scheme", &self.scheme)
+            .field("secret", &self.secret)
+            .field("body", &len(&self.body))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("id", &self.id)
+            .field("notification_id", &self.notification_id)
+            .field("verdict", &self.verdict)
+            .field("scheme", &self.scheme)
+            .field("secret", &self.secret)
+            .field("refused_at", &self.refused_at)
+            .field("body", &len(&self.body))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("status", &self.status)
+            .field("content_type", &self.content_type)
+            .field("body", &len(&self.body))
+            .finish()
     }
 }
 

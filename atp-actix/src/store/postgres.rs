@@ -580,7 +580,6 @@ impl Steps {
         for statement in [
             "DELETE FROM atp_deliveries WHERE service = $1 AND notification_id = $2",
             "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
-            "DELETE FROM atp_erased WHERE service = $1 AND notification_id = $2",
         ] {
             let query = sqlx::query(statement).bind(service).bind(&notification_id);
             query.execute(&mut *connection).await?;
@@ -602,11 +601,6 @@ impl Steps {
                  SELECT r.id FROM atp_refused AS r WHERE r.refused_at < $1 AND NOT EXISTS (
                      SELECT 1 FROM atp_questions AS q
                      WHERE q.service = r.service AND q.notification_id = r.notification_id)
-                 LIMIT $2)",
-            "DELETE FROM atp_erased WHERE (service, notification_id) IN (
-                 SELECT e.service, e.notification_id FROM atp_erased AS e WHERE e.erased_at < $1 AND NOT EXISTS (
-                     SELECT 1 FROM atp_questions AS q
-                     WHERE q.service = e.service AND q.notification_id = e.notification_id)
                  LIMIT $2)",
         ] {
             let query = sqlx::query(statement).bind(before).bind(row::BATCH);
@@ -827,7 +821,8 @@ impl Store for Steps {
                  d.fingerprint, d.status, d.content_type, d.body,
                  (SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen,
                  (SELECT min(first_seen) FROM atp_deliveries
-                     WHERE service = $1 AND notification_id = $2 AND fingerprint = $3) AS answer_seen
+                     WHERE service = $1 AND notification_id = $2 AND fingerprint = $3
+                         AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen
              FROM (SELECT 1) AS one
              LEFT JOIN atp_questions AS q ON q.service = $1 AND q.notification_id = $2
              LEFT JOIN atp_decisions AS d
@@ -962,9 +957,10 @@ impl Store for Steps {
     async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no write.
         let mut pooled = self.pooled().await?;
-        let (known, is_erased): (Option<String>, bool) = sqlx::query_as(
+        let (known, is_erased, kept_of_it): (Option<String>, bool, i64) = sqlx::query_as(
             "SELECT (SELECT verdict FROM atp_refused WHERE service = $1 AND digest = $2),
-                 EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3)",
+                 EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3),
+                 (SELECT count(*) FROM atp_refused WHERE service = $1 AND notification_id = $3)",
         )
         .bind(escape(&kept.service))
         .bind(&kept.signed[..])
@@ -974,6 +970,10 @@ impl Store for Steps {
         if is_erased || known.as_deref() == Some(kept.verdict.name()) {
             pooled.done();
             return Ok(false);
+        }
+        if known.is_none() && kept_of_it >= i64::from(MAX_KEPT) {
+            pooled.done();
+            return Err(StoreError::KeptEnough);
         }
         let written = sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
@@ -1031,6 +1031,18 @@ impl Store for Steps {
     }
 
     async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
+        // Whoever has seen the request may send it again: that costs no write.
+        let mut pooled = self.pooled().await?;
+        let is_there = sqlx::query("SELECT 1 FROM atp_refused WHERE service = $1 AND id = $2 AND token = $3")
+            .bind(escape(service))
+            .bind(id)
+            .bind(&super::digest(token.as_bytes())[..])
+            .fetch_optional(pooled.connection_mut())
+            .await?;
+        pooled.done();
+        if is_there.is_none() {
+            return Ok(false);
+        }
         let mut open = self.write().await?;
         let redeemed =
             sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = $1 AND id = $2 AND token = $3")

@@ -119,3 +119,15 @@ CREATE TABLE atp_key (key BYTEA NOT NULL);
 -- ask it after `atp_alone`, which who erases has until it is done.
 CREATE FUNCTION atp_is_erased(service TEXT, notification_id TEXT) RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
     'SELECT EXISTS (SELECT 1 FROM atp_erased AS e WHERE e.service = $1 AND e.notification_id = $2)';
+
+-- What died under its lease is not lost where another answer takes its place.
+CREATE FUNCTION atp_abandon() RETURNS TRIGGER LANGUAGE plpgsql AS '
+BEGIN
+    INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+    VALUES (old.service, old.signed, old.notification_id, ''abandoned'', old.scheme, old.secret, new.leased_at, old.delivery)
+    ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict;
+    RETURN new;
+END';
+CREATE TRIGGER atp_decisions_taken_over BEFORE UPDATE ON atp_decisions FOR EACH ROW
+    WHEN (old.completed_at IS NULL AND old.delivery IS NOT NULL AND old.fingerprint <> new.fingerprint)
+    EXECUTE FUNCTION atp_abandon();

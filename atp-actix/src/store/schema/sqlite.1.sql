@@ -89,3 +89,12 @@ CREATE TABLE atp_erased (
 
 -- What fingerprints are hashed with: one row.
 CREATE TABLE atp_key (key BLOB NOT NULL) STRICT;
+
+-- What died under its lease is not lost where another answer takes its place.
+CREATE TRIGGER atp_decisions_taken_over BEFORE UPDATE ON atp_decisions
+WHEN old.completed_at IS NULL AND old.delivery IS NOT NULL AND old.fingerprint <> new.fingerprint BEGIN
+    INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+    SELECT old.service, old.signed, old.notification_id, 'abandoned', old.scheme, old.secret, new.leased_at, old.delivery
+    WHERE true
+    ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict;
+END;
