@@ -1,6 +1,5 @@
-//! What attackers found: each that fails here shows a fault.
-
-#![allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "attacks")]
+//! What was found by attacking the store and the path: as a stranger, as who has once seen a delivery, as a handler that does odd
+//! things, and as an operator.
 
 use std::time::Duration;
 
