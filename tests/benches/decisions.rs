@@ -302,8 +302,9 @@ fn history(count: usize, blob: &str) -> [String; 3] {
         ),
         format!(
             "{numbers} INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at,
-                 lease_until, completed_at, status, content_type, body)
-             SELECT 'default', 'old-' || i, {blob}, 'approve', {blob}, i, i, i, 200, 'application/json', {blob} FROM n"
+                 lease_until, completed_at, status, content_type, body, scheme, secret)
+             SELECT 'default', 'old-' || i, {blob}, 'approve', {blob}, i, i, i, 200, 'application/json', {blob}, 'timestamped',
+                 0 FROM n"
         ),
         format!(
             "{numbers} INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen,
