@@ -483,7 +483,7 @@ async fn a_handler_beyond_its_lease_is_dropped(store: impl Store) {
             "done"
         }
     };
-    let app = Mounted::new(webhook(&store).otherwise(stuck).lease(Duration::from_millis(120))).await;
+    let app = Mounted::new(webhook(&store).otherwise(stuck).lease(Duration::from_secs(1))).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     app.expect(&approve("n-1"), 200, "done").await;
