@@ -15,13 +15,13 @@ const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 /// Counts after the answer, without holding up the next one: the first at once, and what comes shortly after a batch in the
 /// next batch, where the same delivery again is a greater number.
 pub(crate) async fn count<S: Store>(store: &S, note: Note) {
-    match store.activity().add(&note) {
+    match store.activity().add(note) {
         Added::Waiting => {}
         // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
         Added::Unattended => drop(tokio::spawn(Writing::new(store.clone()).run())),
-        Added::No => {
+        Added::Full(note) => {
             let request_id = note.request_id.clone();
-            if let Err(error) = store.note(&[note]).await
+            if let Err(error) = store.note(&[*note]).await
                 && store.activity().may_tell()
             {
                 tracing::error!(target: "atp_actix", request_id, %error, "not counted");
@@ -126,7 +126,7 @@ mod tests {
     #[actix_web::test]
     async fn a_writer_whose_runtime_ended_is_followed_by_another() {
         let store = MemoryStore::new();
-        assert_eq!(store.activity().add(&note(Verdict::Handled, 200)), Added::Unattended);
+        assert!(matches!(store.activity().add(note(Verdict::Handled, 200)), Added::Unattended));
         let batch = store.activity().next().expect("a batch");
         drop(Writing { store: store.clone(), batch, is_over: false });
         count(&store, note(Verdict::Handled, 200)).await;

@@ -38,14 +38,14 @@ struct Work {
 }
 
 /// What came of a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Added {
     /// Whoever writes will write it too.
     Waiting,
     /// Nobody writes: send somebody.
     Unattended,
-    /// There is no room.
-    No,
+    /// There is no room for it.
+    Full(Box<Note>),
 }
 
 /// Counters that wait, each row once.
@@ -130,12 +130,12 @@ impl Activity {
     }
 
     /// Adds a counter, unless there is no room for it.
-    pub(crate) fn add(&self, note: &Note) -> Added {
+    pub(crate) fn add(&self, note: Note) -> Added {
         let mut waiting = self.waiting();
         if waiting.notes.len() >= Self::MOST_WAITING {
-            return Added::No;
+            return Added::Full(Box::new(note));
         }
-        waiting.add(note.clone());
+        waiting.add(note);
         let is_first = self.0.work.send_if_modified(|work| !mem::replace(&mut work.is_written, true));
         if is_first { Added::Unattended } else { Added::Waiting }
     }
@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn what_was_not_written_is_put_back_behind_what_came_later() {
         let activity = Activity::new();
-        assert_eq!(activity.add(&note(500)), Added::Unattended);
+        assert!(matches!(activity.add(note(500)), Added::Unattended));
         let failed = activity.next().expect("a batch");
-        assert_eq!(activity.add(&note(200)), Added::Waiting, "the one who writes still does");
+        assert!(matches!(activity.add(note(200)), Added::Waiting), "the one who writes still does");
         activity.stopped_writing(failed);
         let notes = activity.take();
         assert_eq!(notes.len(), 1);
