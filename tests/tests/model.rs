@@ -26,7 +26,7 @@ use atp_actix::{
     AtpResponse, Error, ErrorReply, Transaction, Verifier, Webhook,
     atp_core::{Fingerprint, RawJson},
     store::{
-        Arrival, Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, Redrive,
+        Arrival, Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, Redrive, Refused,
         SqliteStore, Store, StoreError, Token, Verdict,
     },
     test::{Sender, SignedAnswer},
@@ -674,8 +674,10 @@ impl Model {
         fingerprint(answer).keyed(&self.fingerprint_key)
     }
 
-    fn refused(&self) -> Vec<String> {
+    /// In the order of [`Run::kept`].
+    fn refused(&mut self) -> Vec<String> {
         let line = |body: &Body| kept_line(Some(body.id), body.verdict, body.refused_at, &body.answer.body);
+        self.kept.sort_by_key(|body| (body.refused_at, line(body)));
         self.kept.iter().map(line).collect()
     }
 
@@ -695,6 +697,10 @@ impl Model {
         lines.sort();
         lines
     }
+}
+
+fn kept_line_of(kept: &Refused) -> String {
+    kept_line(kept.notification_id.as_deref(), kept.verdict, kept.refused_at, &kept.body)
 }
 
 fn kept_line(id: Option<&str>, verdict: Verdict, refused_at: Time, body: &Bytes) -> String {
@@ -1120,8 +1126,9 @@ impl<B: Backend> Run<B> {
         if self.model.kept.is_empty() {
             return Ok(NOTHING.to_owned());
         }
+        self.model.refused();
         let nth = nth % self.model.kept.len();
-        let kept = self.store.refused("default", 0, 1000).await.map_err(|error| error.to_string())?;
+        let kept = self.kept().await?;
         let redrive = Redrive::prepare(&self.store, &verifier_at(&self.clock), "default", kept[nth].id).await;
         let redrive = redrive.map_err(|error| error.to_string())?;
         let answer = Answer { is_redriven: true, ..self.model.kept[nth].answer.clone() };
@@ -1259,13 +1266,20 @@ impl<B: Backend> Run<B> {
         effects.sort_unstable();
         expected.sort_unstable();
         same("effects", &effects.iter().map(String::as_str).collect(), &expected)?;
-        let kept = self.store.refused("default", 0, 1000).await.map_err(|error| error.to_string())?;
-        let kept: Vec<_> = kept
-            .iter()
-            .map(|kept| kept_line(kept.notification_id.as_deref(), kept.verdict, kept.refused_at, &kept.body))
-            .collect();
+        let kept: Vec<_> = self.kept().await?.iter().map(kept_line_of).collect();
         self.model.tell_abandoned();
         same("kept", &kept, &self.model.refused())
+    }
+
+    /// What is refused, in the order of time. What is refused in the same instant by a request and by what goes on after
+    /// one stands in either order.
+    async fn kept(&self) -> Result<Vec<Refused>, String> {
+        let mut kept = self.store.refused("default", 0, 1000).await.map_err(|error| error.to_string())?;
+        if !kept.is_sorted_by_key(|kept| kept.id) || !kept.is_sorted_by_key(|kept| kept.refused_at) {
+            return Err("what is refused is not in its order".to_owned());
+        }
+        kept.sort_by_key(|kept| (kept.refused_at, kept_line_of(kept)));
+        Ok(kept)
     }
 
     /// Waits for what is done after an answer.
