@@ -58,18 +58,18 @@ fn broken_off(error: &PayloadError, limit: usize) -> Refusal {
 
 /// The body of a refusal. It holds the payload that was not read until the answer is sent: actix would read a payload
 /// that was dropped to its end, however long that is; held, it closes the connection.
-pub struct Refused {
+pub struct RefusalBody {
     text: Option<Bytes>,
     _payload: Payload,
 }
 
-impl Refused {
+impl RefusalBody {
     pub(crate) fn new(text: String, payload: Payload) -> Self {
         Self { text: Some(text.into()), _payload: payload }
     }
 }
 
-impl MessageBody for Refused {
+impl MessageBody for RefusalBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {

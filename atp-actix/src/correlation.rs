@@ -12,12 +12,12 @@ use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{error::Refusal, store::Recorded};
+use crate::{error::Refusal, store::RecordedQuestion};
 
 /// The question that an answer belongs to, as it was recorded, with its context read as `C`: the guide's
 /// `correlate_response`.
 ///
-/// It derefs to [`Recorded`]. In a webhook without a store, and where the context is no `C`, the answer is an opaque 500
+/// It derefs to [`RecordedQuestion`]. In a webhook without a store, and where the context is no `C`, the answer is an opaque 500
 /// and the log says why: that is our fault, and the delivery comes again.
 ///
 /// ```
@@ -36,7 +36,7 @@ use crate::{error::Refusal, store::Recorded};
 pub struct Correlation<C = Value> {
     /// Whatever else was recorded with the question.
     pub context: C,
-    question: Rc<Recorded>,
+    question: Rc<RecordedQuestion>,
 }
 
 impl<C> Correlation<C> {
@@ -48,9 +48,9 @@ impl<C> Correlation<C> {
 }
 
 impl<C> Deref for Correlation<C> {
-    type Target = Recorded;
+    type Target = RecordedQuestion;
 
-    fn deref(&self) -> &Recorded {
+    fn deref(&self) -> &RecordedQuestion {
         &self.question
     }
 }
@@ -58,7 +58,7 @@ impl<C> Deref for Correlation<C> {
 /// Shows no context.
 impl<C> fmt::Debug for Correlation<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Recorded { user_id, request_id, .. } = &*self.question;
+        let RecordedQuestion { user_id, request_id, .. } = &*self.question;
         f.debug_struct("Correlation")
             .field("user_id", user_id)
             .field("request_id", request_id)
@@ -71,7 +71,7 @@ impl<C: DeserializeOwned + 'static> FromRequest for Correlation<C> {
     type Future = Ready<Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let question = request.extensions().get::<Rc<Recorded>>().cloned();
+        let question = request.extensions().get::<Rc<RecordedQuestion>>().cloned();
         ready(question.ok_or(Refusal::NoStore { extractor: "Correlation" }).and_then(|question| {
             let context = C::deserialize(&question.context).map_err(|_| {
                 Refusal::HandlerFault(

@@ -32,13 +32,13 @@ use futures_util::{
 
 use crate::{
     age::Age,
+    claim_cell::{AfterHandler, ClaimCell, Claiming, Claims},
     delivery::Delivery,
     error::{ErrorBody, ErrorReply, Refusal},
     log,
-    slot::{Claiming, Claims, Left, Slot},
     store::{
-        self, Arrival, Claim, Claimed, Completed, Completion, DEFAULT_SERVICE, Found, Kept, Note, Outcome,
-        Recorded, Store, StoreError, Token, UnderWay, Verdict,
+        self, Arrival, Claim, Claimed, CompletedDecision, Completion, DEFAULT_SERVICE, DeliveryCount, Known,
+        Outcome, RecordedQuestion, RefusedDelivery, Store, StoreError, Token, UnderWay, Verdict,
     },
     tally,
 };
@@ -87,7 +87,7 @@ impl Rules {
 }
 
 /// In a request's extensions: the handler itself answered, and no extractor before it.
-pub(crate) struct Answered;
+pub(crate) struct HandlerRan;
 
 /// In a request's extensions: the answer came too late, and is for the handler of those.
 pub(crate) struct Late;
@@ -164,7 +164,7 @@ where
 }
 
 /// A delivery that goes no further, and what it gets.
-struct Stop {
+struct Declined {
     verdict: Verdict,
     answer: Answer,
 }
@@ -175,7 +175,7 @@ enum Answer {
     Again(Outcome),
 }
 
-impl Stop {
+impl Declined {
     fn refused(verdict: Verdict, refusal: Refusal) -> Self {
         Self { verdict, answer: Answer::Refused(refusal) }
     }
@@ -186,8 +186,8 @@ impl Stop {
 }
 
 /// A delivery that goes on.
-struct Go {
-    question: Recorded,
+struct Accepted {
+    question: RecordedQuestion,
     is_late: bool,
 }
 
@@ -207,7 +207,7 @@ where
             let clock = clock.clone();
             async move {
                 match this.judge(&delivery).await {
-                    Ok(go) => this.work(request, delivery, go, &clock, &under_way).await,
+                    Ok(accepted) => this.work(request, delivery, accepted, &clock, &under_way).await,
                     Err(stop) => this.stop(stop, &delivery, &clock).await,
                 }
             }
@@ -223,11 +223,11 @@ where
     }
 
     /// All that is judged before the claim.
-    async fn judge(&self, delivery: &Delivery) -> Result<Go, Stop> {
+    async fn judge(&self, delivery: &Delivery) -> Result<Accepted, Declined> {
         let (answer, now) = (delivery.answer(), self.rules.verifier.now());
         let (notification_id, fingerprint) = (&answer.notification_id, delivery.fingerprint());
         let found = self.store.find(&self.rules.service, notification_id, Some(fingerprint)).await;
-        let Found { question, decision, first_seen, answer_seen } = found.map_err(Stop::failed)?;
+        let Known { question, decision, first_seen, answer_seen } = found.map_err(Declined::failed)?;
         if let Some(decision) = decision {
             return Err(Self::decided(decision, delivery));
         }
@@ -240,59 +240,59 @@ where
             self.check_age(question.recorded_at.min(now), now)?;
         }
         let Some(action) = question.notification.find_action(&answer.action_id) else {
-            return Err(Stop::refused(Verdict::Unfit, Refusal::UnknownAction));
+            return Err(Declined::refused(Verdict::Unfit, Refusal::UnknownAction));
         };
         answer
             .fits(action)
-            .map_err(|violations| Stop::refused(Verdict::Unfit, Refusal::Unfit(violations)))?;
+            .map_err(|violations| Declined::refused(Verdict::Unfit, Refusal::Unfit(violations)))?;
         self.check_who(delivery, action)?;
         let is_late = self.check_time(&question, delivery, answer_seen.unwrap_or(now))?;
         let has_handler = self.rules.otherwise || self.rules.actions.contains(&action.id);
         if !is_late && !has_handler {
             let action = answer.action_id.clone();
-            return Err(Stop::refused(Verdict::Failed, Refusal::NoHandler { action }));
+            return Err(Declined::refused(Verdict::Failed, Refusal::NoHandler { action }));
         }
-        Ok(Go { question, is_late })
+        Ok(Accepted { question, is_late })
     }
 
-    fn check_age(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Stop> {
+    fn check_age(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Declined> {
         let (window, tolerance) = (self.store.get_redelivery_window(), self.rules.verifier.get_tolerance());
         let age = Age { now, window, tolerance };
-        age.check(since).map_err(|refusal| Stop::refused(Verdict::Stale, refusal))
+        age.check(since).map_err(|refusal| Declined::refused(Verdict::Stale, refusal))
     }
 
     /// The decision is completed: by this answer, or by another.
-    fn decided(decision: Completed, delivery: &Delivery) -> Stop {
+    fn decided(decision: CompletedDecision, delivery: &Delivery) -> Declined {
         if decision.fingerprint == delivery.fingerprint() {
-            return Stop { verdict: Verdict::Replayed, answer: Answer::Again(decision.outcome) };
+            return Declined { verdict: Verdict::Replayed, answer: Answer::Again(decision.outcome) };
         }
-        Stop::refused(Verdict::Conflict, Refusal::Conflict)
+        Declined::refused(Verdict::Conflict, Refusal::Conflict)
     }
 
     /// An answer may be faster than our own `record`.
-    fn unknown(&self, first_seen: DateTime<Utc>, now: DateTime<Utc>) -> Stop {
+    fn unknown(&self, first_seen: DateTime<Utc>, now: DateTime<Utc>) -> Declined {
         // The store's clock may be ahead of ours.
         let within = (now - first_seen).to_std().map_or(true, |waited| waited < self.rules.unknown_grace);
         let refusal = if within { Refusal::NotYetRecorded } else { Refusal::NotRecorded };
-        Stop::refused(Verdict::Unknown, refusal)
+        Declined::refused(Verdict::Unknown, refusal)
     }
 
-    fn check_who(&self, delivery: &Delivery, action: &Action) -> Result<(), Stop> {
+    fn check_who(&self, delivery: &Delivery, action: &Action) -> Result<(), Declined> {
         let human = delivery.answer().responder.as_ref().is_some_and(atp_core::Responder::is_human);
         if human || !self.rules.humans_only.contains(&action.id) {
             return Ok(());
         }
-        Err(Stop::refused(Verdict::Forbidden, Refusal::Forbidden))
+        Err(Declined::refused(Verdict::Forbidden, Refusal::Forbidden))
     }
 
     /// Whether it is late, and there is a handler for that. Judged by when the human answered, not by when that came through;
     /// where the answer does not say, by when it first came itself.
     fn check_time(
         &self,
-        question: &Recorded,
+        question: &RecordedQuestion,
         delivery: &Delivery,
         came: DateTime<Utc>,
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, Declined> {
         let answer = delivery.answer();
         let signed = answer.responded_at.as_ref().or(answer.timestamp.as_ref());
         let answered = signed.and_then(atp_core::Timestamp::time).unwrap_or(came);
@@ -304,12 +304,12 @@ where
             return Ok(true);
         }
         let refusal = if question.invalidated.is_some() { Refusal::Invalidated } else { Refusal::Expired };
-        Err(Stop::refused(Verdict::Late, refusal))
+        Err(Declined::refused(Verdict::Late, refusal))
     }
 
     /// Answers a delivery that goes no further. What is authentic is kept and counted.
-    async fn stop(&self, stop: Stop, delivery: &Delivery, clock: &Clock) -> HttpResponse {
-        let Stop { verdict, answer } = stop;
+    async fn stop(&self, declined: Declined, delivery: &Delivery, clock: &Clock) -> HttpResponse {
+        let Declined { verdict, answer } = declined;
         let (response, kept_as) = match answer {
             // Where the store is away there is nowhere to keep it; the server delivers it again.
             Answer::Refused(refusal @ Refusal::Store(_)) => return HttpResponse::from_error(refusal),
@@ -343,7 +343,7 @@ where
 
     /// Whether it was not kept yet.
     async fn keep(&self, delivery: &Delivery, verdict: Verdict) -> Result<bool, StoreError> {
-        let kept = Kept {
+        let kept = RefusedDelivery {
             service: self.rules.service.clone(),
             notification_id: Some(delivery.answer().notification_id.clone()),
             verdict,
@@ -368,7 +368,7 @@ where
     /// Counts the delivery, after it was answered.
     async fn note(&self, delivery: &Delivery, verdict: Verdict, status: StatusCode, clock: &Clock) {
         let answer = delivery.answer();
-        let note = Note {
+        let note = DeliveryCount {
             service: self.rules.service.clone(),
             notification_id: answer.notification_id.clone(),
             fingerprint: delivery.fingerprint(),
@@ -389,18 +389,18 @@ where
         self: Rc<Self>,
         request: ServiceRequest,
         delivery: Delivery,
-        go: Go,
+        accepted: Accepted,
         clock: &Clock,
         under_way: &UnderWay,
     ) -> HttpResponse {
         let claim = self.claim(&delivery);
-        match self.handle(request, &delivery, go, &claim).await {
+        match self.handle(request, &delivery, accepted, &claim).await {
             Ok((response, verdict)) => {
                 self.note(&delivery, verdict, response.status(), clock).await;
                 response
             }
-            Err(End::Stopped(stop)) => self.stop(stop, &delivery, clock).await,
-            Err(End::Failed(failure)) => {
+            Err(NotHandled::Declined(stop)) => self.stop(stop, &delivery, clock).await,
+            Err(NotHandled::Failed(failure)) => {
                 let Failure { response, is_claimed, at_leisure } = *failure;
                 let (this, clock) = (Rc::clone(&self), clock.clone());
                 let status = response.status();
@@ -460,30 +460,32 @@ where
         &self,
         request: ServiceRequest,
         delivery: &Delivery,
-        go: Go,
+        accepted: Accepted,
         claim: &Claim,
-    ) -> Result<(HttpResponse, Verdict), End> {
+    ) -> Result<(HttpResponse, Verdict), NotHandled> {
         let slot = self.slot(claim);
         let state = NewState(Rc::new(RefCell::new(Some(delivery.answer().action_id.clone()))));
-        prepare(request.request(), go, &slot, &state);
+        prepare(request.request(), accepted, &slot, &state);
         let response = self.run(request, delivery, &slot).await;
         // Whatever happened, the slot is empty from here on: what is dropped is rolled back.
         let left = slot.left();
         let is_claimed = slot.has_claim();
         let (transaction, unclean) = match left {
-            Left::Nothing => (None, None),
-            Left::Transaction(transaction) => (Some(transaction), None),
-            Left::Unclean(error) => (None, Some(error)),
-            Left::Running => return Err(Stop::refused(Verdict::Running, Refusal::StillRunning).into()),
-            Left::Completed(decision) => {
+            AfterHandler::Nothing => (None, None),
+            AfterHandler::Transaction(transaction) => (Some(transaction), None),
+            AfterHandler::Unclean(error) => (None, Some(error)),
+            AfterHandler::Running => {
+                return Err(Declined::refused(Verdict::Running, Refusal::StillRunning).into());
+            }
+            AfterHandler::Completed(decision) => {
                 return Err(Self::decided(decision, delivery).into());
             }
-            Left::Failed(error) => return Err(Stop::failed(error).into()),
+            AfterHandler::Failed(error) => return Err(Declined::failed(error).into()),
         };
         let at_leisure = unclean.is_some();
-        let fail = |response| Err(End::Failed(Box::new(Failure { response, is_claimed, at_leisure })));
+        let fail = |response| Err(NotHandled::Failed(Box::new(Failure { response, is_claimed, at_leisure })));
         let refuse = |refusal: Refusal| fail(HttpResponse::from_error(refusal));
-        let Said { response, outcome, answered } = match response {
+        let HandlerReply { response, outcome, answered } = match response {
             Ok(said) => said,
             Err(refusal) => return refuse(refusal),
         };
@@ -517,13 +519,13 @@ where
             Ok(()) => Ok((response, verdict)),
             Err(error) => {
                 let response = HttpResponse::from_error(Refusal::Store(error));
-                Err(End::Failed(Box::new(Failure { response, is_claimed, at_leisure: true })))
+                Err(NotHandled::Failed(Box::new(Failure { response, is_claimed, at_leisure: true })))
             }
         }
     }
 
-    fn slot(&self, claim: &Claim) -> Rc<Slot<S::Transaction>> {
-        Slot::new(OfDelivery { store: self.store.clone(), claim: claim.clone() })
+    fn slot(&self, claim: &Claim) -> Rc<ClaimCell<S::Transaction>> {
+        ClaimCell::new(OfDelivery { store: self.store.clone(), claim: claim.clone() })
     }
 
     /// What the handler says, to the end of its body, unless it panics or takes too long.
@@ -531,13 +533,13 @@ where
         &self,
         request: ServiceRequest,
         delivery: &Delivery,
-        slot: &Slot<S::Transaction>,
-    ) -> Result<Said, Refusal> {
+        slot: &ClaimCell<S::Transaction>,
+    ) -> Result<HandlerReply, Refusal> {
         let call = async {
             let (http, response) = self.next.call(request).await?.into_parts();
-            let answered = http.extensions_mut().remove::<Answered>().is_some();
+            let answered = http.extensions_mut().remove::<HandlerRan>().is_some();
             let (response, outcome) = self.outcome(response, delivery).await;
-            Ok::<_, actix_web::Error>(Said { response, outcome, answered })
+            Ok::<_, actix_web::Error>(HandlerReply { response, outcome, answered })
         };
         let call = AssertUnwindSafe(call).catch_unwind();
         // Dropped before others may take the claim.
@@ -605,7 +607,7 @@ where
 const MAX_ANSWER: u64 = 8 << 20;
 
 /// What was said in the end.
-struct Said {
+struct HandlerReply {
     response: HttpResponse,
     /// What is recorded of it.
     outcome: Result<Outcome, &'static str>,
@@ -634,9 +636,9 @@ impl<S: Store> Claims<S::Transaction> for OfDelivery<S> {
 }
 
 /// What is not handled in the end.
-enum End {
+enum NotHandled {
     /// Somebody else has the claim.
-    Stopped(Stop),
+    Declined(Declined),
     Failed(Box<Failure>),
 }
 
@@ -648,9 +650,9 @@ struct Failure {
     at_leisure: bool,
 }
 
-impl From<Stop> for End {
-    fn from(stop: Stop) -> Self {
-        Self::Stopped(stop)
+impl From<Declined> for NotHandled {
+    fn from(declined: Declined) -> Self {
+        Self::Declined(declined)
     }
 }
 
@@ -694,14 +696,14 @@ async fn first<A: Future, B: Future>(one: A, other: B) -> Either<A::Output, B::O
 }
 
 /// What the extractors of this crate find in the request.
-fn prepare<T: 'static>(request: &HttpRequest, go: Go, slot: &Rc<Slot<T>>, state: &NewState) {
+fn prepare<T: 'static>(request: &HttpRequest, accepted: Accepted, slot: &Rc<ClaimCell<T>>, state: &NewState) {
     let mut extensions = request.extensions_mut();
-    extensions.insert(Rc::new(go.question));
+    extensions.insert(Rc::new(accepted.question));
     extensions.insert(Rc::clone(slot));
-    let claiming: Rc<dyn Claiming> = Rc::<Slot<T>>::clone(slot);
+    let claiming: Rc<dyn Claiming> = Rc::<ClaimCell<T>>::clone(slot);
     extensions.insert(claiming);
     extensions.insert(state.clone());
-    if go.is_late {
+    if accepted.is_late {
         extensions.insert(Late);
     }
 }

@@ -96,19 +96,20 @@
 
 mod age;
 mod body;
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "only the stores in databases hand transactions out")
+)]
+mod claim_cell;
 mod correlation;
 mod decide;
 mod delivery;
 mod error;
 mod extract;
 pub mod guard;
+pub mod limits;
 mod log;
 mod mounted;
-#[cfg_attr(
-    not(any(feature = "sqlite", feature = "postgres")),
-    allow(dead_code, reason = "only the stores in databases hand transactions out")
-)]
-mod slot;
 pub mod store;
 mod tally;
 mod task;
@@ -124,7 +125,7 @@ pub use atp_core::{
     Secret, SecretError, Select, Simple, Text, UserDecision, Verifier, Violation, Violations,
 };
 
-pub use body::Refused;
+pub use body::RefusalBody;
 pub use correlation::Correlation;
 pub use delivery::Delivery;
 pub use error::{Error, ErrorReply, Refusal};

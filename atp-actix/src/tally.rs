@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::store::{Activity, Added, Note, Store};
+use crate::store::{Activity, Added, DeliveryCount, Store};
 
 /// How long after a batch the next one is written, so that there is more in it.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -14,7 +14,7 @@ const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 
 /// Counts after the answer, without holding up the next one: the first at once, and what comes shortly after a batch in the
 /// next batch, where the same delivery again is a greater number.
-pub(crate) async fn count<S: Store>(store: &S, note: Note) {
+pub(crate) async fn count<S: Store>(store: &S, note: DeliveryCount) {
     match store.activity().add(note) {
         Added::Waiting => {}
         // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
@@ -35,7 +35,7 @@ pub(crate) async fn count<S: Store>(store: &S, note: Note) {
 struct Writing<S: Store> {
     store: S,
     /// What is being written.
-    batch: Vec<Note>,
+    batch: Vec<DeliveryCount>,
     is_over: bool,
 }
 
@@ -79,8 +79,8 @@ mod tests {
     use super::*;
     use crate::store::{MemoryStore, Verdict};
 
-    fn note(verdict: Verdict, status: u16) -> Note {
-        Note {
+    fn note(verdict: Verdict, status: u16) -> DeliveryCount {
+        DeliveryCount {
             service: "default".to_owned(),
             notification_id: "n-1".to_owned(),
             fingerprint: Fingerprint::new("approve", None),

@@ -10,7 +10,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use futures_util::future::LocalBoxFuture;
 use sqlx::Database;
 
-use crate::{error::Refusal, slot::Slot, store::Open};
+use crate::{claim_cell::ClaimCell, error::Refusal, store::OpenTransaction};
 
 /// A transaction of the store's own database: what is written in it takes effect with the decision, exactly once, or not at
 /// all.
@@ -47,8 +47,8 @@ use crate::{error::Refusal, slot::Slot, store::Open};
 /// connection, and what they write stands even where this is rolled back. At most three quarters of the pool are lent to
 /// handlers at a time; who comes when there is none left waits for two seconds, and is answered 503.
 pub struct Transaction<Db: Database> {
-    open: Option<Open<Db>>,
-    slot: Rc<Slot<Open<Db>>>,
+    open: Option<OpenTransaction<Db>>,
+    slot: Rc<ClaimCell<OpenTransaction<Db>>>,
 }
 
 impl<Db: Database> fmt::Debug for Transaction<Db> {
@@ -61,7 +61,9 @@ impl<Db: Database> Deref for Transaction<Db> {
     type Target = Db::Connection;
 
     fn deref(&self) -> &Db::Connection {
-        self.open.as_ref().map_or_else(|| unreachable!("it is there until it is dropped"), Open::connection)
+        self.open
+            .as_ref()
+            .map_or_else(|| unreachable!("it is there until it is dropped"), OpenTransaction::connection)
     }
 }
 
@@ -69,7 +71,7 @@ impl<Db: Database> DerefMut for Transaction<Db> {
     fn deref_mut(&mut self) -> &mut Db::Connection {
         self.open
             .as_mut()
-            .map_or_else(|| unreachable!("it is there until it is dropped"), Open::connection_mut)
+            .map_or_else(|| unreachable!("it is there until it is dropped"), OpenTransaction::connection_mut)
     }
 }
 
@@ -86,7 +88,7 @@ impl<Db: Database> FromRequest for Transaction<Db> {
     type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let slot = request.extensions().get::<Rc<Slot<Open<Db>>>>().cloned();
+        let slot = request.extensions().get::<Rc<ClaimCell<OpenTransaction<Db>>>>().cloned();
         Box::pin(async move {
             let slot = slot.ok_or(Refusal::NoStore { extractor: "Transaction" })?;
             let open = Some(slot.take().await?);

@@ -25,11 +25,11 @@ use serde_json::Value;
 
 use crate::{
     age::Age,
-    body::{self, Refused},
+    body::{self, RefusalBody},
     delivery::{self, Delivery},
     error::{ErrorBody, ErrorReply, Refusal},
     log::Log,
-    store::{self, DEFAULT_SERVICE, Kept, Redrive, StoreError, Token, Verdict},
+    store::{self, DEFAULT_SERVICE, Redrive, RefusedDelivery, StoreError, Token, Verdict},
 };
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
@@ -79,13 +79,13 @@ pub struct VerifySignature {
     body_within: Duration,
     error_body: Option<ErrorBody>,
     service: Arc<str>,
-    kept: Option<Arc<dyn Keeper>>,
+    kept: Option<Arc<dyn RefusalStore>>,
 }
 
 /// What a store does for verification.
-pub(crate) trait Keeper: Send + Sync {
+pub(crate) trait RefusalStore: Send + Sync {
     /// Keeps what is authentic and no answer.
-    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<bool, StoreError>>;
+    fn keep(&self, kept: RefusedDelivery) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Whether the token of a redrive was there to be used; it is not any more.
     fn redeem(&self, id: i64, token: Token) -> BoxFuture<'_, Result<bool, StoreError>>;
@@ -148,7 +148,7 @@ impl VerifySignature {
     }
 
     /// For a webhook with a store.
-    pub(crate) fn remembering(self, keeper: Arc<dyn Keeper>) -> Self {
+    pub(crate) fn remembering(self, keeper: Arc<dyn RefusalStore>) -> Self {
         Self { verifier: self.verifier.any_age(), kept: Some(keeper), ..self }
     }
 
@@ -166,7 +166,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<EitherBody<B, Refused>>;
+    type Response = ServiceResponse<EitherBody<B, RefusalBody>>;
     type Error = actix_web::Error;
     type Transform = Verifying<S>;
     type InitError = ();
@@ -191,7 +191,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<EitherBody<B, Refused>>;
+    type Response = ServiceResponse<EitherBody<B, RefusalBody>>;
     type Error = actix_web::Error;
     type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -231,7 +231,7 @@ where
 #[allow(clippy::large_enum_variant, reason = "it is moved once, and the large one is the usual one")]
 enum Proof {
     Signature(Verification),
-    Token { redriving: Redriving, keeper: Arc<dyn Keeper>, body: BytesMut },
+    Token { redriving: Redriving, keeper: Arc<dyn RefusalStore>, body: BytesMut },
 }
 
 impl Proof {
@@ -346,7 +346,9 @@ impl VerifySignature {
         };
         let (service, notification_id) = (self.service.as_ref().to_owned(), None);
         let (signed, body) = (store::digest(&text), body.clone());
-        keeper.keep(Kept { service, notification_id, verdict, scheme, secret, signed, body }).await?;
+        keeper
+            .keep(RefusedDelivery { service, notification_id, verdict, scheme, secret, signed, body })
+            .await?;
         Err(refusal)
     }
 
@@ -395,11 +397,11 @@ impl VerifySignature {
     }
 
     /// The answer to a request that goes no further. What was not read of it is held until the answer is sent.
-    fn refuse<B>(&self, refused: RefusedRequest) -> ServiceResponse<EitherBody<B, Refused>> {
+    fn refuse<B>(&self, refused: RefusedRequest) -> ServiceResponse<EitherBody<B, RefusalBody>> {
         let (request, payload) = refused.request.into_parts();
         let unread = !matches!(payload, Payload::None);
         let reply = refused.refusal.reply();
-        let mut response = reply.response(Refused::new(self.body(&reply), payload));
+        let mut response = reply.response(RefusalBody::new(self.body(&reply), payload));
         if unread {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
@@ -411,11 +413,11 @@ impl VerifySignature {
         &self,
         response: ServiceResponse<B>,
         delivery: &Delivery,
-    ) -> ServiceResponse<EitherBody<B, Refused>> {
+    ) -> ServiceResponse<EitherBody<B, RefusalBody>> {
         let reply =
             response.response().error().and_then(|error| ErrorReply::of(error, delivery.request_id()));
         let Some(reply) = reply else { return response.map_into_left_body() };
-        let body = Refused::new(self.body(&reply), Payload::None);
+        let body = RefusalBody::new(self.body(&reply), Payload::None);
         let mut response = response.map_body(|_, _| EitherBody::right(body));
         let headers = response.headers_mut();
         // Of the body that is gone.

@@ -23,14 +23,14 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 
 use crate::{
-    decide::{Answered, Decide, Rules},
+    claim_cell::Claiming,
+    decide::{Decide, HandlerRan, Rules},
     delivery::Delivery,
     error::{ErrorReply, Refusal},
     guard::{Action, Late},
     mounted,
-    slot::Claiming,
-    store::{Kept, Store, StoreError, Token},
-    verify::{Keeper, VerifySignature},
+    store::{RefusedDelivery, Store, StoreError, Token},
+    verify::{RefusalStore, VerifySignature},
 };
 
 /// A webhook that an ATP server posts answers to: verified, then routed by action.
@@ -346,8 +346,8 @@ struct Keeping<S> {
     service: String,
 }
 
-impl<S: Store> Keeper for Keeping<S> {
-    fn keep(&self, kept: Kept) -> BoxFuture<'_, Result<bool, StoreError>> {
+impl<S: Store> RefusalStore for Keeping<S> {
+    fn keep(&self, kept: RefusedDelivery) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move { self.store.keep(&kept).await })
     }
 
@@ -426,7 +426,7 @@ impl<R: Responder> Responder for Concluded<R> {
         let Some(said) = self.0 else {
             return HttpResponse::with_body(StatusCode::SERVICE_UNAVAILABLE, EitherBody::right(""));
         };
-        request.extensions_mut().insert(Answered);
+        request.extensions_mut().insert(HandlerRan);
         let mut response = said.respond_to(request);
         let empty = matches!(response.body().size(), BodySize::None | BodySize::Sized(0));
         if !response.status().is_success() || !empty {

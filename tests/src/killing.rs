@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use atp_actix::{
     atp_core::Fingerprint,
     store::{
-        Activity, Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Refused, Store, StoreError,
-        Token,
+        Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Known, Question, RefusedDelivery,
+        Store, StoreError, StoredRefusal, Token,
     },
 };
 use chrono::{DateTime, Utc};
@@ -90,7 +90,7 @@ impl<S: Store> Store for Killing<S> {
         service: &str,
         notification_id: &str,
         answer: Option<Fingerprint>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Known, StoreError> {
         self.around("before find", "after find", self.store.find(service, notification_id, answer)).await
     }
 
@@ -123,19 +123,19 @@ impl<S: Store> Store for Killing<S> {
         self.store.release(claim).await
     }
 
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
         self.around("before note", "after note", self.store.note(notes)).await
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+    async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         self.around("before keep", "after keep", self.store.keep(kept)).await
     }
 
-    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.store.refused(service, after, limit).await
     }
 
-    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         self.store.redrive(service, id, token).await
     }
 
@@ -143,7 +143,7 @@ impl<S: Store> Store for Killing<S> {
         self.store.redeem(service, id, token).await
     }
 
-    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         self.store.deliveries(service, notification_id).await
     }
 

@@ -7,7 +7,10 @@ use actix_web::{HttpResponse, rt, rt::time::sleep, web::Bytes};
 use atp_actix::{
     AtpResponse, Scheme, Webhook,
     atp_core::Fingerprint,
-    store::{Arrival, Claim, Claimed, Completion, Kept, Note, Outcome, Redrive, Store, Token, Verdict},
+    store::{
+        Arrival, Claim, Claimed, Completion, DeliveryCount, Outcome, Redrive, RefusedDelivery, Store, Token,
+        Verdict,
+    },
     test::SignedAnswer,
 };
 use chrono::{TimeDelta, Utc};
@@ -169,8 +172,8 @@ async fn a_token_that_was_used_does_not_hide_a_good_signature(store: impl Store)
     assert_eq!(status, 200);
 }
 
-fn of(id: &str, body: &'static [u8]) -> Kept {
-    Kept {
+fn of(id: &str, body: &'static [u8]) -> RefusedDelivery {
+    RefusedDelivery {
         service: "default".to_owned(),
         notification_id: Some(id.to_owned()),
         verdict: Verdict::Unfit,
@@ -205,8 +208,8 @@ async fn sqlite_what_waits_to_be_kept_while_it_is_erased_is_not_kept() {
     assert_eq!(kept(&store).await, []);
 }
 
-fn note(responder: &str) -> Note {
-    Note {
+fn note(responder: &str) -> DeliveryCount {
+    DeliveryCount {
         service: "default".to_owned(),
         notification_id: "n-1".to_owned(),
         fingerprint: Fingerprint::new("approve", None),

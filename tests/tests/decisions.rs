@@ -15,7 +15,7 @@ use atp_actix::{
     AtpResponse, Correlation, Delivery, Error, ErrorReply, Number, Scheme, Secret, Simple, Task, Text,
     Verifier, Webhook,
     atp_core::{Action, Field, Fingerprint, Notification, NumberRules, Options, RawJson, TextRules},
-    store::{Noted, Question, Redrive, Store, Verdict},
+    store::{DeliveryRow, Question, Redrive, Store, Verdict},
     test::{Sender, SignedAnswer},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -173,7 +173,8 @@ async fn noted(store: &impl Store, id: &str) -> Vec<(Verdict, u64)> {
     loop {
         sleep(Duration::from_millis(200)).await;
         let noted = store.deliveries("default", id).await.expect("an answer");
-        let mut counts: Vec<_> = noted.iter().map(|noted: &Noted| (noted.verdict, noted.count)).collect();
+        let mut counts: Vec<_> =
+            noted.iter().map(|noted: &DeliveryRow| (noted.verdict, noted.count)).collect();
         counts.sort_unstable();
         // Until nothing more comes.
         if counts == before {

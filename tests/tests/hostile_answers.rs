@@ -6,7 +6,7 @@ use actix_web::web::Bytes;
 use atp_actix::{
     AtpResponse, Scheme, Secret, Text, Verifier,
     atp_core::{Action, Notification, NumberRules, TextRules},
-    store::{MAX_SERVICE, MemoryStore, Question, Redrive, Refused, Store, Verdict},
+    store::{MAX_SERVICE, MemoryStore, Question, Redrive, Store, StoredRefusal, Verdict},
     test::SignedAnswer,
 };
 use chrono::{TimeDelta, Utc};
@@ -62,7 +62,7 @@ fn signed(body: impl Into<Bytes>) -> SignedAnswer {
     approve("n-1").body(body)
 }
 
-async fn kept(store: &impl Store) -> Vec<Refused> {
+async fn kept(store: &impl Store) -> Vec<StoredRefusal> {
     store.refused("default", 0, 1000).await.expect("an answer")
 }
 

@@ -33,11 +33,12 @@ const LISTS: [(&str, &[&str]); 2] = [
     (
         "atp-actix",
         &[
+            "limits",
             "store",
             "error",
             "age",
             "tally",
-            "slot",
+            "claim_cell",
             "delivery",
             "body",
             "log",

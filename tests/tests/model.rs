@@ -26,8 +26,8 @@ use atp_actix::{
     AtpResponse, Error, ErrorReply, Transaction, Verifier, Webhook,
     atp_core::{Fingerprint, RawJson},
     store::{
-        Arrival, Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, Redrive, Refused,
-        SqliteStore, Store, StoreError, Token, Verdict,
+        Arrival, Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, Redrive,
+        SqliteStore, Store, StoreError, StoredRefusal, Token, Verdict,
     },
     test::{Sender, SignedAnswer},
 };
@@ -699,7 +699,7 @@ impl Model {
     }
 }
 
-fn kept_line_of(kept: &Refused) -> String {
+fn kept_line_of(kept: &StoredRefusal) -> String {
     kept_line(kept.notification_id.as_deref(), kept.verdict, kept.refused_at, &kept.body)
 }
 
@@ -1273,7 +1273,7 @@ impl<B: Backend> Run<B> {
 
     /// What is refused, in the order of time. What is refused in the same instant by a request and by what goes on after
     /// one stands in either order.
-    async fn kept(&self) -> Result<Vec<Refused>, String> {
+    async fn kept(&self) -> Result<Vec<StoredRefusal>, String> {
         let mut kept = self.store.refused("default", 0, 1000).await.map_err(|error| error.to_string())?;
         if !kept.is_sorted_by_key(|kept| kept.id) || !kept.is_sorted_by_key(|kept| kept.refused_at) {
             return Err("what is refused is not in its order".to_owned());

@@ -12,7 +12,7 @@ use actix_web::{HttpResponse, http::StatusCode, rt::time::sleep, web};
 use atp_actix::{
     AtpResponse, Delivery, ErrorReply, Scheme, Webhook,
     atp_core::{Action, Field, Notification},
-    store::{MemoryStore, Noted, Question, Store, Verdict},
+    store::{DeliveryRow, MemoryStore, Question, Store, Verdict},
 };
 use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -38,7 +38,7 @@ on_every_store!(
 
 const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 
-async fn noted(store: &impl Store, id: &str) -> Vec<Noted> {
+async fn noted(store: &impl Store, id: &str) -> Vec<DeliveryRow> {
     for _ in 0..500 {
         sleep(Duration::from_millis(10)).await;
         if store.activity().counters_waiting() == 0 {

@@ -9,8 +9,8 @@ use std::{
 use atp_actix::{
     atp_core::Fingerprint,
     store::{
-        Activity, Claim, Claimed, Completion, Found, Kept, Note, Noted, Question, Refused, Store, StoreError,
-        Token,
+        Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Known, Question, RefusedDelivery,
+        Store, StoreError, StoredRefusal, Token,
     },
 };
 use chrono::{DateTime, Utc};
@@ -53,7 +53,7 @@ macro_rules! pass_on {
             })*
 
             /// Counters are written at any time after the answer, so they cannot be told from what is asked later.
-            async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+            async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
                 self.store.note(notes).await
             }
 
@@ -80,17 +80,17 @@ pass_on! {
     record(question: &Question) -> ();
     bind(service: &str, key: &str, notification_id: &str) -> ();
     invalidate(service: &str, notification_id: &str, reason: &str) -> ();
-    find(service: &str, notification_id: &str, answer: Option<Fingerprint>) -> Found;
+    find(service: &str, notification_id: &str, answer: Option<Fingerprint>) -> Known;
     claim(claim: &Claim) -> Claimed;
     begin(claim: &Claim) -> Claimed<S::Transaction>;
     resume(claim: &Claim) -> S::Transaction;
     complete(claim: &Claim, completion: &Completion, transaction: Option<S::Transaction>) -> ();
     release(claim: &Claim) -> ();
-    keep(kept: &Kept) -> bool;
-    refused(service: &str, after: i64, limit: u32) -> Vec<Refused>;
-    redrive(service: &str, id: i64, token: Token) -> Refused;
+    keep(kept: &RefusedDelivery) -> bool;
+    refused(service: &str, after: i64, limit: u32) -> Vec<StoredRefusal>;
+    redrive(service: &str, id: i64, token: Token) -> StoredRefusal;
     redeem(service: &str, id: i64, token: Token) -> bool;
-    deliveries(service: &str, notification_id: &str) -> Vec<Noted>;
+    deliveries(service: &str, notification_id: &str) -> Vec<DeliveryRow>;
     reopen(service: &str, notification_id: &str) -> ();
     purge(before: DateTime<Utc>) -> u64;
     erase(service: &str, notification_id: &str) -> ();

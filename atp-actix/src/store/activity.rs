@@ -10,7 +10,7 @@ use std::{
 use atp_core::{Fingerprint, Verifier};
 use tokio::{sync::watch, time::timeout};
 
-use super::{Note, Verdict};
+use super::{DeliveryCount, Verdict};
 
 /// What the webhooks of one process share through a store: which secrets each service has, the deliveries that are being
 /// worked on, and the counters that wait to be written.
@@ -45,19 +45,19 @@ pub(crate) enum Added {
     /// Nobody writes: send somebody.
     Unattended,
     /// There is no room for it.
-    Full(Box<Note>),
+    Full(Box<DeliveryCount>),
 }
 
 /// Counters that wait, each row once.
 #[derive(Default)]
 struct Waiting {
-    notes: HashMap<Row, Note>,
+    notes: HashMap<Row, DeliveryCount>,
 }
 
 /// Service, notification, answer, verdict.
 type Row = (String, String, Fingerprint, Verdict);
 
-fn row(note: &Note) -> Row {
+fn row(note: &DeliveryCount) -> Row {
     (note.service.clone(), note.notification_id.clone(), note.fingerprint, note.verdict)
 }
 
@@ -130,7 +130,7 @@ impl Activity {
     }
 
     /// Adds a counter, unless there is no room for it.
-    pub(crate) fn add(&self, note: Note) -> Added {
+    pub(crate) fn add(&self, note: DeliveryCount) -> Added {
         let mut waiting = self.waiting();
         if waiting.notes.len() >= Self::MOST_WAITING {
             return Added::Full(Box::new(note));
@@ -141,7 +141,7 @@ impl Activity {
     }
 
     /// The next batch, for the one who writes. Where there is none, whoever adds a note next sends another.
-    pub(crate) fn next(&self) -> Option<Vec<Note>> {
+    pub(crate) fn next(&self) -> Option<Vec<DeliveryCount>> {
         let mut waiting = self.waiting();
         let notes = waiting.take(Self::BATCH);
         if notes.is_empty() {
@@ -151,12 +151,12 @@ impl Activity {
     }
 
     /// The next batch, whoever else writes.
-    pub(crate) fn take(&self) -> Vec<Note> {
+    pub(crate) fn take(&self) -> Vec<DeliveryCount> {
         self.waiting().take(Self::BATCH)
     }
 
     /// Whoever wrote does not any more, and has not written this. What came meanwhile is the last of its row.
-    pub(crate) fn stopped_writing(&self, unwritten: Vec<Note>) {
+    pub(crate) fn stopped_writing(&self, unwritten: Vec<DeliveryCount>) {
         let mut waiting = self.waiting();
         self.0.work.send_modify(|work| work.is_written = false);
         for note in unwritten {
@@ -192,14 +192,14 @@ impl fmt::Debug for Activity {
 }
 
 impl Waiting {
-    fn add(&mut self, note: Note) {
+    fn add(&mut self, note: DeliveryCount) {
         let row = row(&note);
         let earlier = self.notes.get(&row).map_or(0, |earlier| earlier.count);
         let count = note.count.saturating_add(earlier);
-        self.notes.insert(row, Note { count, ..note });
+        self.notes.insert(row, DeliveryCount { count, ..note });
     }
 
-    fn put_back(&mut self, note: Note) {
+    fn put_back(&mut self, note: DeliveryCount) {
         let row = row(&note);
         match self.notes.get_mut(&row) {
             Some(later) => later.count = later.count.saturating_add(note.count),
@@ -207,7 +207,7 @@ impl Waiting {
         }
     }
 
-    fn take(&mut self, most: usize) -> Vec<Note> {
+    fn take(&mut self, most: usize) -> Vec<DeliveryCount> {
         if self.notes.len() <= most {
             return mem::take(&mut self.notes).into_values().collect();
         }
@@ -222,8 +222,8 @@ mod tests {
 
     use super::*;
 
-    fn note(status: u16) -> Note {
-        Note {
+    fn note(status: u16) -> DeliveryCount {
+        DeliveryCount {
             service: "default".to_owned(),
             notification_id: "n-1".to_owned(),
             fingerprint: Fingerprint::new("approve", None),

@@ -15,8 +15,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{
-    Arrival, Claim, Claimed, Completed, Completion, Kept, MAX_KEPT, Note, Outcome, Question, Store,
-    StoreError, Token, Verdict, digest,
+    Arrival, Claim, Claimed, CompletedDecision, Completion, DeliveryCount, MAX_KEPT, Outcome, Question,
+    RefusedDelivery, Store, StoreError, Token, Verdict, digest,
 };
 
 /// Tests a store: one of this crate's, or your own. It panics where the store breaks the contract of [`Store`].
@@ -209,7 +209,7 @@ async fn of_many_claims_one_starts(store: &impl Store) {
     assert_eq!(claimed.iter().filter(|claimed| **claimed == Claimed::Running).count(), 15);
     let winner = &claims[winners[0]];
     store.complete(winner, &completion("done"), None).await.expect("a completion");
-    let expected = Completed { fingerprint: winner.fingerprint, outcome: outcome(200, "done") };
+    let expected = CompletedDecision { fingerprint: winner.fingerprint, outcome: outcome(200, "done") };
     let again = store.claim(&claim(OURS, "n", "approve")).await.expect("a claim");
     assert_eq!(again, Claimed::Completed(expected.clone()));
     let found = store.find(OURS, "n", None).await.expect("an answer");
@@ -274,7 +274,7 @@ async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl
     let found = store.find(OURS, "committed", None).await.expect("an answer");
     assert_eq!(found.decision.expect("a decision").outcome, outcome(200, "in it"));
     assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
-    let expected = Completed { fingerprint: committed.fingerprint, outcome: outcome(200, "in it") };
+    let expected = CompletedDecision { fingerprint: committed.fingerprint, outcome: outcome(200, "in it") };
     match store.begin(&claim(OURS, "committed", "reject")).await {
         Ok(Claimed::Completed(completed)) => assert_eq!(completed, expected),
         _ => panic!("a completed decision can be begun"),
@@ -325,8 +325,8 @@ async fn a_lease_that_ended_and_nobody_took_is_not_lost(store: &impl Store) {
     store.complete(&short, &completion("done"), None).await.expect("still ours");
 }
 
-fn note(service: &str, id: &str, answer: &str, verdict: Verdict) -> Note {
-    Note {
+fn note(service: &str, id: &str, answer: &str, verdict: Verdict) -> DeliveryCount {
+    DeliveryCount {
         service: service.to_owned(),
         notification_id: id.to_owned(),
         fingerprint: fingerprint(answer),
@@ -354,7 +354,7 @@ async fn deliveries_are_counted(store: &impl Store) {
         store.note(&[note(OURS, "n", answer, verdict)]).await.expect("a note");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let many = |answer| Note { count: 7, ..note(OURS, "other", answer, Verdict::Replayed) };
+    let many = |answer| DeliveryCount { count: 7, ..note(OURS, "other", answer, Verdict::Replayed) };
     for _ in 0..2 {
         store.note(&[many("approve"), many("reject")]).await.expect("two notes");
     }
@@ -399,7 +399,8 @@ async fn a_decision_is_told_without_its_counter(store: &impl Store) {
         assert_eq!(told.request_id.as_deref(), Some("req_1"), "{id}");
         assert_eq!(told.responder.as_deref(), Some("user_9"), "{id}");
         // The counter, which knows more, takes its place.
-        let counted = Note { request_id: Some("req_2".to_owned()), ..note(OURS, id, "approve", verdict) };
+        let counted =
+            DeliveryCount { request_id: Some("req_2".to_owned()), ..note(OURS, id, "approve", verdict) };
         store.note(&[counted]).await.expect("a note");
         let noted = store.deliveries(OURS, id).await.expect("an answer");
         let told: Vec<_> = noted.iter().map(|noted| (noted.count, noted.request_id.as_deref())).collect();
@@ -411,8 +412,8 @@ async fn a_decision_is_told_without_its_counter(store: &impl Store) {
     assert_eq!(store.deliveries(OURS, "running").await.expect("an answer"), []);
 }
 
-fn kept(service: &str, id: Option<&str>, signed: &'static str, verdict: Verdict) -> Kept {
-    Kept {
+fn kept(service: &str, id: Option<&str>, signed: &'static str, verdict: Verdict) -> RefusedDelivery {
+    RefusedDelivery {
         service: service.to_owned(),
         notification_id: id.map(str::to_owned),
         verdict,
@@ -425,7 +426,10 @@ fn kept(service: &str, id: Option<&str>, signed: &'static str, verdict: Verdict)
 
 async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
     const OURS: &str = "kept";
-    let spelt = |body: &'static str, kept: Kept| Kept { body: Bytes::from_static(body.as_bytes()), ..kept };
+    let spelt = |body: &'static str, kept: RefusedDelivery| RefusedDelivery {
+        body: Bytes::from_static(body.as_bytes()),
+        ..kept
+    };
     for (kept, is_new) in [
         (kept(OURS, Some("n"), "one", Verdict::Late), true),
         (kept(OURS, Some("n"), "one", Verdict::Late), false),
@@ -465,7 +469,7 @@ async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
 
 async fn of_one_notification_only_so_much_is_kept(store: &impl Store) {
     const OURS: &str = "kept enough";
-    let nth = |id: &str, nth: u32| Kept {
+    let nth = |id: &str, nth: u32| RefusedDelivery {
         signed: digest(format!("{id} {nth}").as_bytes()),
         ..kept(OURS, Some(id), "it", Verdict::Unfit)
     };
@@ -474,7 +478,7 @@ async fn of_one_notification_only_so_much_is_kept(store: &impl Store) {
     }
     let more = store.keep(&nth("n", MAX_KEPT)).await;
     assert!(matches!(more, Err(StoreError::KeptEnough)), "{more:?}");
-    let known = Kept { verdict: Verdict::Late, ..nth("n", 0) };
+    let known = RefusedDelivery { verdict: Verdict::Late, ..nth("n", 0) };
     assert!(!store.keep(&known).await.expect("what is there stays, and is told anew"));
     assert!(store.keep(&nth("other", 0)).await.expect("another's"));
     let refused = store.refused(OURS, 0, 1000).await.expect("an answer");
@@ -561,7 +565,7 @@ async fn every_text_comes_back(store: &impl Store) {
         assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()), "{text:?}");
         let completion = Completion { outcome: outcome(200, "done"), state: Some(text.to_owned()) };
         store.complete(&claim, &completion, None).await.expect("a completion");
-        let note = Note {
+        let note = DeliveryCount {
             request_id: Some(text.to_owned()),
             responder: Some(text.to_owned()),
             ..note(id, id, text, Verdict::Handled)

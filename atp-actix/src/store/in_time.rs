@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use sqlx::Postgres;
 
 use super::{
-    Activity, Claim, Claimed, Completion, Found, Kept, Note, Noted, Open, PostgresStore, Question, Refused,
-    Store, StoreError, Token,
+    Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Known, OpenTransaction, PostgresStore,
+    Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
 };
 
 impl Store for PostgresStore {
-    type Transaction = Open<Postgres>;
+    type Transaction = OpenTransaction<Postgres>;
 
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         self.in_time(self.steps.record(question)).await
@@ -31,7 +31,7 @@ impl Store for PostgresStore {
         service: &str,
         notification_id: &str,
         answer: Option<Fingerprint>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Known, StoreError> {
         self.in_time(self.steps.find(service, notification_id, answer)).await
     }
 
@@ -39,11 +39,11 @@ impl Store for PostgresStore {
         self.in_time(self.steps.claim(claim)).await
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Postgres>>, StoreError> {
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<OpenTransaction<Postgres>>, StoreError> {
         self.in_time(self.steps.begin(claim)).await
     }
 
-    async fn resume(&self, claim: &Claim) -> Result<Open<Postgres>, StoreError> {
+    async fn resume(&self, claim: &Claim) -> Result<OpenTransaction<Postgres>, StoreError> {
         self.in_time(self.steps.resume(claim)).await
     }
 
@@ -51,7 +51,7 @@ impl Store for PostgresStore {
         &self,
         claim: &Claim,
         completion: &Completion,
-        transaction: Option<Open<Postgres>>,
+        transaction: Option<OpenTransaction<Postgres>>,
     ) -> Result<(), StoreError> {
         self.in_time(self.steps.complete(claim, completion, transaction)).await
     }
@@ -60,19 +60,19 @@ impl Store for PostgresStore {
         self.in_time(self.steps.release(claim)).await
     }
 
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
         self.in_time(self.steps.note(notes)).await
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+    async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         self.in_time(self.steps.keep(kept)).await
     }
 
-    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.in_time(self.steps.refused(service, after, limit)).await
     }
 
-    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         self.in_time(self.steps.redrive(service, id, token)).await
     }
 
@@ -80,7 +80,7 @@ impl Store for PostgresStore {
         self.in_time(self.steps.redeem(service, id, token)).await
     }
 
-    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         self.in_time(self.steps.deliveries(service, notification_id)).await
     }
 

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Activity, Arrival, Claim, Claimed, Completed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept,
-    MAX_KEPT, Note, Noted, Outcome, Question, Recorded, Refused, Store, StoreError, Token, Verdict, digest,
-    new_key,
+    Activity, Arrival, Claim, Claimed, CompletedDecision, Completion, DEFAULT_REDELIVERY_WINDOW,
+    DeliveryCount, DeliveryRow, Known, MAX_KEPT, Outcome, Question, RecordedQuestion, RefusedDelivery, Store,
+    StoreError, StoredRefusal, Token, Verdict,
 };
 
 /// Remembers until the process ends: for tests. It gives handlers no [`Transaction`](crate::Transaction).
@@ -36,18 +36,18 @@ struct Tables {
     /// The key, by service and notification.
     bound: HashMap<Key, String>,
     decisions: HashMap<Key, Decision>,
-    deliveries: BTreeMap<(String, String, [u8; 32], Verdict), Noted>,
+    deliveries: BTreeMap<(String, String, [u8; 32], Verdict), DeliveryRow>,
     refused: BTreeMap<i64, Body>,
     /// By service and notification.
     erased: HashSet<Key>,
 }
 
 /// A kept body: its service, what was signed, and the token of a redrive.
-type Body = (String, [u8; 32], Refused, Option<Token>);
+type Body = (String, [u8; 32], StoredRefusal, Option<Token>);
 
 struct Stored {
     question: Question,
-    recorded: Recorded,
+    recorded: RecordedQuestion,
     invalidated_at: Option<DateTime<Utc>>,
 }
 
@@ -72,7 +72,7 @@ impl MemoryStore {
             tables: Arc::default(),
             clock: Arc::new(Utc::now),
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
-            fingerprint_key: new_key(),
+            fingerprint_key: super::token::new_key(),
             activity: Activity::new(),
         }
     }
@@ -150,7 +150,7 @@ impl Store for MemoryStore {
                 Entry::Vacant(vacant) => vacant.insert(key.clone()),
             };
         }
-        let recorded = Recorded {
+        let recorded = RecordedQuestion {
             notification: notification.clone(),
             user_id: question.user_id.clone(),
             request_id: question.request_id.clone(),
@@ -165,7 +165,7 @@ impl Store for MemoryStore {
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
-        super::check_length("notification id", notification_id, Notification::MAX_ID)?;
+        super::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut tables = self.tables();
         let stored = tables.questions.get(&pair(service, key));
         let bound =
@@ -204,17 +204,17 @@ impl Store for MemoryStore {
         service: &str,
         notification_id: &str,
         answer: Option<Fingerprint>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Known, StoreError> {
         let mut tables = self.tables();
         let id = pair(service, notification_id);
         let of_it = tables.noted(&id);
         let first_seen = of_it.iter().map(|noted| noted.first_seen).min();
-        let was_judged = |noted: &Noted| !matches!(noted.verdict, Verdict::Forbidden | Verdict::Stale);
+        let was_judged = |noted: &DeliveryRow| !matches!(noted.verdict, Verdict::Forbidden | Verdict::Stale);
         let same = of_it.iter().filter(|noted| Some(noted.fingerprint) == answer && was_judged(noted));
         let answer_seen = same.map(|noted| noted.first_seen).min();
         let question = tables.question(&id).map(|stored| stored.recorded.clone());
         let decision = tables.decisions.get(&id).and_then(Decision::completed);
-        Ok(Found { question, decision, first_seen, answer_seen })
+        Ok(Known { question, decision, first_seen, answer_seen })
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -265,7 +265,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         for note in notes {
             tables.count(note, now);
@@ -273,11 +273,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+    async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         self.tables().keep(kept, (self.clock)())
     }
 
-    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         let mut tables = self.tables();
         tables.tell_abandoned(service, (self.clock)());
         let rows = tables.refused.range(after.saturating_add(1)..);
@@ -285,7 +285,7 @@ impl Store for MemoryStore {
         Ok(of_it.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
     }
 
-    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut tables = self.tables();
         let row = tables.refused.get_mut(&id).filter(|(owner, ..)| owner == service);
         let (_, _, refused, expected) = row.ok_or(StoreError::NotKept(id))?;
@@ -300,7 +300,7 @@ impl Store for MemoryStore {
         Ok(expected.map(|(.., expected)| *expected = None).is_some())
     }
 
-    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         let tables = self.tables();
         let id = pair(service, notification_id);
         let mut noted = tables.noted(&id);
@@ -326,7 +326,7 @@ impl Store for MemoryStore {
     }
 
     async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        super::check_purge(before, (self.clock)(), self.redelivery_window)?;
+        super::error::check_purge(before, (self.clock)(), self.redelivery_window)?;
         let mut tables = self.tables();
         let mut gone = Vec::new();
         for ((service, key), stored) in &tables.questions {
@@ -452,7 +452,7 @@ impl Tables {
     }
 
     /// The counted deliveries of a notification.
-    fn noted(&self, (service, notification): &Key) -> Vec<Noted> {
+    fn noted(&self, (service, notification): &Key) -> Vec<DeliveryRow> {
         let rows = self.deliveries.iter();
         let of_it = rows.filter(|((owner, id, ..), _)| (owner, id) == (service, notification));
         of_it.map(|(_, noted)| noted.clone()).collect()
@@ -460,7 +460,7 @@ impl Tables {
 
     /// Whether anything of a notification came or was refused since.
     fn is_seen_since(&self, id: &Key, since: DateTime<Utc>) -> bool {
-        let is_of_it = |owner: &String, refused: &Refused| {
+        let is_of_it = |owner: &String, refused: &StoredRefusal| {
             owner == &id.0 && refused.notification_id.as_ref() == Some(&id.1)
         };
         let mut refused = self.refused.values();
@@ -468,7 +468,7 @@ impl Tables {
             || refused.any(|(owner, _, refused, _)| is_of_it(owner, refused) && refused.refused_at >= since)
     }
 
-    fn keep(&mut self, kept: &Kept, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    fn keep(&mut self, kept: &RefusedDelivery, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut rows = self.refused.values_mut();
         if let Some((_, _, refused, _)) =
             rows.find(|(service, signed, ..)| *service == kept.service && *signed == kept.signed)
@@ -492,9 +492,9 @@ impl Tables {
         Ok(true)
     }
 
-    fn insert(&mut self, kept: &Kept, now: DateTime<Utc>) {
+    fn insert(&mut self, kept: &RefusedDelivery, now: DateTime<Utc>) {
         let id = self.refused.keys().next_back().copied().unwrap_or_default() + 1;
-        let refused = Refused {
+        let refused = StoredRefusal {
             id,
             notification_id: kept.notification_id.clone(),
             verdict: kept.verdict,
@@ -507,7 +507,7 @@ impl Tables {
     }
 
     /// What a process left is kept also where enough is kept.
-    fn abandon(&mut self, kept: &Kept, now: DateTime<Utc>) {
+    fn abandon(&mut self, kept: &RefusedDelivery, now: DateTime<Utc>) {
         if let Err(StoreError::KeptEnough) = self.keep(kept, now) {
             self.insert(kept, now);
         }
@@ -519,7 +519,7 @@ impl Tables {
             let is_over = decision.completed.is_some() || decision.is_told;
             owner == service && !is_over && decision.lease_ended(now)
         });
-        let mut abandoned: Vec<(DateTime<Utc>, Kept)> = left
+        let mut abandoned: Vec<(DateTime<Utc>, RefusedDelivery)> = left
             .map(|((service, notification_id), decision)| {
                 decision.is_told = true;
                 (decision.leased, decision.abandoned(service, notification_id))
@@ -531,13 +531,13 @@ impl Tables {
         }
     }
 
-    fn count(&mut self, note: &Note, now: DateTime<Utc>) {
+    fn count(&mut self, note: &DeliveryCount, now: DateTime<Utc>) {
         let is_erased = self.erased.contains(&pair(&note.service, &note.notification_id));
         let id =
             (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
         let earlier = self.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
         let (first_seen, count) = earlier.unwrap_or((now, 0));
-        let noted = Noted {
+        let noted = DeliveryRow {
             fingerprint: note.fingerprint,
             verdict: note.verdict,
             first_seen,
@@ -555,29 +555,29 @@ impl Tables {
 }
 
 impl Decision {
-    fn completed(&self) -> Option<Completed> {
+    fn completed(&self) -> Option<CompletedDecision> {
         let (_, outcome) = self.completed.as_ref()?;
-        Some(Completed { fingerprint: self.fingerprint, outcome: outcome.clone() })
+        Some(CompletedDecision { fingerprint: self.fingerprint, outcome: outcome.clone() })
     }
 
     /// What is kept of it where its process died.
-    fn abandoned(&self, service: &str, notification_id: &str) -> Kept {
-        let Arrival { scheme, secret, text, body, .. } = &self.arrival;
-        Kept {
+    fn abandoned(&self, service: &str, notification_id: &str) -> RefusedDelivery {
+        let Arrival { scheme, secret, body, .. } = &self.arrival;
+        RefusedDelivery {
             service: service.to_owned(),
             notification_id: Some(notification_id.to_owned()),
             verdict: Verdict::Abandoned,
             scheme: *scheme,
             secret: *secret,
-            signed: digest(text),
+            signed: self.arrival.signed(),
             body: body.clone(),
         }
     }
 
     /// What the audit tells of it.
-    fn noted(&self) -> Option<Noted> {
+    fn noted(&self) -> Option<DeliveryRow> {
         let ((at, outcome), arrival) = (self.completed.as_ref()?, &self.arrival);
-        Some(Noted {
+        Some(DeliveryRow {
             fingerprint: self.fingerprint,
             verdict: outcome.verdict(),
             first_seen: *at,

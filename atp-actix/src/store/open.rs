@@ -3,10 +3,11 @@
 use sqlx::{Connection as _, Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::StoreError;
+use super::{Store, StoreError};
+use crate::limits::DRAIN_WITHIN;
 
 /// A connection for one transaction.
-pub(super) trait Lent<Db: Database>: Send {
+pub(super) trait TransactionConnection<Db: Database>: Send {
     fn connection(&self) -> &Db::Connection;
 
     fn connection_mut(&mut self) -> &mut Db::Connection;
@@ -34,8 +35,8 @@ pub(super) trait Lent<Db: Database>: Send {
 
 /// An open transaction. Dropped without a commit it is rolled back with its connection: whatever a handler did to that,
 /// nobody gets it again.
-pub struct Open<Db: Database> {
-    lent: Box<dyn Lent<Db>>,
+pub struct OpenTransaction<Db: Database> {
+    lent: Box<dyn TransactionConnection<Db>>,
     /// Whether its claim was made before it.
     has_claim: bool,
 }
@@ -43,9 +44,12 @@ pub struct Open<Db: Database> {
 /// Said of a transaction that is not the one that was begun.
 pub(super) const ENDED: StoreError = StoreError::Unclean("the handler ended it: leave that to the webhook");
 
-impl<Db: Database> Open<Db> {
+impl<Db: Database> OpenTransaction<Db> {
     /// Begins with this statement: whatever fails after the first `BEGIN` in it fails all.
-    pub(super) async fn begin(lent: impl Lent<Db> + 'static, statement: SqlStr) -> sqlx::Result<Self> {
+    pub(super) async fn begin(
+        lent: impl TransactionConnection<Db> + 'static,
+        statement: SqlStr,
+    ) -> sqlx::Result<Self> {
         let mut lent = Box::new(lent);
         Db::TransactionManager::begin(lent.connection_mut(), Some(statement)).await?;
         Ok(Self { lent, has_claim: false })
@@ -107,7 +111,7 @@ impl<Db: Database> Open<Db> {
 
     /// Rolls back at once, and not when the connection is closed: the connection, and whether there is a claim then.
     #[cfg(feature = "sqlite")]
-    pub(super) async fn rollback(mut self) -> Result<(Box<dyn Lent<Db>>, bool), StoreError> {
+    pub(super) async fn rollback(mut self) -> Result<(Box<dyn TransactionConnection<Db>>, bool), StoreError> {
         loop {
             let depth = Db::TransactionManager::get_transaction_depth(self.connection());
             if depth == 0 {
@@ -123,5 +127,17 @@ impl<Db: Database> Open<Db> {
 
     pub(crate) fn connection_mut(&mut self) -> &mut Db::Connection {
         self.lent.connection_mut()
+    }
+}
+/// Drains a store that is about to be closed, and tells what was lost.
+pub(super) async fn end_work(store: &impl Store) {
+    match store.drain(DRAIN_WITHIN).await {
+        Ok(0) => {}
+        Ok(left) => {
+            tracing::error!(target: "atp_actix", left, "deliveries were cut off by the end of their store");
+        }
+        Err(error) => {
+            tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store");
+        }
     }
 }

@@ -21,9 +21,9 @@ use tokio::{
 };
 
 use super::{
-    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT, Note, Noted,
-    Open, Question, Refused, Store, StoreError, Token,
-    open::{ENDED, Lent},
+    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
+    MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
+    open::{ENDED, TransactionConnection},
     row::{self, escape},
 };
 
@@ -116,7 +116,7 @@ impl PostgresStore {
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
-        super::end_work(self).await;
+        super::open::end_work(self).await;
         self.steps.pool.close().await;
     }
 
@@ -221,7 +221,7 @@ impl Steps {
             doubt: Arc::default(),
             transaction_limit: PostgresStore::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
-            fingerprint_key: super::new_key(),
+            fingerprint_key: super::token::new_key(),
             activity: Activity::new(),
         })
     }
@@ -318,18 +318,18 @@ impl Steps {
 
     /// A durable transaction of the store's own. It sees what others have committed, whatever isolation the server has by
     /// default.
-    async fn write(&self) -> Result<Open<Postgres>, StoreError> {
+    async fn write(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}
              SELECT set_config('synchronous_commit', 'on', true)
              WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')",
             self.limits()
         );
-        Ok(Open::begin(self.pooled().await?, AssertSqlSafe(begin).into_sql_str()).await?)
+        Ok(OpenTransaction::begin(self.pooled().await?, AssertSqlSafe(begin).into_sql_str()).await?)
     }
 
     /// A transaction for a handler.
-    async fn admit(&self) -> Result<Open<Postgres>, StoreError> {
+    async fn admit(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
         let permit = timeout(PATIENCE, Arc::clone(&self.admission).acquire_owned()).await;
         let permit = permit.map_err(|_| {
             StoreError::TimedOut(
@@ -339,12 +339,15 @@ impl Steps {
         let mut pooled = self.pooled().await?;
         pooled.admission = permit.ok();
         let begin = format!("{} BEGIN READ WRITE; {}", Self::SHUT, self.limits());
-        Ok(Open::begin(pooled, AssertSqlSafe(begin).into_sql_str()).await?)
+        Ok(OpenTransaction::begin(pooled, AssertSqlSafe(begin).into_sql_str()).await?)
     }
 
     /// Rolls back what a handler did, and begins anew in the same message: behind a pooler the next one may go to another
     /// session.
-    async fn begin_anew(&self, mut open: Open<Postgres>) -> Result<Open<Postgres>, StoreError> {
+    async fn begin_anew(
+        &self,
+        mut open: OpenTransaction<Postgres>,
+    ) -> Result<OpenTransaction<Postgres>, StoreError> {
         let begin = format!("BEGIN READ WRITE; {} {}", Self::UNSHUT, self.limits());
         if open.unnest().await? {
             let begin = AssertSqlSafe(format!("ROLLBACK; {begin}"));
@@ -711,7 +714,7 @@ impl Drop for Pooled {
     }
 }
 
-impl Lent<Postgres> for Pooled {
+impl TransactionConnection<Postgres> for Pooled {
     fn connection(&self) -> &PgConnection {
         self.connection.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
     }
@@ -734,7 +737,7 @@ impl fmt::Debug for PostgresStore {
 }
 
 impl Store for Steps {
-    type Transaction = Open<Postgres>;
+    type Transaction = OpenTransaction<Postgres>;
 
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         let mut open = self.write().await?;
@@ -743,7 +746,7 @@ impl Store for Steps {
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
-        super::check_length("notification id", notification_id, Notification::MAX_ID)?;
+        super::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut open = self.write().await?;
         let bound = sqlx::query(
             "UPDATE atp_questions SET notification_id = $3
@@ -814,7 +817,7 @@ impl Store for Steps {
         service: &str,
         notification_id: &str,
         answer: Option<Fingerprint>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Known, StoreError> {
         let mut pooled = self.pooled().await?;
         let row: row::Find = sqlx::query_as(
             "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
@@ -844,7 +847,7 @@ impl Store for Steps {
         if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Postgres>>, StoreError> {
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<OpenTransaction<Postgres>>, StoreError> {
         let mut open = self.admit().await?;
         // First of all: whatever the handler commits, it commits this with it.
         let expected = claim.expected();
@@ -856,7 +859,7 @@ impl Store for Steps {
         self.standing(claim).await
     }
 
-    async fn resume(&self, claim: &Claim) -> Result<Open<Postgres>, StoreError> {
+    async fn resume(&self, claim: &Claim) -> Result<OpenTransaction<Postgres>, StoreError> {
         let mut open = self.admit().await?.resumed();
         let is_ended = Self::end(open.connection_mut(), claim, &claim.expected()).await?;
         if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
@@ -866,7 +869,7 @@ impl Store for Steps {
         &self,
         claim: &Claim,
         completion: &Completion,
-        transaction: Option<Open<Postgres>>,
+        transaction: Option<OpenTransaction<Postgres>>,
     ) -> Result<(), StoreError> {
         let is_ended = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
@@ -908,15 +911,16 @@ impl Store for Steps {
         Ok(())
     }
 
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
         // In one order everywhere, or two processes would wait for each other's rows.
-        let mut notes: Vec<&Note> = notes.iter().collect();
+        let mut notes: Vec<&DeliveryCount> = notes.iter().collect();
         notes.sort_unstable_by_key(|note| note.row());
-        let texts = |of: fn(&Note) -> &str| notes.iter().map(|note| escape(of(note))).collect::<Vec<_>>();
-        let maybe = |of: fn(&Note) -> &Option<String>| -> Vec<_> {
+        let texts =
+            |of: fn(&DeliveryCount) -> &str| notes.iter().map(|note| escape(of(note))).collect::<Vec<_>>();
+        let maybe = |of: fn(&DeliveryCount) -> &Option<String>| -> Vec<_> {
             notes.iter().map(|note| of(note).as_deref().map(escape)).collect()
         };
-        let numbers = |of: fn(&Note) -> i64| notes.iter().map(|note| of(note)).collect::<Vec<_>>();
+        let numbers = |of: fn(&DeliveryCount) -> i64| notes.iter().map(|note| of(note)).collect::<Vec<_>>();
         let fingerprints: Vec<_> = notes.iter().map(|note| &note.fingerprint.as_bytes()[..]).collect();
         let mut pooled = self.pooled().await?;
         sqlx::query(
@@ -954,7 +958,7 @@ impl Store for Steps {
         Ok(())
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+    async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no write.
         let mut pooled = self.pooled().await?;
         let (known, is_erased, kept_of_it): (Option<String>, bool, i64) = sqlx::query_as(
@@ -998,10 +1002,10 @@ impl Store for Steps {
         if written.rows_affected() == 1 { Ok(known.is_none()) } else { Err(StoreError::KeptEnough) }
     }
 
-    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
         let mut pooled = self.pooled().await?;
-        let rows: Vec<row::Kept> = sqlx::query_as(
+        let rows: Vec<row::RefusedDelivery> = sqlx::query_as(
             "SELECT id, notification_id, verdict, scheme, secret, refused_at, body FROM atp_refused
              WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3",
         )
@@ -1014,15 +1018,15 @@ impl Store for Steps {
         rows.into_iter().map(row::refused).collect()
     }
 
-    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<row::Kept> = sqlx::query_as(
+        let row: Option<row::RefusedDelivery> = sqlx::query_as(
             "UPDATE atp_refused SET token = $3 WHERE service = $1 AND id = $2
              RETURNING id, notification_id, verdict, scheme, secret, refused_at, body",
         )
         .bind(escape(service))
         .bind(id)
-        .bind(&super::digest(token.as_bytes())[..])
+        .bind(&super::token::digest(token.as_bytes())[..])
         .fetch_optional(open.connection_mut())
         .await?;
         let row = row.ok_or(StoreError::NotKept(id))?;
@@ -1036,7 +1040,7 @@ impl Store for Steps {
         let is_there = sqlx::query("SELECT 1 FROM atp_refused WHERE service = $1 AND id = $2 AND token = $3")
             .bind(escape(service))
             .bind(id)
-            .bind(&super::digest(token.as_bytes())[..])
+            .bind(&super::token::digest(token.as_bytes())[..])
             .fetch_optional(pooled.connection_mut())
             .await?;
         pooled.done();
@@ -1048,14 +1052,14 @@ impl Store for Steps {
             sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = $1 AND id = $2 AND token = $3")
                 .bind(escape(service))
                 .bind(id)
-                .bind(&super::digest(token.as_bytes())[..])
+                .bind(&super::token::digest(token.as_bytes())[..])
                 .execute(open.connection_mut())
                 .await?;
         open.commit().await?;
         Ok(redeemed.rows_affected() == 1)
     }
 
-    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         let mut pooled = self.pooled().await?;
         let rows: Vec<row::Delivery> = sqlx::query_as(
             "WITH noted AS (
@@ -1101,7 +1105,7 @@ impl Store for Steps {
         let now = sqlx::query_scalar("SELECT atp_now()").fetch_one(pooled.connection_mut());
         let now: i64 = in_time(async { Ok(now.await?) }).await?;
         pooled.done();
-        super::check_purge(before, row::time(now), self.redelivery_window)?;
+        super::error::check_purge(before, row::time(now), self.redelivery_window)?;
         let before = before.timestamp_micros();
         let (mut purged, mut place) = (0, row::FIRST_PLACE);
         loop {

@@ -6,7 +6,10 @@ use atp_core::{Fingerprint, Scheme};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Completed, Found, Noted, Outcome, Question, Recorded, Refused, StoreError, Verdict};
+use super::{
+    CompletedDecision, DeliveryRow, Known, Outcome, Question, RecordedQuestion, StoreError, StoredRefusal,
+    Verdict,
+};
 
 /// Questions of one batch of a purge.
 pub(super) const BATCH: i64 = 200;
@@ -36,7 +39,7 @@ pub(super) type Asked = (String, Option<String>, Option<String>, String);
 pub(super) type Decision = (Vec<u8>, i64, Option<String>, Vec<u8>);
 
 /// `id, notification_id, verdict, scheme, secret, refused_at, body`.
-pub(super) type Kept = (i64, Option<String>, String, String, i64, i64, Vec<u8>);
+pub(super) type RefusedDelivery = (i64, Option<String>, String, String, i64, i64, Vec<u8>);
 
 /// `fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status, duration_us`.
 pub(super) type Delivery =
@@ -85,7 +88,7 @@ pub(super) fn is_same(
     Ok(question.asks_the_same(&earlier))
 }
 
-pub(super) fn found(row: Find, notification_id: &str) -> Result<Found, StoreError> {
+pub(super) fn found(row: Find, notification_id: &str) -> Result<Known, StoreError> {
     let (
         question,
         user_id,
@@ -106,7 +109,7 @@ pub(super) fn found(row: Find, notification_id: &str) -> Result<Found, StoreErro
             let mut notification: atp_core::Notification =
                 serde_json::from_str(&question).map_err(backend)?;
             notification.id = Some(notification_id.to_owned());
-            Some(Recorded {
+            Some(RecordedQuestion {
                 notification,
                 user_id: user_id.as_deref().map(unescape),
                 request_id: request_id.as_deref().map(unescape),
@@ -124,20 +127,20 @@ pub(super) fn found(row: Find, notification_id: &str) -> Result<Found, StoreErro
         }
         _ => None,
     };
-    Ok(Found { question, decision, first_seen: seen.map(time), answer_seen: answer_seen.map(time) })
+    Ok(Known { question, decision, first_seen: seen.map(time), answer_seen: answer_seen.map(time) })
 }
 
 pub(super) fn completed(
     (fingerprint, status, content_type, body): Decision,
-) -> Result<Completed, StoreError> {
+) -> Result<CompletedDecision, StoreError> {
     let outcome = Outcome { status: number(status), content_type, body: body.into() };
-    Ok(Completed { fingerprint: self::fingerprint(&fingerprint)?, outcome })
+    Ok(CompletedDecision { fingerprint: self::fingerprint(&fingerprint)?, outcome })
 }
 
 pub(super) fn refused(
-    (id, notification_id, verdict, scheme, secret, refused_at, body): Kept,
-) -> Result<Refused, StoreError> {
-    Ok(Refused {
+    (id, notification_id, verdict, scheme, secret, refused_at, body): RefusedDelivery,
+) -> Result<StoredRefusal, StoreError> {
+    Ok(StoredRefusal {
         id,
         notification_id: notification_id.as_deref().map(unescape),
         verdict: self::verdict(&verdict)?,
@@ -148,7 +151,7 @@ pub(super) fn refused(
     })
 }
 
-pub(super) fn noted(row: Delivery) -> Result<Noted, StoreError> {
+pub(super) fn noted(row: Delivery) -> Result<DeliveryRow, StoreError> {
     let (
         fingerprint,
         verdict,
@@ -162,7 +165,7 @@ pub(super) fn noted(row: Delivery) -> Result<Noted, StoreError> {
         status,
         duration,
     ) = row;
-    Ok(Noted {
+    Ok(DeliveryRow {
         fingerprint: self::fingerprint(&fingerprint)?,
         verdict: self::verdict(&verdict)?,
         first_seen: time(first_seen),

@@ -16,11 +16,11 @@ use sqlx::{
 };
 
 use super::{
-    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, Found, Kept, MAX_KEPT, Note, Noted,
-    Open, Question, Refused, Store, StoreError, Token,
-    open::{ENDED, Lent},
+    Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
+    MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
+    open::{ENDED, TransactionConnection},
     row::{self, escape},
-    writer::{Turn, Turns},
+    writer::{WriteLock, WriteQueue},
 };
 
 /// Remembers in a SQLite file: the embedded default. A clone shares the connections.
@@ -49,7 +49,7 @@ use super::{
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
-    turns: Arc<Turns>,
+    turns: Arc<WriteQueue>,
     /// An in-memory database lives as long as one connection to it.
     keeper: Arc<std::sync::Mutex<Option<PoolConnection<Sqlite>>>>,
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
@@ -127,13 +127,13 @@ impl SqliteStore {
 
     async fn over(readers: SqlitePool, is_wal: bool) -> Result<Self, StoreError> {
         let mut store = Self {
-            turns: Arc::new(Turns::new(readers.connect_options().as_ref().clone(), is_wal)),
+            turns: Arc::new(WriteQueue::new(readers.connect_options().as_ref().clone(), is_wal)),
             readers,
             keeper: Arc::default(),
             clock: Arc::new(Utc::now),
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
-            fingerprint_key: super::new_key(),
+            fingerprint_key: super::token::new_key(),
             activity: Activity::new(),
         };
         store.fingerprint_key = store.migrate().await?;
@@ -153,7 +153,7 @@ impl SqliteStore {
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
-        super::end_work(self).await;
+        super::open::end_work(self).await;
         self.turns.close().await;
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
@@ -248,23 +248,23 @@ impl SqliteStore {
     }
 
     /// A durable transaction.
-    async fn write(&self) -> Result<Open<Sqlite>, StoreError> {
+    async fn write(&self) -> Result<OpenTransaction<Sqlite>, StoreError> {
         let durable = self.turn().await?.durable().await?;
-        Ok(Open::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
+        Ok(OpenTransaction::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
     }
 
     /// A transaction for a handler.
-    async fn lend(&self) -> Result<Open<Sqlite>, StoreError> {
+    async fn lend(&self) -> Result<OpenTransaction<Sqlite>, StoreError> {
         let durable = self.turn().await?.durable().await?.within(self.transaction_limit);
-        Ok(Open::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
+        Ok(OpenTransaction::begin(durable, "BEGIN IMMEDIATE".into_sql_str()).await?)
     }
 
     /// For a statement that is a durable transaction of its own.
-    async fn durable(&self) -> Result<Box<dyn Lent<Sqlite>>, StoreError> {
+    async fn durable(&self) -> Result<Box<dyn TransactionConnection<Sqlite>>, StoreError> {
         Ok(Box::new(self.turn().await?.durable().await?))
     }
 
-    async fn turn(&self) -> Result<Turn, StoreError> {
+    async fn turn(&self) -> Result<WriteLock, StoreError> {
         self.turns.wait(Self::PATIENCE.saturating_add(self.transaction_limit)).await
     }
 
@@ -474,7 +474,7 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl Store for SqliteStore {
-    type Transaction = Open<Sqlite>;
+    type Transaction = OpenTransaction<Sqlite>;
 
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         let mut open = self.write().await?;
@@ -483,7 +483,7 @@ impl Store for SqliteStore {
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
-        super::check_length("notification id", notification_id, Notification::MAX_ID)?;
+        super::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut open = self.write().await?;
         let bound = sqlx::query(
             "UPDATE OR IGNORE atp_questions SET notification_id = ?3
@@ -544,7 +544,7 @@ impl Store for SqliteStore {
         service: &str,
         notification_id: &str,
         answer: Option<Fingerprint>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Known, StoreError> {
         let row: row::Find = sqlx::query_as(
             "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
                  d.fingerprint, d.status, d.content_type, d.body,
@@ -572,7 +572,7 @@ impl Store for SqliteStore {
         if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<Open<Sqlite>>, StoreError> {
+    async fn begin(&self, claim: &Claim) -> Result<Claimed<OpenTransaction<Sqlite>>, StoreError> {
         let mut open = self.lend().await?;
         // First of all: whatever the handler commits, it commits this with it.
         let expected = claim.expected();
@@ -583,7 +583,7 @@ impl Store for SqliteStore {
         self.standing(claim).await
     }
 
-    async fn resume(&self, claim: &Claim) -> Result<Open<Sqlite>, StoreError> {
+    async fn resume(&self, claim: &Claim) -> Result<OpenTransaction<Sqlite>, StoreError> {
         let mut open = self.lend().await?.resumed();
         let now = (self.clock)().timestamp_micros();
         let is_ended = Self::end(open.connection_mut(), claim, now, &claim.expected(), false).await?;
@@ -594,7 +594,7 @@ impl Store for SqliteStore {
         &self,
         claim: &Claim,
         completion: &Completion,
-        transaction: Option<Open<Sqlite>>,
+        transaction: Option<OpenTransaction<Sqlite>>,
     ) -> Result<(), StoreError> {
         let now = (self.clock)().timestamp_micros();
         let (mut durable, has_claim) = match transaction {
@@ -638,7 +638,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
         if notes.is_empty() {
             return Ok(());
         }
@@ -681,7 +681,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn keep(&self, kept: &Kept) -> Result<bool, StoreError> {
+    async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no turn of those who write.
         let (known, is_erased, kept_of_it): (Option<String>, bool, i64) = sqlx::query_as(
             "SELECT (SELECT verdict FROM atp_refused WHERE service = ?1 AND digest = ?2),
@@ -724,9 +724,9 @@ impl Store for SqliteStore {
         if written.rows_affected() == 1 { Ok(known.is_none()) } else { Err(StoreError::KeptEnough) }
     }
 
-    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<Refused>, StoreError> {
+    async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
-        let rows: Vec<row::Kept> = sqlx::query_as(
+        let rows: Vec<row::RefusedDelivery> = sqlx::query_as(
             "SELECT id, notification_id, verdict, scheme, secret, refused_at, body FROM atp_refused
              WHERE service = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
         )
@@ -738,15 +738,15 @@ impl Store for SqliteStore {
         rows.into_iter().map(row::refused).collect()
     }
 
-    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<Refused, StoreError> {
+    async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<row::Kept> = sqlx::query_as(
+        let row: Option<row::RefusedDelivery> = sqlx::query_as(
             "UPDATE atp_refused SET token = ?3 WHERE service = ?1 AND id = ?2
              RETURNING id, notification_id, verdict, scheme, secret, refused_at, body",
         )
         .bind(escape(service))
         .bind(id)
-        .bind(&super::digest(token.as_bytes())[..])
+        .bind(&super::token::digest(token.as_bytes())[..])
         .fetch_optional(open.connection_mut())
         .await?;
         let row = row.ok_or(StoreError::NotKept(id))?;
@@ -759,7 +759,7 @@ impl Store for SqliteStore {
         let is_there = sqlx::query("SELECT 1 FROM atp_refused WHERE service = ?1 AND id = ?2 AND token = ?3")
             .bind(escape(service))
             .bind(id)
-            .bind(&super::digest(token.as_bytes())[..])
+            .bind(&super::token::digest(token.as_bytes())[..])
             .fetch_optional(&self.readers)
             .await?;
         if is_there.is_none() {
@@ -770,14 +770,14 @@ impl Store for SqliteStore {
             sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = ?1 AND id = ?2 AND token = ?3")
                 .bind(escape(service))
                 .bind(id)
-                .bind(&super::digest(token.as_bytes())[..])
+                .bind(&super::token::digest(token.as_bytes())[..])
                 .execute(open.connection_mut())
                 .await?;
         open.commit().await?;
         Ok(redeemed.rows_affected() == 1)
     }
 
-    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<Noted>, StoreError> {
+    async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         let rows: Vec<row::Delivery> = sqlx::query_as(
             "WITH noted AS (
                  SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
@@ -817,7 +817,7 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        super::check_purge(before, (self.clock)(), self.redelivery_window)?;
+        super::error::check_purge(before, (self.clock)(), self.redelivery_window)?;
         let before = before.timestamp_micros();
         let (mut purged, mut place) = (0, row::FIRST_PLACE);
         loop {

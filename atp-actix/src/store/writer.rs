@@ -18,27 +18,27 @@ use tokio::{
     time::timeout,
 };
 
-use super::{StoreError, open::Lent, row};
+use super::{StoreError, open::TransactionConnection, row};
 
 /// The queue of those who write.
-pub(super) struct Turns {
+pub(super) struct WriteQueue {
     writer: Arc<Mutex<Writer>>,
     /// When it was somebody's turn last.
     taken_at: std::sync::Mutex<Instant>,
 }
 
-impl Turns {
+impl WriteQueue {
     pub(super) fn new(options: SqliteConnectOptions, is_wal: bool) -> Self {
         let writer = Writer { options, is_wal, is_closed: false, durable: None, quick: None };
         Self { writer: Arc::new(Mutex::new(writer)), taken_at: Instant::now().into() }
     }
 
-    pub(super) async fn wait(&self, patience: Duration) -> Result<Turn, StoreError> {
+    pub(super) async fn wait(&self, patience: Duration) -> Result<WriteLock, StoreError> {
         let turn = timeout(patience, Arc::clone(&self.writer).lock_owned()).await;
         let mut taken_at = self.taken_at.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(turn) = turn else { return Err(StoreError::TimedOut(Self::held_up(*taken_at, patience))) };
         *taken_at = Instant::now();
-        if turn.is_closed { Err(sqlx::Error::PoolClosed.into()) } else { Ok(Turn(turn)) }
+        if turn.is_closed { Err(sqlx::Error::PoolClosed.into()) } else { Ok(WriteLock(turn)) }
     }
 
     /// Whether it was somebody's turn since one began to wait tells why that was in vain.
@@ -61,7 +61,7 @@ struct Writer {
     /// Whether a power cut leaves what is written without a flush in order.
     is_wal: bool,
     is_closed: bool,
-    durable: Option<Guarded>,
+    durable: Option<HookedConnection>,
     quick: Option<SqliteConnection>,
 }
 
@@ -69,7 +69,7 @@ impl Writer {
     async fn close(&mut self) {
         self.is_closed = true;
         // What is not closed in order is recovered when the file is opened next.
-        if let Some(Guarded { connection, state: _until_closed }) = self.durable.take() {
+        if let Some(HookedConnection { connection, state: _until_closed }) = self.durable.take() {
             let _ = connection.close().await;
         }
         if let Some(connection) = self.quick.take() {
@@ -79,7 +79,7 @@ impl Writer {
 }
 
 /// A connection that a handler cannot commit, nor roll back unseen, nor keep busy for ever.
-pub(super) struct Guarded {
+pub(super) struct HookedConnection {
     connection: SqliteConnection,
     state: Watched,
 }
@@ -145,7 +145,7 @@ impl State {
     }
 }
 
-impl Guarded {
+impl HookedConnection {
     /// How long to wait for the hooks. sqlx has been seen to lose the wake-up that they wait for.
     const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -171,38 +171,38 @@ impl Guarded {
 }
 
 /// The right to write.
-pub(super) struct Turn(OwnedMutexGuard<Writer>);
+pub(super) struct WriteLock(OwnedMutexGuard<Writer>);
 
-impl Turn {
+impl WriteLock {
     /// For what must have reached the disk.
-    pub(super) async fn durable(mut self) -> Result<Borrowed<Guarded>, StoreError> {
+    pub(super) async fn durable(mut self) -> Result<Checkout<HookedConnection>, StoreError> {
         let connection = match self.0.durable.take() {
             Some(guarded) => guarded,
-            None => Guarded::connect(&self.0.options).await?,
+            None => HookedConnection::connect(&self.0.options).await?,
         };
         connection.state.begin();
-        Ok(Borrowed { connection, turn: self, home: |writer| &mut writer.durable })
+        Ok(Checkout { connection, turn: self, home: |writer| &mut writer.durable })
     }
 
     /// For a statement that a power cut may forget.
-    pub(super) async fn quick(mut self) -> Result<Borrowed<SqliteConnection>, StoreError> {
+    pub(super) async fn quick(mut self) -> Result<Checkout<SqliteConnection>, StoreError> {
         let synchronous = if self.0.is_wal { SqliteSynchronous::Normal } else { SqliteSynchronous::Extra };
         let connection = match self.0.quick.take() {
             Some(connection) => connection,
             None => self.0.options.clone().synchronous(synchronous).connect().await?,
         };
-        Ok(Borrowed { connection, turn: self, home: |writer| &mut writer.quick })
+        Ok(Checkout { connection, turn: self, home: |writer| &mut writer.quick })
     }
 }
 
 /// A connection with the turn. Dropped before it is given back, it is closed and nobody gets it again.
-pub(super) struct Borrowed<C> {
+pub(super) struct Checkout<C> {
     connection: C,
-    turn: Turn,
+    turn: WriteLock,
     home: fn(&mut Writer) -> &mut Option<C>,
 }
 
-impl<C> Borrowed<C> {
+impl<C> Checkout<C> {
     pub(super) fn connection_mut(&mut self) -> &mut C {
         &mut self.connection
     }
@@ -212,7 +212,7 @@ impl<C> Borrowed<C> {
     }
 }
 
-impl Borrowed<Guarded> {
+impl Checkout<HookedConnection> {
     /// Lent to a handler for this long: then its statements are interrupted, also one that it does not wait for.
     pub(super) fn within(self, limit: Duration) -> Self {
         self.connection.state.end_at(Instant::now().checked_add(limit));
@@ -220,7 +220,7 @@ impl Borrowed<Guarded> {
     }
 }
 
-impl Lent<Sqlite> for Borrowed<Guarded> {
+impl TransactionConnection<Sqlite> for Checkout<HookedConnection> {
     fn connection(&self) -> &SqliteConnection {
         &self.connection.connection
     }

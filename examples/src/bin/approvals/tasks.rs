@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use atp_actix::{
     Error, UserDecision,
     atp_core::Response,
-    store::{DEFAULT_SERVICE, Found, Question, Recorded, SqliteStore, Store as _},
+    store::{DEFAULT_SERVICE, Known, Question, RecordedQuestion, SqliteStore, Store as _},
 };
 use atp_examples::Failure;
 use chrono::Utc;
@@ -89,7 +89,7 @@ impl Tasks {
         .await?;
         let mut tasks = Vec::new();
         for (notification_id, outcome, event) in rows {
-            let Found { question: Some(question), .. } =
+            let Known { question: Some(question), .. } =
                 self.store.find(DEFAULT_SERVICE, &notification_id, None).await?
             else {
                 continue;
@@ -108,7 +108,7 @@ impl Tasks {
 pub async fn take_effect(
     transaction: &mut SqliteConnection,
     answer: &Response,
-    asked: &Recorded,
+    asked: &RecordedQuestion,
     outcome: &str,
 ) -> Result<(), Error> {
     let mut event = UserDecision::new(answer, Utc::now());

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::Notify;
 
-use crate::store::{Claimed, Completed, StoreError};
+use crate::store::{Claimed, CompletedDecision, StoreError};
 
 /// What a store does for one delivery.
 pub(crate) trait Claims<T> {
@@ -22,7 +22,7 @@ pub(crate) trait Claims<T> {
 
 /// One a delivery, in the request's extensions. The claim is made with the transaction, if an extractor asks for that, else
 /// right before the handler runs.
-pub(crate) struct Slot<T> {
+pub(crate) struct ClaimCell<T> {
     claims: Box<dyn Claims<T>>,
     state: RefCell<State<T>>,
     /// Whether it is claimed outside of a transaction.
@@ -43,13 +43,13 @@ enum State<T> {
     /// The handler gave it back.
     Back(T),
     /// It cannot be completed.
-    Spoilt(Left<T>),
+    Spoilt(AfterHandler<T>),
     /// The handler has ended.
     Over,
 }
 
 /// What is left after the handler has ended.
-pub(crate) enum Left<T> {
+pub(crate) enum AfterHandler<T> {
     /// No transaction.
     Nothing,
     /// What the claim is completed in.
@@ -57,14 +57,14 @@ pub(crate) enum Left<T> {
     /// Somebody else is at it.
     Running,
     /// It is over.
-    Completed(Completed),
+    Completed(CompletedDecision),
     /// The store failed.
     Failed(StoreError),
     /// The handler did something to its transaction, or lost its claim before it asked for that.
     Unclean(StoreError),
 }
 
-impl<T> Slot<T> {
+impl<T> ClaimCell<T> {
     pub(crate) fn new(claims: impl Claims<T> + 'static) -> Rc<Self> {
         Rc::new(Self {
             claims: Box::new(claims),
@@ -86,13 +86,13 @@ impl<T> Slot<T> {
         if !matches!(self.state.replace(State::Opening), State::Idle) {
             let twice =
                 || StoreError::Unclean("a handler took `Transaction` twice: take it once and pass it on");
-            self.spoil(Left::Unclean(twice()));
+            self.spoil(AfterHandler::Unclean(twice()));
             return Err(twice());
         }
         let _given_up = Opening(self);
         let transaction = if self.has_claim.get() {
             self.claims.resume().await.map_err(|error| {
-                self.spoil(Left::Unclean(error));
+                self.spoil(AfterHandler::Unclean(error));
                 StoreError::Fenced
             })?
         } else {
@@ -108,7 +108,7 @@ impl<T> Slot<T> {
         Ok(transaction)
     }
 
-    fn spoil(&self, left: Left<T>) {
+    fn spoil(&self, left: AfterHandler<T>) {
         self.state.replace(State::Spoilt(left));
     }
 
@@ -116,9 +116,9 @@ impl<T> Slot<T> {
     fn unless_lost<R>(&self, claimed: Result<Claimed<R>, StoreError>) -> Result<R, StoreError> {
         self.spoil(match claimed {
             Ok(Claimed::Started(started)) => return Ok(started),
-            Ok(Claimed::Running) => Left::Running,
-            Ok(Claimed::Completed(completed)) => Left::Completed(completed),
-            Err(error) => Left::Failed(error),
+            Ok(Claimed::Running) => AfterHandler::Running,
+            Ok(Claimed::Completed(completed)) => AfterHandler::Completed(completed),
+            Err(error) => AfterHandler::Failed(error),
         });
         Err(StoreError::Fenced)
     }
@@ -131,11 +131,11 @@ impl<T> Slot<T> {
     }
 
     /// After the handler has ended: what there is to complete.
-    pub(crate) fn left(&self) -> Left<T> {
+    pub(crate) fn left(&self) -> AfterHandler<T> {
         match mem::replace(&mut *self.state.borrow_mut(), State::Over) {
-            State::Idle | State::Opening | State::Over => Left::Nothing,
-            State::Back(transaction) => Left::Transaction(transaction),
-            State::Out => Left::Unclean(StoreError::Unclean(
+            State::Idle | State::Opening | State::Over => AfterHandler::Nothing,
+            State::Back(transaction) => AfterHandler::Transaction(transaction),
+            State::Out => AfterHandler::Unclean(StoreError::Unclean(
                 "the handler kept it: drop `Transaction` before it returns",
             )),
             State::Spoilt(left) => left,
@@ -144,7 +144,7 @@ impl<T> Slot<T> {
 }
 
 /// Who asked for the transaction and did not wait for it may ask again.
-struct Opening<'a, T>(&'a Slot<T>);
+struct Opening<'a, T>(&'a ClaimCell<T>);
 
 impl<T> Drop for Opening<'_, T> {
     fn drop(&mut self) {
@@ -161,7 +161,7 @@ pub(crate) trait Claiming {
     fn is_ours(self: Rc<Self>) -> LocalBoxFuture<'static, bool>;
 }
 
-impl<T: 'static> Claiming for Slot<T> {
+impl<T: 'static> Claiming for ClaimCell<T> {
     fn is_ours(self: Rc<Self>) -> LocalBoxFuture<'static, bool> {
         Box::pin(async move {
             if !matches!(*self.state.borrow(), State::Idle) {

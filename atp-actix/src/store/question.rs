@@ -1,0 +1,139 @@
+//! What is asked.
+
+use atp_core::Notification;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{DEFAULT_SERVICE, StoreError};
+use crate::limits::MAX_SERVICE;
+
+/// Refuses what could be written and never read again: `serde_json` writes any depth, and reads 127.
+fn check_readable(value: &impl Serialize) -> Result<(), String> {
+    let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
+    let is_readable = serde_json::from_str::<Value>(&text).is_ok();
+    if is_readable { Ok(()) } else { Err("it nests deeper than 127, and could not be read again".to_owned()) }
+}
+
+/// Refuses what does not fit into a key.
+pub(crate) fn check_length(what: &'static str, text: &str, most: usize) -> Result<(), StoreError> {
+    if text.len() <= most { Ok(()) } else { Err(StoreError::TooLong { what, most }) }
+}
+
+/// A question that is about to be sent, and what its answer will be correlated with.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Question {
+    pub(crate) service: String,
+    pub(crate) key: Option<String>,
+    pub(crate) notification: Notification,
+    pub(crate) user_id: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) context: Value,
+    /// Why the context is no JSON.
+    pub(super) unfit_context: Option<String>,
+}
+
+impl Question {
+    /// A question of the default service, recorded under its own id.
+    pub fn new(notification: Notification) -> Self {
+        Self {
+            service: DEFAULT_SERVICE.to_owned(),
+            key: None,
+            notification,
+            user_id: None,
+            request_id: None,
+            context: Value::Null,
+            unfit_context: None,
+        }
+    }
+
+    /// Names the service that asks, in at most [`MAX_SERVICE`] bytes; [`DEFAULT_SERVICE`] unless set. A webhook sees the
+    /// questions of its own service only.
+    pub fn service(mut self, service: impl Into<String>) -> Self {
+        self.service = service.into();
+        self
+    }
+
+    /// Records it under a key of our own, of at most [`Notification::MAX_ID`] bytes; under the
+    /// notification's id unless set. It is needed where the ATP server names the notification:
+    /// [`Store::bind`] says later which id that is.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Says for whom it is asked.
+    pub fn user_id(mut self, user_id: impl Into<String>) -> Self {
+        self.user_id = Some(user_id.into());
+        self
+    }
+
+    /// Says for which request it is asked.
+    pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
+        self.request_id = Some(request_id.into());
+        self
+    }
+
+    /// Says whatever else the handler of the answer will need.
+    ///
+    /// What has no JSON, such as a map whose keys are no texts, and what nests too deep to be read again
+    /// is [`StoreError::Context`] when the question is recorded.
+    pub fn context(mut self, context: impl Serialize) -> Self {
+        match serde_json::to_value(context) {
+            Ok(context) => (self.context, self.unfit_context) = (context, None),
+            Err(error) => self.unfit_context = Some(error.to_string()),
+        }
+        self
+    }
+
+    /// Whether this asks what that asked: a program that starts again makes its questions at another time.
+    pub(crate) fn asks_the_same(&self, earlier: &Self) -> bool {
+        let mut ours = self.notification.clone();
+        ours.timestamp = earlier.notification.timestamp;
+        ours == earlier.notification
+            && self.user_id == earlier.user_id
+            && self.request_id == earlier.request_id
+            && self.context == earlier.context
+    }
+
+    /// What is asked, to be sent to the ATP server.
+    #[must_use]
+    pub fn notification(&self) -> &Notification {
+        &self.notification
+    }
+
+    /// The key, if the question can be recorded.
+    pub(crate) fn checked_key(&self) -> Result<&str, StoreError> {
+        self.notification.check()?;
+        if let Some(fault) = &self.unfit_context {
+            return Err(StoreError::Context(fault.clone()));
+        }
+        check_readable(&self.context).map_err(StoreError::Context)?;
+        check_readable(&self.notification).map_err(StoreError::Unreadable)?;
+        check_length("service", &self.service, MAX_SERVICE)?;
+        let key = self.key.as_ref().or(self.notification.id.as_ref());
+        let key = key.map(String::as_str).filter(|key| !key.is_empty()).ok_or(StoreError::NoKey)?;
+        check_length("key", key, Notification::MAX_ID)?;
+        Ok(key)
+    }
+}
+
+/// A question that was recorded.
+#[derive(Clone, Debug)]
+pub struct RecordedQuestion {
+    /// As it was sent.
+    pub notification: Notification,
+    /// For whom it was asked.
+    pub user_id: Option<String>,
+    /// For which request it was asked.
+    pub request_id: Option<String>,
+    /// Whatever else was recorded with it.
+    pub context: Value,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// Why it was taken back, if it was.
+    pub invalidated: Option<String>,
+    /// What became of the task; none while it waits.
+    pub state: Option<String>,
+}
