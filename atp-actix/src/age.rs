@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::error::Refusal;
+use crate::refusal::Refusal;
 
 /// What a time is judged by.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use crate::error::Refusal;
+use crate::refusal::Refusal;
 
 /// Reads the whole body, at most `limit` bytes of it, and hands on each chunk as it comes.
 pub(crate) async fn read(

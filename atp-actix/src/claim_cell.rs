@@ -131,7 +131,7 @@ impl<T> ClaimCell<T> {
     }
 
     /// After the handler has ended: what there is to complete.
-    pub(crate) fn left(&self) -> AfterHandler<T> {
+    pub(crate) fn after_handler(&self) -> AfterHandler<T> {
         match mem::replace(&mut *self.state.borrow_mut(), State::Over) {
             State::Idle | State::Opening | State::Over => AfterHandler::Nothing,
             State::Back(transaction) => AfterHandler::Transaction(transaction),

@@ -6,17 +6,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use actix_web::{
-    FromRequest, HttpMessage as _, HttpRequest,
-    dev::Payload,
-    http::header::{HeaderMap, HeaderName},
-};
-use atp_core::{Fingerprint, Response, Scheme, Signature};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+use atp_core::{Fingerprint, Malformed, Response, Scheme, Verified};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::error::Refusal;
+use crate::refusal::Refusal;
 
 /// A delivery that was verified: the answer, and how it came. A clone shares it.
 ///
@@ -39,10 +35,10 @@ struct Inner {
     /// The store's, if there is one.
     key: Option<[u8; 32]>,
     fingerprint: OnceLock<Fingerprint>,
-    text: Bytes,
+    signed_text: Bytes,
     body: Bytes,
     scheme: Scheme,
-    secret: usize,
+    secret_index: usize,
     signed_at: Option<DateTime<Utc>>,
     is_redriven: bool,
     request_id: Option<String>,
@@ -51,12 +47,12 @@ struct Inner {
 /// Shows how it came, and neither body nor key.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { service, answer, scheme, secret, signed_at, request_id, .. } = &*self.0;
+        let Inner { service, answer, scheme, secret_index, signed_at, request_id, .. } = &*self.0;
         f.debug_struct("Delivery")
             .field("service", service)
             .field("answer", answer)
             .field("scheme", scheme)
-            .field("secret", secret)
+            .field("secret_index", secret_index)
             .field("signed_at", signed_at)
             .field("request_id", request_id)
             .finish_non_exhaustive()
@@ -65,20 +61,20 @@ impl fmt::Debug for Delivery {
 
 impl Delivery {
     pub(crate) fn new(
-        verified: atp_core::Verified,
+        verified: Verified,
         body: Bytes,
         request_id: Option<&str>,
         service: &Arc<str>,
         key: Option<[u8; 32]>,
         is_redriven: bool,
-    ) -> Result<Self, atp_core::Malformed> {
+    ) -> Result<Self, Malformed> {
         Ok(Self(Arc::new(Inner {
             service: Arc::clone(service),
             scheme: verified.scheme(),
-            secret: verified.secret(),
+            secret_index: verified.secret(),
             signed_at: verified.signed_at(),
             is_redriven,
-            text: verified.text().clone(),
+            signed_text: verified.text().clone(),
             body,
             request_id: request_id.map(str::to_owned),
             key,
@@ -102,10 +98,10 @@ impl Delivery {
         &self.0.answer
     }
 
-    /// The bytes that were signed: the body, or its canonical text where that was signed.
+    /// The text that was signed: the body, or its canonical text where that was signed.
     #[must_use]
-    pub fn bytes(&self) -> &Bytes {
-        &self.0.text
+    pub fn signed_text(&self) -> &Bytes {
+        &self.0.signed_text
     }
 
     /// The body as it came.
@@ -151,10 +147,10 @@ impl Delivery {
         self.0.scheme
     }
 
-    /// Which secret it was signed with: 0 is the verifier's first.
+    /// Which of the verifier's secrets it was signed with, counted from 0.
     #[must_use]
-    pub fn secret(&self) -> usize {
-        self.0.secret
+    pub fn secret_index(&self) -> usize {
+        self.0.secret_index
     }
 
     /// The time that was signed: of the header, else of the payload.
@@ -174,23 +170,6 @@ impl Delivery {
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
-}
-
-/// The signature header's values, as a verifier takes them.
-pub(crate) fn signatures(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
-    static NAME: HeaderName = HeaderName::from_static(Signature::HEADER);
-    headers.get_all(&NAME).map(|value| (Signature::HEADER, value.as_bytes()))
-}
-
-/// One printable text of a sane length: it goes into logs and answers.
-pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
-    /// Made once: a name that is looked up as text is parsed each time.
-    static NAME: HeaderName = HeaderName::from_static("x-atp-request-id");
-    let mut values = headers.get_all(&NAME);
-    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
-    // A tab is text to a header, and moves columns in a log.
-    let is_printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    (is_printable && !value.is_empty() && value.len() <= 128).then_some(value)
 }
 
 impl FromRequest for Delivery {

@@ -3,10 +3,7 @@
 use actix_web::guard::{Guard, GuardContext};
 use atp_core::Signature;
 
-use crate::{
-    decide,
-    delivery::{self, Delivery},
-};
+use crate::{decide, delivery::Delivery, head};
 
 /// A route for requests with one well-formed signature header. It routes and does not verify: put
 /// [`VerifySignature`](crate::VerifySignature) behind it.
@@ -29,7 +26,7 @@ pub struct Signed;
 
 impl Guard for Signed {
     fn check(&self, context: &GuardContext<'_>) -> bool {
-        let mut values = delivery::signatures(context.head().headers());
+        let mut values = head::signatures(context.head().headers());
         values.next().is_some_and(|(_, value)| Signature::parse(value).is_ok()) && values.next().is_none()
     }
 }

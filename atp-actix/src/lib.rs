@@ -101,18 +101,24 @@ mod body;
     allow(dead_code, reason = "only the stores in databases hand transactions out")
 )]
 mod claim_cell;
-mod correlation;
+mod counters;
 mod decide;
+mod decisions;
 mod delivery;
 mod error;
+mod explain;
 mod extract;
 pub mod guard;
+mod handler;
+mod head;
 pub mod limits;
 mod log;
 mod mounted;
+mod refusal;
+mod reply;
+mod report;
+mod reporter;
 pub mod store;
-mod tally;
-mod task;
 pub mod test;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod transaction;
@@ -126,11 +132,13 @@ pub use atp_core::{
 };
 
 pub use body::RefusalBody;
-pub use correlation::Correlation;
+pub use decisions::Decisions;
 pub use delivery::Delivery;
-pub use error::{Error, ErrorReply, Refusal};
-pub use extract::{AtpResponse, Raw};
-pub use task::Task;
+pub use error::Error;
+pub use extract::{AtpResponse, Correlation, Raw, Task};
+pub use refusal::Refusal;
+pub use reply::ErrorReply;
+pub use report::Report;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use transaction::Transaction;
 pub use verify::{VerifySignature, Verifying};

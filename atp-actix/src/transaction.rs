@@ -10,7 +10,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use futures_util::future::LocalBoxFuture;
 use sqlx::Database;
 
-use crate::{claim_cell::ClaimCell, error::Refusal, store::OpenTransaction};
+use crate::{claim_cell::ClaimCell, refusal::Refusal, store::OpenTransaction};
 
 /// A transaction of the store's own database: what is written in it takes effect with the decision, exactly once, or not at
 /// all.

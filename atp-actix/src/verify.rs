@@ -26,9 +26,14 @@ use serde_json::Value;
 use crate::{
     age::Age,
     body::{self, RefusalBody},
-    delivery::{self, Delivery},
-    error::{ErrorBody, ErrorReply, Refusal},
-    log::Log,
+    delivery::Delivery,
+    explain::explain,
+    head,
+    limits::{DEFAULT_BODY, DEFAULT_BODY_WITHIN},
+    refusal::Refusal,
+    reply::{ErrorBody, ErrorReply},
+    report::{Cause, Observer, Report, verdict_of},
+    reporter::{PendingReport, Reporter},
     store::{self, DEFAULT_SERVICE, Redrive, RefusedDelivery, StoreError, Token, Verdict},
 };
 
@@ -78,6 +83,7 @@ pub struct VerifySignature {
     limit: usize,
     body_within: Duration,
     error_body: Option<ErrorBody>,
+    observer: Option<Observer>,
     service: Arc<str>,
     kept: Option<Arc<dyn RefusalStore>>,
 }
@@ -99,9 +105,9 @@ pub(crate) trait RefusalStore: Send + Sync {
 
 impl VerifySignature {
     /// The longest body, in bytes, unless set.
-    pub const DEFAULT_LIMIT: usize = 256 << 10;
+    pub const DEFAULT_LIMIT: usize = DEFAULT_BODY;
     /// The time that a body may take to arrive, unless set.
-    pub const DEFAULT_BODY_WITHIN: Duration = Duration::from_secs(3);
+    pub const DEFAULT_BODY_WITHIN: Duration = DEFAULT_BODY_WITHIN;
 
     /// Checks with this verifier.
     #[must_use]
@@ -111,6 +117,7 @@ impl VerifySignature {
             limit: Self::DEFAULT_LIMIT,
             body_within: Self::DEFAULT_BODY_WITHIN,
             error_body: None,
+            observer: None,
             service: DEFAULT_SERVICE.into(),
             kept: None,
         }
@@ -140,6 +147,17 @@ impl VerifySignature {
     #[must_use]
     pub fn error_body(mut self, body: impl Fn(&ErrorReply) -> Value + Send + Sync + 'static) -> Self {
         self.error_body = Some(Arc::new(body));
+        self
+    }
+
+    /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is called on the worker's
+    /// thread, for what strangers send too, so it should be quick; a second one takes the place of the first.
+    ///
+    /// Together with the log it is all that is told of a delivery; the log holds back what comes in masses, and this
+    /// does not.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -173,7 +191,8 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(Verifying(Rc::new(Inner { service, settings: self.clone(), log: Log::new() }))))
+        let reporter = Reporter::new(self.observer.clone());
+        ready(Ok(Verifying(Rc::new(Inner { service, settings: self.clone(), reporter }))))
     }
 }
 
@@ -183,7 +202,7 @@ pub struct Verifying<S>(Rc<Inner<S>>);
 struct Inner<S> {
     service: S,
     settings: VerifySignature,
-    log: Log,
+    reporter: Rc<Reporter>,
 }
 
 impl<S, B> Service<ServiceRequest> for Verifying<S>
@@ -206,24 +225,59 @@ where
             let (request, delivery) = match inner.settings.verify(request).await {
                 Ok(verified) => verified,
                 Err(refused) => {
-                    let RefusedRequest { request, refusal, body } = &*refused;
-                    let verifier = &inner.settings.verifier;
-                    inner.log.refused(verifier, request.headers(), refusal, body.as_ref(), started);
+                    inner.report_refused(&refused, started);
                     return Ok(inner.settings.refuse(*refused));
                 }
             };
+            let pending = PendingReport::new(&inner.reporter, started);
+            // With a store more is known of a delivery than its response says.
+            if inner.settings.kept.is_some() {
+                request.extensions_mut().insert(pending.clone());
+            }
             match inner.service.call(request).await {
                 Ok(response) => {
-                    inner.log.passed(&delivery, response.response(), started);
+                    if !pending.is_taken() {
+                        let verdict = verdict_of(response.status());
+                        pending.of_response(&delivery, verdict, response.response());
+                    }
                     Ok(inner.settings.finish(response, &delivery))
                 }
                 // Middleware behind this one gave up without a response; no request is left to make one for.
                 Err(error) => {
-                    inner.log.gave_up(&delivery, &error, started);
+                    if !pending.is_taken() {
+                        let verdict = verdict_of(error.as_response_error().status_code());
+                        pending.of_error(&delivery, verdict, &error);
+                    }
                     Err(inner.settings.finish_error(error, &delivery))
                 }
             }
         })
+    }
+}
+
+impl<S> Inner<S> {
+    /// Reports a request that goes no further than verification.
+    fn report_refused(&self, refused: &RefusedRequest, started: Instant) {
+        let RefusedRequest { request, refusal, body } = refused;
+        let status = refusal.status();
+        let verdict = match refusal {
+            refusal if !refusal.is_authentic() => None,
+            Refusal::SignedTime(_) | Refusal::Stale { .. } | Refusal::Ahead { .. } => Some(Verdict::Stale),
+            _ => Some(Verdict::Malformed),
+        };
+        let report = Report {
+            delivery: None,
+            request_id: head::request_id(request.headers()),
+            verdict,
+            status,
+            told: status,
+            duration: started.elapsed(),
+            cause: Cause::Refusal(refusal),
+        };
+        let is_logged = self.reporter.tell(&report);
+        if let (true, Refusal::Signature(_), Some(body)) = (is_logged, refusal, body) {
+            explain(&self.settings.verifier, request.headers(), body);
+        }
     }
 }
 
@@ -277,7 +331,7 @@ impl VerifySignature {
         let body = proof.body();
         let delivery = match self.verdict(proof, &body, request.headers()).await {
             Ok((verified, is_redriven)) => {
-                let request_id = delivery::request_id(request.headers());
+                let request_id = head::request_id(request.headers());
                 self.read(verified, &body, request_id, is_redriven).await
             }
             Err(refusal) => Err(refusal),
@@ -301,17 +355,19 @@ impl VerifySignature {
         headers: &HeaderMap,
     ) -> Result<(Verified, bool), Refusal> {
         match proof {
-            Proof::Signature(verification) => Ok((verification.finish()?, false)),
+            Proof::Signature(verification) => {
+                Ok((verification.finish().map_err(Refusal::of_verdict)?, false))
+            }
             Proof::Token { redriving, keeper, .. } => {
                 let (id, token) = (redriving.id(), Token::from_bytes(redriving.nonce()));
-                let verified = redriving.verify(body.clone())?;
+                let verified = redriving.verify(body.clone()).map_err(Refusal::of_verdict)?;
                 let is_unused = keeper.redeem(id, token).await.map_err(Refusal::NotRedeemed)?;
                 if is_unused {
                     return Ok((verified, true));
                 }
-                match self.verifier.verify(delivery::signatures(headers), body.clone()) {
+                match self.verifier.verify(head::signatures(headers), body.clone()) {
                     Err(VerifyError::NoSignature) => Err(Refusal::RedriveUsed),
-                    verdict => Ok((verdict?, false)),
+                    verdict => Ok((verdict.map_err(Refusal::of_verdict)?, false)),
                 }
             }
         }
@@ -359,9 +415,8 @@ impl VerifySignature {
         }
         let headers = request.headers();
         let mut proof = self.proof(headers)?;
-        media_type(headers)?;
-        let announced =
-            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        head::check_media_type(headers)?;
+        let announced = head::announced_len(headers);
         if announced.is_some_and(|announced| announced > self.limit) {
             return Err(Refusal::TooLarge { limit: self.limit });
         }
@@ -380,7 +435,7 @@ impl VerifySignature {
             }
             (token, _) => token.err(),
         };
-        match (self.verifier.begin(delivery::signatures(headers)), bad_token) {
+        match (self.verifier.begin(head::signatures(headers)), bad_token) {
             (Ok(verification), _) => Ok(Proof::Signature(verification)),
             (Err(VerifyError::NoSignature), Some(error)) => Err(Refusal::Redrive(error)),
             (Err(error), _) => Err(error.into()),
@@ -414,9 +469,9 @@ impl VerifySignature {
         response: ServiceResponse<B>,
         delivery: &Delivery,
     ) -> ServiceResponse<EitherBody<B, RefusalBody>> {
-        let reply =
-            response.response().error().and_then(|error| ErrorReply::of(error, delivery.request_id()));
-        let Some(reply) = reply else { return response.map_into_left_body() };
+        let Some(reply) = ErrorReply::of(response.response(), delivery.request_id()) else {
+            return response.map_into_left_body();
+        };
         let body = RefusalBody::new(self.body(&reply), Payload::None);
         let mut response = response.map_body(|_, _| EitherBody::right(body));
         let headers = response.headers_mut();
@@ -428,7 +483,7 @@ impl VerifySignature {
 
     /// [`VerifySignature::finish`], of an error.
     fn finish_error(&self, error: actix_web::Error, delivery: &Delivery) -> actix_web::Error {
-        match ErrorReply::of(&error, delivery.request_id()) {
+        match ErrorReply::of(&error.error_response(), delivery.request_id()) {
             Some(reply) => {
                 let response = reply.response(BoxBody::new(self.body(&reply)));
                 InternalError::from_response(error, response).into()
@@ -447,33 +502,6 @@ impl VerifySignature {
 /// The headers stay as they came: middleware outside may hold the request, and then nobody can alter them. So
 /// `Content-Length` is that of the body as it came; actix's extractors read to the end whatever it says.
 fn put_back(request: &mut ServiceRequest, delivery: &Delivery) {
-    request.set_payload(Payload::from(delivery.bytes().clone()));
+    request.set_payload(Payload::from(delivery.signed_text().clone()));
     request.extensions_mut().insert(delivery.clone());
-}
-
-/// `application/json`, in UTF-8 if it says, as it is.
-fn media_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut types = headers.get_all(header::CONTENT_TYPE);
-    let value = types.next().ok_or(Refusal::MediaType("there is no content type"))?;
-    if types.next().is_some() {
-        return Err(Refusal::MediaType("there is more than one content type"));
-    }
-    if value != "application/json" {
-        let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
-        if !parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-            return Err(Refusal::MediaType("the content type is not application/json"));
-        }
-        let charset = |parameter: &str| {
-            let (name, value) = parameter.split_once('=')?;
-            name.trim_end().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_owned())
-        };
-        if parts.filter_map(charset).any(|charset| !charset.eq_ignore_ascii_case("utf-8")) {
-            return Err(Refusal::MediaType("the charset is not utf-8"));
-        }
-    }
-    let encoded = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(header::CONTENT_ENCODING).any(encoded) {
-        return Err(Refusal::MediaType("the body has a content encoding"));
-    }
-    Ok(())
 }

@@ -1,34 +1,36 @@
 //! The mountable webhook: one path, one handler an action.
 
 use std::{
-    collections::HashMap,
-    panic::Location,
-    rc::Rc,
+    collections::{HashMap, HashSet},
     sync::{Arc, Once},
     time::Duration,
 };
 
 use actix_web::{
-    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Resource, Responder, Route,
-    body::{BodySize, EitherBody, MessageBody as _},
-    dev::{AppService, HttpServiceFactory},
-    http::{
-        StatusCode,
-        header::{self, HeaderValue},
-    },
+    FromRequest, Handler, HttpResponse, Resource, Responder,
+    body::MessageBody,
+    dev::{AppService, HttpServiceFactory, ServiceRequest, ServiceResponse},
+    middleware::{Next, from_fn},
     web,
 };
 use atp_core::Verifier;
-use futures_util::future::{BoxFuture, LocalBoxFuture};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::{
-    claim_cell::Claiming,
-    decide::{Decide, HandlerRan, Rules},
+    decide::{
+        Decide, Settings,
+        judge::{Rules, may_decide},
+    },
+    decisions::Decisions,
     delivery::Delivery,
-    error::{ErrorReply, Refusal},
-    guard::{Action, Late},
+    guard::Action,
+    handler::Placed,
+    limits::CANONICAL_PER_BODY,
     mounted,
+    refusal::Refusal,
+    reply::ErrorReply,
+    report::Report,
     store::{RefusedDelivery, Store, StoreError, Token},
     verify::{RefusalStore, VerifySignature},
 };
@@ -71,7 +73,23 @@ use crate::{
 /// actix builds an `App` once a worker, so build the `Webhook` inside the closure, from parts that are made outside and
 /// cloned.
 ///
-/// Nothing is remembered: a delivery that comes twice runs its handler twice, so a handler must be idempotent.
+/// Without [`Webhook::store`] nothing is remembered: a delivery that comes twice runs its handler twice, so a handler
+/// must be idempotent. With a store a decision takes effect once.
+///
+/// # What is answered
+///
+/// | case | status |
+/// |---|---|
+/// | handled | the handler's; an empty success becomes 200 `{"status":"success"}` |
+/// | signature missing, malformed, wrong or outside its time | 401 `{"error":"Invalid signature"}`, never which |
+/// | wrong method, media type or encoding, too large, too slow, broken off | 405, 415, 415, 413, 408, 400 |
+/// | signed, but no answer | 400 `MALFORMED_PAYLOAD` |
+/// | without a store: data that does not fit the handler's type | 400 `INVALID_RESPONSE_DATA` |
+/// | an agent, where [`Webhook::humans_only`] says so | 403 `NOTIFICATION_ACCESS_DENIED` |
+/// | `?` in a handler that returns `Result<_, Error>` | 503 with `Retry-After`, so that the server delivers again |
+/// | an action without a handler | 500: the handler may be deployed a minute later |
+///
+/// With a store there is more, see [`Webhook::store`]. [`Refusal`] is the whole table.
 ///
 /// # Panics
 /// When it is mounted in an `App` where another webhook has the same path, since that would get all that comes there.
@@ -79,43 +97,38 @@ use crate::{
 #[must_use = "a webhook does nothing until it is mounted with `.service(..)`"]
 pub struct Webhook {
     path: String,
+    verifier: Verifier,
     verify: VerifySignature,
     actions: HashMap<String, Placed>,
     otherwise: Option<Placed>,
-    late: Option<Placed>,
-    rules: Rules,
+    humans_only: HashSet<String>,
     mount: Option<Mount>,
 }
 
-/// A handler's route, and where it was given.
-type Placed = (&'static Location<'static>, Route);
-
-/// Puts the middleware of a store around the routes, and mounts them.
-type Mount = Box<dyn FnOnce(Resource, VerifySignature, Rules, &mut AppService)>;
+/// Mounts a webhook with a store.
+type Mount = Box<dyn FnOnce(Webhook, &mut AppService)>;
 
 impl Webhook {
-    /// A webhook at a path, which may hold parameters, without handlers yet.
+    /// A webhook at a path, without handlers yet.
+    ///
+    /// The path may hold parameters where there is no store. No signature covers it, so a parameter cannot say whose
+    /// question is answered.
     pub fn new(path: impl Into<String>, verifier: Verifier) -> Self {
         Self {
             path: path.into(),
-            rules: Rules::new(verifier.clone()),
-            verify: VerifySignature::new(verifier),
+            verify: VerifySignature::new(verifier.clone()),
+            verifier,
             actions: HashMap::new(),
             otherwise: None,
-            late: None,
+            humans_only: HashSet::new(),
             mount: None,
         }
     }
 
-    /// Remembers in this store: every decision takes effect once.
+    /// Remembers in this store: every decision takes effect once. It takes a store, or [`Decisions`] with settings.
     ///
-    /// A service belongs to the secrets that it is mounted with.
-    ///
-    /// # Panics
-    /// When it is mounted, if the service was mounted on this store with other secrets.
-    ///
-    /// Each question must be recorded before it is sent ([`Store::record`]); an answer to any other is refused. From then on
-    /// a delivery that comes twice runs its handler once, and gets the same answer again.
+    /// Each question must be recorded before it is sent ([`Store::record`]); an answer to any other is refused. From
+    /// then on a delivery that comes twice runs its handler once, and gets the same answer again.
     ///
     /// ```
     /// use actix_web::{App, test};
@@ -150,95 +163,56 @@ impl Webhook {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn store(mut self, store: impl Store) -> Self {
-        self.mount = Some(Box::new(move |resource, verify, rules, config| {
-            if !store.activity().admits(&rules.service, &rules.verifier) {
-                other_secrets(&rules.service);
-            }
-            let keeper = Keeping { store: store.clone(), service: rules.service.clone() };
-            let verify = verify.remembering(Arc::new(keeper));
-            let decide = Decide { store, rules: Arc::new(rules) };
-            resource.wrap(decide).wrap(verify).register(config);
-        }));
+    ///
+    /// # What is answered
+    ///
+    /// A delivery that was verified is answered by the first line that fits:
+    ///
+    /// | case | answer |
+    /// |---|---|
+    /// | its decision is completed, by the same answer | the recorded outcome |
+    /// | its decision is completed, by another answer, which took effect | 409 `NOTIFICATION_ALREADY_RESPONDED` |
+    /// | its decision is completed, by another answer, which was refused | 409 `ALREADY_REFUSED` |
+    /// | signed longer ago than the redelivery window, or in the future | 401 |
+    /// | the notification is not recorded, for [`Decisions::unknown_grace`] | 503 |
+    /// | the notification is not recorded, after that | 404 `NOTIFICATION_NOT_FOUND` |
+    /// | an action that the question lacks | 400 `INVALID_ACTION_ID` |
+    /// | data that does not fit the action as it was sent | 400 `INVALID_RESPONSE_DATA` |
+    /// | an agent, where [`Webhook::humans_only`] says so | 403 `NOTIFICATION_ACCESS_DENIED` |
+    /// | answered after the deadline, with a handler of late answers | that handler's |
+    /// | taken back | 409 `NOTIFICATION_INVALIDATED` |
+    /// | answered after the deadline | 409 `NOTIFICATION_EXPIRED` |
+    /// | no handler for the action | 500 |
+    /// | being handled, or not done within [`Decisions::respond_within`] | 503; the handler goes on, the retry finds what it said |
+    /// | handled | the handler's: [`ErrorReply`] tells what of it is final |
+    /// | the store is away, cannot keep what is refused, or is being closed | 503 |
+    ///
+    /// The same answer is the same action and data, numbers compared as decimals: times, responder and unknown members
+    /// do not count. Whatever is refused though it was signed is kept: [`Store::refused`].
+    ///
+    /// # Panics
+    /// When it is mounted, if the service was mounted on this store with other secrets, or if the path has a parameter:
+    /// that would answer one service's questions at another's path. Behind a scope whose path has one every delivery is
+    /// answered 500.
+    pub fn store<S: Store>(mut self, decisions: impl Into<Decisions<S>>) -> Self {
+        let decisions = decisions.into();
+        self.mount = Some(Box::new(move |webhook, config| webhook.mount_with(decisions, config)));
         self
     }
 
-    /// Names the service whose questions are answered here; [`DEFAULT_SERVICE`](crate::store::DEFAULT_SERVICE) unless set.
-    pub fn service(mut self, name: impl Into<String>) -> Self {
-        self.rules.service = name.into();
-        self
-    }
-
-    /// Accepts this action from humans only: an agent's answer, or one that does not say who answered, is 403. It is of use
-    /// with a store alone.
+    /// Accepts this action from humans only: an agent's answer, or one that does not say who answered, is 403.
     ///
     /// # Panics
     /// When it is mounted, if no handler was given for the action with [`Webhook::on`].
     pub fn humans_only(mut self, action_id: impl Into<String>) -> Self {
-        self.rules.humans_only.insert(action_id.into());
-        self
-    }
-
-    /// Handles the answers that came after the deadline, or after the question was taken back: through the same claim and
-    /// completion as others. Unless set they are answered 409. It is of use with a store alone.
-    ///
-    /// # Panics
-    /// If it is set already; the message names both places.
-    #[track_caller]
-    pub fn late<F, Args>(mut self, handler: F) -> Self
-    where
-        F: Handler<Args>,
-        Args: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        let here = Location::caller();
-        if let Some((earlier, _)) = &self.late {
-            twice("`late`", earlier, here);
-        }
-        self.late = Some((here, web::route().guard(Late).to(Concluding(handler))));
-        self
-    }
-
-    /// Is told of an answer that differs from the one that stands, which is answered 409 and kept: once, however often it
-    /// comes.
-    pub fn on_conflict(mut self, hook: impl Fn(&Delivery) + Send + Sync + 'static) -> Self {
-        self.rules.on_conflict = Some(Arc::new(hook));
-        self
-    }
-
-    /// Stores no response data with decisions. What is refused is kept all the same, until it is erased or purged, and so is
-    /// what a handler without a transaction is at work on, until it ends.
-    ///
-    /// The fingerprint stays, hashed with the store's key: who reads the whole database can find a short answer by trying all
-    /// of them.
-    pub fn without_data(mut self) -> Self {
-        self.rules.with_data = false;
-        self
-    }
-
-    /// Sets how long an answer to a question that is not recorded is asked to come again, since it may be faster than our own
-    /// `record`; 10 minutes from its first delivery unless set. Then it is answered 404.
-    pub fn unknown_grace(mut self, time: Duration) -> Self {
-        self.rules.unknown_grace = time;
-        self
-    }
-
-    /// Sets how long a delivery waits for its answer; 4 s unless set, since a server waits 5 s. Then it is answered 503,
-    /// the handler goes on, and the next delivery finds what it said.
-    pub fn respond_within(mut self, time: Duration) -> Self {
-        self.rules.respond_within = time;
-        self
-    }
-
-    /// Sets how long a handler may take, its claim included; 60 s unless set. Shortly before that it is dropped, and another
-    /// delivery may try. After the process of a handler without a [`Transaction`](crate::Transaction) died, its answer waits
-    /// for so long. Extractors may take as long before it.
-    pub fn lease(mut self, time: Duration) -> Self {
-        self.rules.lease = time;
+        self.humans_only.insert(action_id.into());
         self
     }
 
     /// Handles the answers that chose this action.
+    ///
+    /// What a handler returns is the answer. In a webhook with a store a success and a 4xx are final: they are recorded,
+    /// and whoever delivers again gets them again. [`ErrorReply`] tells how a 4xx leaves the question open.
     ///
     /// # Panics
     /// If the action has a handler already; the message names both places. It happens when the server starts.
@@ -249,12 +223,10 @@ impl Webhook {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        let (action_id, here) = (action_id.into(), Location::caller());
-        let route = web::route().guard(Action::new(&*action_id)).to(Concluding(handler));
-        if let Some((earlier, _)) = self.actions.get(&action_id) {
-            twice(&format!("the action `{action_id}`"), earlier, here);
-        }
-        self.actions.insert(action_id, (here, route));
+        let action_id = action_id.into();
+        let (what, guard) = (format!("the action `{action_id}`"), Action::new(&*action_id));
+        let placed = Placed::new(&what, self.actions.get(&action_id), Some(guard), handler);
+        self.actions.insert(action_id, placed);
         self
     }
 
@@ -270,11 +242,15 @@ impl Webhook {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        let here = Location::caller();
-        if let Some((earlier, _)) = &self.otherwise {
-            twice("`otherwise`", earlier, here);
-        }
-        self.otherwise = Some((here, web::route().to(Concluding(handler))));
+        let placed = Placed::new("`otherwise`", self.otherwise.as_ref(), None::<Action>, handler);
+        self.otherwise = Some(placed);
+        self
+    }
+
+    /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is called on the worker's
+    /// thread, for what strangers send too, so it should be quick; a second one takes the place of the first.
+    pub fn observe(mut self, observer: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
+        self.verify = self.verify.observe(observer);
         self
     }
 
@@ -296,37 +272,91 @@ impl Webhook {
         self.verify = self.verify.error_body(body);
         self
     }
+
+    /// Mounts the routes of these handlers, those of late answers first: their action may have a handler of its own.
+    fn resource(&mut self, late: Option<Placed>) -> Resource {
+        let limit = self.verify.get_limit().saturating_mul(CANONICAL_PER_BODY);
+        let resource = Resource::new(&*self.path)
+            .app_data(web::PayloadConfig::new(limit))
+            .app_data(web::JsonConfig::default().limit(limit));
+        let placed = late.into_iter().chain(self.actions.drain().map(|(_, placed)| placed));
+        let resource = placed.fold(resource, |resource, placed| resource.route(placed.route));
+        let otherwise = self.otherwise.take();
+        resource.route(otherwise.map_or_else(|| web::route().to(no_handler), |placed| placed.route))
+    }
+
+    fn mount_with<S: Store>(mut self, decisions: Decisions<S>, config: &mut AppService) {
+        let Decisions { store, service, late, .. } = decisions;
+        if self.path.contains('{') {
+            path_with_parameter(&self.path);
+        }
+        if !store.activity().admits(&service, &self.verifier) {
+            other_secrets(&service);
+        }
+        let settings = Settings {
+            rules: Rules {
+                unknown_grace: decisions.unknown_grace,
+                window: store.get_redelivery_window(),
+                tolerance: self.verifier.get_tolerance(),
+                humans_only: self.humans_only.clone(),
+                actions: self.actions.keys().cloned().collect(),
+                has_otherwise: self.otherwise.is_some(),
+                has_late: late.is_some(),
+            },
+            service: service.clone(),
+            respond_within: decisions.respond_within,
+            lease: decisions.lease,
+            with_data: decisions.with_data,
+            on_conflict: decisions.on_conflict,
+            error_body: self.verify.get_error_body(),
+            verifier: self.verifier.clone(),
+        };
+        let resource = self.resource(late);
+        let refusals = RefusalsOf { store: store.clone(), service: service.clone() };
+        let verify = self.verify.service(&service).remembering(Arc::new(refusals));
+        let decide = Decide { store, settings: Arc::new(settings) };
+        resource.wrap(decide).wrap(verify).register(config);
+    }
+
+    fn mount_without(mut self, config: &mut AppService) {
+        say_that_nothing_is_remembered();
+        let resource = self.resource(None);
+        if self.humans_only.is_empty() {
+            return resource.wrap(self.verify).register(config);
+        }
+        let humans_only = Arc::new(self.humans_only);
+        let check = from_fn(move |request, next| check_responder(Arc::clone(&humans_only), request, next));
+        resource.wrap(check).wrap(self.verify).register(config);
+    }
 }
 
 impl HttpServiceFactory for Webhook {
-    fn register(self, config: &mut AppService) {
-        let Self { path, verify, actions, otherwise, late, mut rules, mount } = self;
-        if mounted::is_second_at(&path, config) {
-            mounted_twice(&path);
+    fn register(mut self, config: &mut AppService) {
+        if mounted::is_second_at(&self.path, config) {
+            mounted_twice(&self.path);
         }
-        // A canonical text may be longer than the body: at most six times, since a byte can become `\u00xx`.
-        let limit = verify.get_limit().saturating_mul(6);
-        rules.actions = actions.keys().cloned().collect();
-        rules.otherwise = otherwise.is_some();
-        rules.late = late.is_some();
-        rules.error_body = verify.get_error_body();
-        let verify = verify.service(&rules.service);
-        if let Some(action) = rules.humans_only.difference(&rules.actions).next() {
+        if let Some(action) = self.humans_only.iter().find(|action| !self.actions.contains_key(*action)) {
             no_such_action(action);
         }
-        let otherwise = otherwise.map_or_else(|| web::route().to(no_handler), |(_, route)| route);
-        let resource = Resource::new(path)
-            .app_data(web::PayloadConfig::new(limit))
-            .app_data(web::JsonConfig::default().limit(limit));
-        // Late answers first: their action may have a handler of its own.
-        let routes = late.into_iter().chain(actions.into_values()).map(|(_, route)| route);
-        let resource = routes.fold(resource, Resource::route).route(otherwise);
-        if let Some(mount) = mount {
-            return mount(resource, verify, rules, config);
+        match self.mount.take() {
+            Some(mount) => mount(self, config),
+            None => self.mount_without(config),
         }
-        say_that_nothing_is_remembered();
-        resource.wrap(verify).register(config);
     }
+}
+
+/// Who may decide, where no store is asked before.
+async fn check_responder<B: MessageBody + 'static>(
+    humans_only: Arc<HashSet<String>>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
+    let delivery = Delivery::of(request.request(), "Webhook")?;
+    if may_decide(&humans_only, delivery.answer()) {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    let response = HttpResponse::from_error(Refusal::Forbidden);
+    Ok(request.into_response(response).map_into_right_body())
 }
 
 /// Once, and not once a worker.
@@ -341,14 +371,14 @@ fn say_that_nothing_is_remembered() {
 }
 
 /// What a store does for verification.
-struct Keeping<S> {
+struct RefusalsOf<S> {
     store: S,
     service: String,
 }
 
-impl<S: Store> RefusalStore for Keeping<S> {
-    fn keep(&self, kept: RefusedDelivery) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.store.keep(&kept).await })
+impl<S: Store> RefusalStore for RefusalsOf<S> {
+    fn keep(&self, refused: RefusedDelivery) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { self.store.keep(&refused).await })
     }
 
     fn redeem(&self, id: i64, token: Token) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -364,11 +394,23 @@ impl<S: Store> RefusalStore for Keeping<S> {
     }
 }
 
+async fn no_handler(delivery: Delivery) -> Result<HttpResponse, Refusal> {
+    Err(Refusal::NoHandler { action: delivery.answer().action_id.clone() })
+}
+
 #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
 fn other_secrets(service: &str) {
     panic!(
         "two webhooks of the service {service:?} on one store have different secrets, so that who holds one could decide \
-         what was asked under the other: name their services with `Webhook::service`, or give both the same verifier"
+         what was asked under the other: name their services with `Decisions::service`, or give both the same verifier"
+    );
+}
+
+#[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
+fn path_with_parameter(path: &str) {
+    panic!(
+        "a webhook with a store at {path:?}: no signature covers the path, so its parameter cannot say whose question is \
+         answered; mount one webhook for each value, with `Decisions::service`"
     );
 }
 
@@ -384,57 +426,4 @@ fn no_such_action(action: &str) {
     panic!(
         "`humans_only({action:?})` without `.on({action:?}, ..)`: give the action a handler, or mend its id"
     );
-}
-
-async fn no_handler(delivery: Delivery) -> Result<HttpResponse, Refusal> {
-    Err(Refusal::NoHandler { action: delivery.answer().action_id.clone() })
-}
-
-#[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
-#[track_caller]
-fn twice(what: &str, earlier: &Location<'_>, here: &Location<'_>) {
-    panic!("a second handler for {what}: the first is at {earlier}, the second at {here}");
-}
-
-/// A handler that runs if the claim is ours, and whose empty success says `{"status":"success"}`.
-#[derive(Clone)]
-struct Concluding<H>(H);
-
-impl<H: Handler<Args>, Args: 'static> Handler<(HttpRequest, Args)> for Concluding<H> {
-    type Output = Concluded<H::Output>;
-    type Future = LocalBoxFuture<'static, Self::Output>;
-
-    fn call(&self, (request, args): (HttpRequest, Args)) -> Self::Future {
-        let (handler, claiming) = (self.0.clone(), request.extensions().get::<Rc<dyn Claiming>>().cloned());
-        Box::pin(async move {
-            let is_ours = match claiming {
-                Some(claiming) => claiming.is_ours().await,
-                None => true,
-            };
-            if is_ours { Concluded(Some(handler.call(args).await)) } else { Concluded(None) }
-        })
-    }
-}
-
-/// What the handler said, if it ran.
-struct Concluded<R>(Option<R>);
-
-impl<R: Responder> Responder for Concluded<R> {
-    type Body = EitherBody<R::Body, &'static str>;
-
-    fn respond_to(self, request: &HttpRequest) -> HttpResponse<Self::Body> {
-        let Some(said) = self.0 else {
-            return HttpResponse::with_body(StatusCode::SERVICE_UNAVAILABLE, EitherBody::right(""));
-        };
-        request.extensions_mut().insert(HandlerRan);
-        let mut response = said.respond_to(request);
-        let empty = matches!(response.body().size(), BodySize::None | BodySize::Sized(0));
-        if !response.status().is_success() || !empty {
-            return response.map_into_left_body();
-        }
-        *response.status_mut() = StatusCode::OK;
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        response.map_body(|_, _| EitherBody::right(r#"{"status":"success"}"#))
-    }
 }

@@ -7,7 +7,7 @@ use std::{env, fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer};
 use atp_actix::{
-    AtpResponse, Error, Secret, Task, Text, Transaction, Verifier, Webhook,
+    AtpResponse, Decisions, Error, Secret, Task, Text, Transaction, Verifier, Webhook,
     store::{PostgresStore, SqliteStore, Store},
 };
 use atp_tests::killing::{Killing, Point};
@@ -37,9 +37,9 @@ async fn serve(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let verifier = Verifier::new(Secret::new(atp_tests::SECRET)?);
     let app = move || {
-        let webhook = Webhook::new(atp_tests::PATH, verifier.clone()).store(store.clone());
         // A claim that a kill left behind is free again soon.
-        App::new().service(handlers(webhook.lease(Duration::from_millis(300))))
+        let decisions = Decisions::in_store(store.clone()).lease(Duration::from_millis(300));
+        App::new().service(handlers(Webhook::new(atp_tests::PATH, verifier.clone()).store(decisions)))
     };
     let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0")?;
     println!("{}", server.addrs().first().ok_or("no address")?);

@@ -17,7 +17,10 @@ use chrono::{TimeDelta, Utc};
 
 use crate::{
     databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, arrival, on_every_store},
-    decisions::{Clock, Mounted, answer, approve, asked, count, counting, record, redrive, runs, webhook},
+    decisions::{
+        Clock, Mounted, answer, approve, asked, count, counting, decisions, record, redrive, remembering,
+        runs, webhook,
+    },
     logged,
     watched::Watched,
 };
@@ -523,7 +526,8 @@ async fn sqlite_a_redrive_is_good_once_at_once_and_for_its_service_alone() {
     let store = file.open().await;
     let runs = runs();
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;
-    let other = Mounted::new(webhook(&store).service("other").otherwise(counting(&runs))).await;
+    let other =
+        Mounted::new(remembering(decisions(&store).service("other")).otherwise(counting(&runs))).await;
     app.send(&approve("n-1")).await;
     record(&store, "n-1").await;
     let id = store.refused("default", 0, 10).await.expect("an answer")[0].id;

@@ -40,7 +40,9 @@ use sqlx::{
 
 use crate::{
     databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, arrival, on_every_store},
-    decisions::{Clock, Mounted, answer, approve, asked, count, record, runs, webhook},
+    decisions::{
+        Clock, Mounted, answer, approve, asked, count, decisions, record, remembering, runs, webhook,
+    },
 };
 
 on_every_store!(
@@ -444,7 +446,7 @@ async fn on_postgres_a_decision_that_is_about_to_be_committed_cannot_be_taken_ba
 async fn a_handler_that_never_ends_is_answered_for() {
     let store = MemoryStore::new();
     let stuck = |_: AtpResponse| pending::<&'static str>();
-    let webhook = webhook(&store).otherwise(stuck).respond_within(Duration::from_millis(100));
+    let webhook = remembering(decisions(&store).respond_within(Duration::from_millis(100))).otherwise(stuck);
     let app = Mounted::new(webhook).await;
     record(&store, "n-1").await;
     assert_eq!(app.send(&approve("n-1")).await.0, 503);

@@ -12,8 +12,8 @@ use std::{
 
 use actix_web::{App, Error as ActixError, HttpResponse, http::StatusCode, rt::time::sleep, test, web};
 use atp_actix::{
-    AtpResponse, Correlation, Delivery, Error, ErrorReply, Number, Scheme, Secret, Simple, Task, Text,
-    Verifier, Webhook,
+    AtpResponse, Correlation, Decisions, Delivery, Error, ErrorReply, Number, Scheme, Secret, Simple, Task,
+    Text, Verifier, Webhook,
     atp_core::{Action, Field, Fingerprint, Notification, NumberRules, Options, RawJson, TextRules},
     store::{DeliveryRow, Question, Redrive, Store, Verdict},
     test::{Sender, SignedAnswer},
@@ -150,7 +150,15 @@ pub(crate) async fn redrive(store: &impl Store, id: i64) -> Redrive {
 }
 
 pub(crate) fn webhook(store: &impl Store) -> Webhook {
-    Webhook::new(PATH, verifier()).store(store.clone())
+    remembering(decisions(store))
+}
+
+pub(crate) fn decisions<S: Store>(store: &S) -> Decisions<S> {
+    Decisions::in_store(store.clone())
+}
+
+pub(crate) fn remembering<S: Store>(decisions: Decisions<S>) -> Webhook {
+    Webhook::new(PATH, verifier()).store(decisions)
 }
 
 /// A handler that counts how often it runs, and says so.
@@ -225,7 +233,7 @@ async fn another_answer_is_refused_once_one_stands(store: impl Store) {
         assert_eq!(delivery.answer().notification_id, "n-1");
         telling.fetch_add(1, Ordering::SeqCst);
     };
-    let app = Mounted::new(webhook(&store).otherwise(counting(&runs)).on_conflict(hook)).await;
+    let app = Mounted::new(remembering(decisions(&store).on_conflict(hook)).otherwise(counting(&runs))).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 200, "run 1").await;
     let others = [answer("n-1", "reject", "no"), answer("n-1", "approve", ()).without_data()];
@@ -307,7 +315,9 @@ async fn only_humans_decide_what_is_for_humans(store: impl Store) {
 async fn late_answers_are_refused_unless_somebody_takes_them(store: impl Store) {
     let (timely, late) = (runs(), runs());
     let strict = Mounted::new(webhook(&store).otherwise(counting(&timely))).await;
-    let lenient = Mounted::new(webhook(&store).on("approve", counting(&timely)).late(counting(&late))).await;
+    let lenient =
+        Mounted::new(remembering(decisions(&store).late(counting(&late))).on("approve", counting(&timely)))
+            .await;
     let deadline = Utc::now() - TimeDelta::minutes(1);
     for id in ["expired", "unsigned time", "in time"] {
         store.record(&Question::new(asked(id).deadline(deadline))).await.expect("a question");
@@ -448,7 +458,10 @@ async fn a_slow_handler_is_answered_for_and_found_done(store: impl Store) {
             "done"
         }
     };
-    let app = Mounted::new(webhook(&store).otherwise(slow).respond_within(Duration::from_millis(50))).await;
+    let app = Mounted::new(
+        remembering(decisions(&store).respond_within(Duration::from_millis(50))).otherwise(slow),
+    )
+    .await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     // While it runs, nobody else does: neither the same answer nor another.
@@ -484,7 +497,8 @@ async fn a_handler_beyond_its_lease_is_dropped(store: impl Store) {
             "done"
         }
     };
-    let app = Mounted::new(webhook(&store).otherwise(stuck).lease(Duration::from_secs(1))).await;
+    let app =
+        Mounted::new(remembering(decisions(&store).lease(Duration::from_secs(1))).otherwise(stuck)).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     app.expect(&approve("n-1"), 200, "done").await;
@@ -670,7 +684,8 @@ async fn deliveries_are_counted_by_verdict(store: impl Store) {
 
 async fn services_answer_only_their_own_questions(store: impl Store) {
     let runs = runs();
-    let app = Mounted::new(webhook(&store).service("billing").otherwise(counting(&runs))).await;
+    let app =
+        Mounted::new(remembering(decisions(&store).service("billing")).otherwise(counting(&runs))).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     store.record(&Question::new(asked("n-2")).service("billing")).await.expect("a question");

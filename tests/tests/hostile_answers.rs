@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use crate::{
     databases::on_every_store,
-    decisions::{Mounted, answer, approve, count, counting, record, redrive, runs, webhook},
+    decisions::{
+        Mounted, answer, approve, count, counting, decisions, record, redrive, remembering, runs, webhook,
+    },
     watched::Watched,
 };
 
@@ -431,7 +433,7 @@ async fn names_longer_than_an_index_holds_break_nothing(store: impl Store) {
     // The longest that there may be, of what is written twice as long.
     let (service, id) = ("\0".repeat(MAX_SERVICE), "\\".repeat(Notification::MAX_ID));
     store.record(&open_question(&id).service(&service)).await.expect("a question");
-    let webhook = webhook(&store).service(service).otherwise(counting(&runs));
+    let webhook = remembering(decisions(&store).service(service)).otherwise(counting(&runs));
     Mounted::new(webhook).await.expect(&approve(&id), 200, "run 1").await;
     let runs = crate::decisions::runs();
     let app = Mounted::new(self::webhook(&store).otherwise(counting(&runs))).await;

@@ -23,7 +23,7 @@ use actix_web::{
     rt::{self, task::JoinHandle, time::sleep},
 };
 use atp_actix::{
-    AtpResponse, Error, ErrorReply, Transaction, Verifier, Webhook,
+    AtpResponse, Decisions, Error, ErrorReply, Transaction, Verifier, Webhook,
     atp_core::{Fingerprint, RawJson},
     store::{
         Arrival, Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, Redrive,
@@ -122,6 +122,8 @@ enum Does {
     Refuses,
     /// Refuses for ever without a transaction.
     Declines,
+    /// Refuses this one answer, without a transaction.
+    LeavesOpen,
     /// Writes, and fails for now.
     Fails,
     Panics,
@@ -213,6 +215,7 @@ impl Step {
             Does::Passes,
             Does::Refuses,
             Does::Declines,
+            Does::LeavesOpen,
             Does::Fails,
             Does::Panics,
         ]);
@@ -533,8 +536,10 @@ impl Model {
         if let Some((stands, told)) = self.completed(answer.id) {
             return if stands == answer.which {
                 stop(Verdict::Replayed, told)
-            } else {
+            } else if told.starts_with('2') {
                 stop(Verdict::Conflict, "409 NOTIFICATION_ALREADY_RESPONDED")
+            } else {
+                stop(Verdict::Conflict, "409 ALREADY_REFUSED")
             };
         }
         let is_ahead = answer.at - self.now > TOLERANCE;
@@ -614,12 +619,20 @@ impl Model {
                 format!("200 {time} {}", answers()[answer.which].0)
             }
             Does::Refuses | Does::Declines => "409 REFUSED".to_owned(),
+            Does::LeavesOpen => "409 NOT YOU".to_owned(),
             Does::Fails => AWAY.to_owned(),
             Does::Panics => FAULT.to_owned(),
         };
         // Outside of a transaction it happens at least once: whoever lost his claim had done it already.
         if handler == Does::Succeeds && (is_ours || !self.has_transactions) {
             self.effects.push(answer.id);
+        }
+        if handler == Does::LeavesOpen {
+            if is_ours {
+                self.decisions.remove(answer.id);
+            }
+            self.stopped(answer, Verdict::LeftOpen);
+            return told;
         }
         if is_ours && !told.starts_with('5') {
             self.complete(answer.id, answer.which, told.clone());
@@ -890,6 +903,9 @@ impl<B: Backend> Bench<B> {
         if does == Does::Declines {
             return refusal();
         }
+        if does == Does::LeavesOpen {
+            return Err(ErrorReply::new(StatusCode::CONFLICT, "NOT YOU", "no").leave_open().into());
+        }
         if does == Does::Succeeds || (does != Does::Passes && B::HAS_TRANSACTIONS) {
             self.backend.write(&request, &answer.notification_id).await?;
         }
@@ -988,16 +1004,18 @@ impl<B: Backend> Run<B> {
             let bench = Rc::clone(&bench);
             move |request, answer| Rc::clone(&bench).handle(is_late, request, answer)
         };
-        let webhook = || {
+        // What hangs is let go by a step, and not by a timer.
+        let decisions = || {
+            let decisions = Decisions::in_store(store.clone()).respond_within(Duration::from_hours(1));
+            decisions.lease(LEASE.to_std().expect("a lease"))
+        };
+        let webhook = |decisions| {
             let webhook = Webhook::new("/atp/webhook", verifier_at(&clock));
-            // What hangs is let go by a step, and not by a timer.
-            let webhook = webhook.respond_within(Duration::from_hours(1));
-            let webhook = webhook.lease(LEASE.to_std().expect("a lease")).store(store.clone());
-            webhook.otherwise(handler(false))
+            webhook.store(decisions).otherwise(handler(false))
         };
         Self {
-            strict: Mounted::new(webhook()).await,
-            lenient: Mounted::new(webhook().late(handler(true))).await,
+            strict: Mounted::new(webhook(decisions())).await,
+            lenient: Mounted::new(webhook(decisions().late(handler(true)))).await,
             model: Model::new(start, B::HAS_TRANSACTIONS, *store.fingerprint_key()),
             bench,
             clock,

@@ -3,7 +3,10 @@
 use std::panic::AssertUnwindSafe;
 
 use actix_web::{App, guard, test, web};
-use atp_actix::{Secret, Verifier, Webhook, store::MemoryStore};
+use atp_actix::{
+    Decisions, Secret, Verifier, Webhook,
+    store::{DEFAULT_SERVICE, MemoryStore},
+};
 use futures_util::FutureExt as _;
 
 use crate::server::SECRET;
@@ -41,10 +44,13 @@ async fn a_second_webhook_at_a_path_is_told() {
 async fn a_service_belongs_to_the_secrets_that_it_was_mounted_with() {
     const OTHER: &str = "another tenant's webhook secret";
     let store = MemoryStore::new();
-    let with = |path: &str, secret: &str| webhook(path, secret).store(store.clone());
+    let of = |service: &str, path: &str, secret: &str| {
+        webhook(path, secret).store(Decisions::in_store(store.clone()).service(service))
+    };
+    let with = |path: &str, secret: &str| of(DEFAULT_SERVICE, path, secret);
     let same = |config: &mut web::ServiceConfig| {
         config.service(with("/a", SECRET)).service(with("/b", SECRET));
-        config.service(with("/c", OTHER).service("globex"));
+        config.service(of("globex", "/c", OTHER));
     };
     // As on each worker.
     for _ in 0..2 {
@@ -58,7 +64,7 @@ async fn a_service_belongs_to_the_secrets_that_it_was_mounted_with() {
     assert!(text.contains("\"default\"") && text.contains("different secrets"), "{text}");
     assert!(!text.contains(OTHER) && !text.contains(SECRET), "{text}");
     let text = mount(|config| {
-        config.service(with("/e", SECRET).service("globex"));
+        config.service(of("globex", "/e", SECRET));
     })
     .await;
     assert!(text.expect("a panic").contains("\"globex\""));

@@ -15,6 +15,7 @@ use actix_web::{HttpResponse, http::StatusCode};
 use atp_actix::{
     AtpResponse, Error, Simple, Transaction, Webhook,
     atp_core::Fingerprint,
+    limits::DEFAULT_RESPOND_WITHIN,
     store::{Claim, Claimed, Completion, Outcome, PostgresStore, Question, Store as _, Token},
 };
 use futures_util::future::{join, join_all};
@@ -42,7 +43,8 @@ async fn patient(
     let url: PgConnectOptions = database.url().parse().expect("a URL");
     let pool = PgPoolOptions::new().max_connections(6).connect_with(options(url)).await.expect("a pool");
     let store = PostgresStore::from_pool(pool).await.expect("a store");
-    Some(Orders { database, store: store.with_transaction_limit(Duration::from_secs(10)) })
+    let store = store.with_transaction_limit(Duration::from_secs(10));
+    Some(Orders { database, store, respond_within: Duration::from_secs(20) })
 }
 
 async fn execute(connection: &mut PgConnection, sql: &'static str) -> Result<(), Error> {
@@ -262,7 +264,7 @@ async fn a_session_is_as_it_was_after_each_end_of_a_handlers_transaction() {
     let Some(database) = PostgresDatabase::new().await else { return };
     let pool = PgPoolOptions::new().max_connections(2).connect(&database.url()).await.expect("a pool");
     let store = PostgresStore::from_pool(pool.clone()).await.expect("a store");
-    let orders = Orders { database, store };
+    let orders = Orders { database, store, respond_within: DEFAULT_RESPOND_WITHIN };
     const SAYS: [u16; 5] = [200, 409, 500, 503, 200];
     for (nth, says) in SAYS.iter().enumerate() {
         let says = StatusCode::from_u16(*says).expect("a status");
@@ -466,8 +468,7 @@ async fn of_two_handlers_in_a_deadlock_one_is_503_and_both_take_effect_once() {
             write::<PostgresDatabase>(&mut tx, &answer.notification_id).await
         }
     };
-    let webhook =
-        |webhook: Webhook| webhook.respond_within(Duration::from_secs(20)).on("approve", crosses.clone());
+    let webhook = |webhook: Webhook| webhook.on("approve", crosses.clone());
     assert_eq!(Meeting::hold(&orders, ["up", "down"], webhook).await, [200, 503]);
     assert_eq!(Meeting::cents(&orders.database.pool).await, [2, 2]);
     assert_eq!(orders.notes().await, ["down", "up"]);
@@ -500,8 +501,7 @@ async fn of_two_decisions_that_cannot_be_serialized_one_is_503_and_both_take_eff
                 write::<PostgresDatabase>(&mut tx, &answer.notification_id).await
             }
         };
-        let webhook =
-            |webhook: Webhook| webhook.respond_within(Duration::from_secs(20)).on("approve", adds.clone());
+        let webhook = |webhook: Webhook| webhook.on("approve", adds.clone());
         let seen = Meeting::hold(&orders, ["up", "down"], webhook).await;
         // The store's own statements may fail for the same reason.
         assert!(matches!(seen, [200 | 503, 503]), "{case}: {seen:?}");

@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 
 use crate::{
     databases::{SqliteFile, on_every_store},
-    decisions::{Clock, Mounted, answer, approve, asked, count, counting, record, redrive, runs, webhook},
+    decisions::{
+        Clock, Mounted, answer, approve, asked, count, counting, decisions, record, redrive, remembering,
+        runs, webhook,
+    },
     logged,
     server::{Server, post},
 };
@@ -61,7 +64,8 @@ async fn another_answer_is_told_once(store: impl Store) {
     let hook = move |_: &Delivery| {
         telling.fetch_add(1, Ordering::SeqCst);
     };
-    let app = Mounted::new(webhook(&store).otherwise(counting(&runs())).on_conflict(hook)).await;
+    let app =
+        Mounted::new(remembering(decisions(&store).on_conflict(hook)).otherwise(counting(&runs()))).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 200, "run 1").await;
     let other = answer("n-1", "reject", "no");
@@ -76,7 +80,10 @@ async fn the_audit_tells_what_the_sender_was_told(store: impl Store) {
         sleep(Duration::from_millis(300)).await;
         "done"
     };
-    let app = Mounted::new(webhook(&store).otherwise(slow).respond_within(Duration::from_millis(50))).await;
+    let app = Mounted::new(
+        remembering(decisions(&store).respond_within(Duration::from_millis(50))).otherwise(slow),
+    )
+    .await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     sleep(Duration::from_millis(600)).await;
@@ -182,7 +189,10 @@ async fn a_service_that_is_ending_asks_for_later(store: impl Store) {
         sleep(Duration::from_millis(300)).await;
         "done"
     };
-    let app = Mounted::new(webhook(&store).otherwise(slow).respond_within(Duration::from_millis(50))).await;
+    let app = Mounted::new(
+        remembering(decisions(&store).respond_within(Duration::from_millis(50))).otherwise(slow),
+    )
+    .await;
     for id in ["n-1", "n-2"] {
         record(&store, id).await;
     }

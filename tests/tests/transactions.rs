@@ -10,7 +10,8 @@ use std::{
 
 use actix_web::{App, HttpResponse, http::StatusCode, rt::time::sleep, test, web};
 use atp_actix::{
-    AtpResponse, Error, ErrorReply, Simple, Transaction, Webhook,
+    AtpResponse, Decisions, Error, ErrorReply, Simple, Transaction, Webhook,
+    limits::DEFAULT_RESPOND_WITHIN,
     store::{MemoryStore, PostgresStore, Question, SqliteStore, Store, StoreError},
 };
 use atp_tests::PATH;
@@ -160,11 +161,12 @@ impl Transactional for PostgresDatabase {
 pub(crate) struct Orders<D: Transactional> {
     pub(crate) database: D,
     pub(crate) store: D::Store,
+    pub(crate) respond_within: Duration,
 }
 
 impl<D: Transactional> Orders<D> {
     pub(crate) fn over(database: D) -> Self {
-        Self { store: database.impatient(), database }
+        Self { store: database.impatient(), database, respond_within: DEFAULT_RESPOND_WITHIN }
     }
 
     /// Delivers the approval of a fresh question to this handler; the status.
@@ -174,7 +176,8 @@ impl<D: Transactional> Orders<D> {
     }
 
     pub(crate) async fn deliver_again(&self, id: &str, webhook: impl FnOnce(Webhook) -> Webhook) -> u16 {
-        let webhook = webhook(Webhook::new(PATH, verifier()).store(self.store.clone()));
+        let decisions = Decisions::in_store(self.store.clone()).respond_within(self.respond_within);
+        let webhook = webhook(Webhook::new(PATH, verifier()).store(decisions));
         let app = test::init_service(App::new().service(webhook)).await;
         test::call_service(&app, approve(id).post_to(PATH).to_request()).await.status().as_u16()
     }

@@ -422,7 +422,9 @@ async fn extractors_compose() {
     async fn fallible(answer: Result<AtpResponse<Text>, Refusal>) -> String {
         match answer {
             Ok(answer) => answer.into_data(),
-            Err(Refusal::Unfit(violations)) => format!("unfit: {}", violations.iter().count()),
+            Err(Refusal::UnfitForHandler { violations, .. }) => {
+                format!("unfit: {}", violations.iter().count())
+            }
             Err(other) => format!("{other}"),
         }
     }
@@ -480,7 +482,7 @@ async fn handlers_get_what_other_extractors_give() {
 #[actix_web::test]
 async fn bodies_behind_it_are_the_signed_text() {
     async fn bytes(bytes: web::Bytes, delivery: Delivery) -> String {
-        assert_eq!(&bytes, delivery.bytes());
+        assert_eq!(&bytes, delivery.signed_text());
         String::from_utf8(bytes.to_vec()).expect("UTF-8")
     }
     async fn json(json: web::Json<Value>) -> String {
@@ -855,7 +857,7 @@ async fn a_rotation_ends_by_the_clock() {
     let verifier = verifier()
         .or_until(Secret::new(OLD).expect("a good secret"), time(1_800_000_100))
         .clock(move || DateTime::from_timestamp(clock.load(Ordering::Relaxed), 0).expect("a time"));
-    let which = |delivery: Delivery| async move { delivery.secret().to_string() };
+    let which = |delivery: Delivery| async move { delivery.secret_index().to_string() };
     let app = test::init_service(App::new().service(Webhook::new(PATH, verifier).otherwise(which))).await;
     for (seconds, secret, status, body) in [
         (1_800_000_000, SECRET, 200, "0"),

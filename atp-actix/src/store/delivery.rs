@@ -17,6 +17,8 @@ pub enum Verdict {
     Running,
     /// Its handler refused it with a 4xx, which was recorded.
     Refused,
+    /// Its handler refused it with a 4xx that leaves the question open.
+    LeftOpen,
     /// Its handler failed, or the store did.
     Failed,
     /// Its handler began, and its process died before it ended.
@@ -39,11 +41,12 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Handled,
         Self::Replayed,
         Self::Running,
         Self::Refused,
+        Self::LeftOpen,
         Self::Failed,
         Self::Abandoned,
         Self::Conflict,
@@ -63,6 +66,7 @@ impl Verdict {
             Self::Replayed => "replayed",
             Self::Running => "running",
             Self::Refused => "refused",
+            Self::LeftOpen => "left open",
             Self::Failed => "failed",
             Self::Abandoned => "abandoned",
             Self::Conflict => "conflict",

@@ -34,7 +34,7 @@ fn previous_until() -> Result<DateTime<Utc>, Failure> {
 }
 
 async fn approve(answer: AtpResponse<Simple>) -> &'static str {
-    match answer.delivery().secret() {
+    match answer.delivery().secret_index() {
         0 => "signed with the secret\n",
         _ => "signed with the previous secret\n",
     }

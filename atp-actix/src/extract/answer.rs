@@ -1,6 +1,7 @@
 //! The typed answer, as an extractor.
 
 use std::{
+    any::type_name,
     fmt,
     future::{Ready, ready},
     ops::Deref,
@@ -9,16 +10,23 @@ use std::{
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use atp_core::{RawJson, Response, ResponseType, Violations};
 
-use crate::{delivery::Delivery, error::Refusal};
+use crate::{delivery::Delivery, refusal::Refusal};
 
 /// A verified answer, its data read as `R`: one of the response types, or one of your own.
 ///
-/// It derefs to [`Response`], so `answer.notification_id` and `answer.responder` are at hand. Data that does not fit `R`
-/// is answered 400 with all that is wrong, and the handler does not run; wrap it in `Option` or `Result` to decide
-/// otherwise. Without `R` the data is the signed JSON, unread.
+/// It derefs to [`Response`], so `answer.notification_id` and `answer.responder` are at hand. Without `R` the data is
+/// the signed JSON, unread. Where data does not fit `R` the handler does not run; wrap it in `Option` or `Result` to
+/// decide otherwise.
 ///
-/// It judges the shape and the handler's own type. What the question's action demands beyond that is judged by
-/// [`Response::fits`], as the action is not in the answer.
+/// # Errors
+/// Who is at fault depends on what is known of the question:
+///
+/// * In a webhook with a store, data that does not fit the question's action was refused before, with a 400. Data that
+///   fits the question and not `R` is a fault of this program: the answer is 500, the log names action, type and
+///   place, the body is kept, and the server delivers again, to a handler that may have been mended by then.
+/// * Without a store the question is not known, so it is the sender's fault: 400 `INVALID_RESPONSE_DATA`, with all
+///   that is wrong. It judges the shape and the handler's own type. What the question's action demands beyond that is
+///   judged by [`Response::fits`], as the action is not in the answer.
 ///
 /// ```
 /// use atp_actix::{AtpResponse, Form};
@@ -76,7 +84,11 @@ impl<R: ResponseType + 'static> FromRequest for AtpResponse<R> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let read = || {
             let delivery = Delivery::of(request, "AtpResponse")?;
-            let data = R::read(delivery.answer().response_data.as_ref())?;
+            let answer = delivery.answer();
+            let data = R::read(answer.response_data.as_ref()).map_err(|violations| {
+                let action = answer.action_id.clone();
+                Refusal::UnfitForHandler { action, wanted: type_name::<R>(), violations: violations.into() }
+            })?;
             Ok(Self { data, delivery })
         };
         ready(read())

@@ -1,16 +1,11 @@
 //! The counters of deliveries that were answered, on their way to the store.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 
-use crate::store::{Activity, Added, DeliveryCount, Store};
-
-/// How long after a batch the next one is written, so that there is more in it.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// How long after a fault of the store the counters are tried again.
-const AFTER_A_FAULT: Duration = Duration::from_secs(1);
+use crate::{
+    limits::{COUNTERS_AFTER_A_FAULT, PAUSE_OF_COUNTERS},
+    store::{Activity, Added, DeliveryCount, Store},
+};
 
 /// Counts after the answer, without holding up the next one: the first at once, and what comes shortly after a batch in the
 /// next batch, where the same delivery again is a greater number.
@@ -18,7 +13,7 @@ pub(crate) async fn count<S: Store>(store: &S, note: DeliveryCount) {
     match store.activity().add(note) {
         Added::Waiting => {}
         // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
-        Added::Unattended => drop(tokio::spawn(Writing::new(store.clone()).run())),
+        Added::Unattended => drop(tokio::spawn(CounterWriter::new(store.clone()).run())),
         Added::Full(note) => {
             let request_id = note.request_id.clone();
             if let Err(error) = store.note(&[*note]).await
@@ -30,16 +25,16 @@ pub(crate) async fn count<S: Store>(store: &S, note: DeliveryCount) {
     }
 }
 
-/// The one who writes. If its runtime ends before it does, what it has not written is put back, and another begins with the
+/// The one who writes counters. If its runtime ends before it does, what it has not written is put back, and another begins with the
 /// next delivery, or the end of the store writes it.
-struct Writing<S: Store> {
+struct CounterWriter<S: Store> {
     store: S,
     /// What is being written.
     batch: Vec<DeliveryCount>,
     is_over: bool,
 }
 
-impl<S: Store> Writing<S> {
+impl<S: Store> CounterWriter<S> {
     fn new(store: S) -> Self {
         Self { store, batch: Vec::new(), is_over: false }
     }
@@ -53,18 +48,18 @@ impl<S: Store> Writing<S> {
                     tracing::error!(target: "atp_actix", rows, %error, "not counted yet");
                 }
                 // Whoever comes meanwhile adds to what waits, and tries no better.
-                return sleep(AFTER_A_FAULT).await;
+                return sleep(COUNTERS_AFTER_A_FAULT).await;
             }
             let written = std::mem::take(&mut self.batch).len();
             if written < Activity::BATCH {
-                sleep(PAUSE).await;
+                sleep(PAUSE_OF_COUNTERS).await;
             }
         }
         self.is_over = true;
     }
 }
 
-impl<S: Store> Drop for Writing<S> {
+impl<S: Store> Drop for CounterWriter<S> {
     fn drop(&mut self) {
         if !self.is_over {
             self.store.activity().stopped_writing(std::mem::take(&mut self.batch));
@@ -74,6 +69,8 @@ impl<S: Store> Drop for Writing<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use atp_core::{Fingerprint, Scheme};
 
     use super::*;
@@ -128,7 +125,7 @@ mod tests {
         let store = MemoryStore::new();
         assert!(matches!(store.activity().add(note(Verdict::Handled, 200)), Added::Unattended));
         let batch = store.activity().next().expect("a batch");
-        drop(Writing { store: store.clone(), batch, is_over: false });
+        drop(CounterWriter { store: store.clone(), batch, is_over: false });
         count(&store, note(Verdict::Handled, 200)).await;
         expect(&store, &[(Verdict::Handled, 2, 200)]).await;
     }

@@ -1,6 +1,7 @@
 //! What was asked, for the handler of its answer.
 
 use std::{
+    any::type_name,
     fmt,
     future::{Ready, ready},
     ops::Deref,
@@ -8,11 +9,12 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+use atp_core::{Json, RawJson, ResponseType as _};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{error::Refusal, store::RecordedQuestion};
+use crate::{delivery::Delivery, refusal::Refusal, store::RecordedQuestion};
 
 /// The question that an answer belongs to, as it was recorded, with its context read as `C`: the guide's
 /// `correlate_response`.
@@ -71,15 +73,23 @@ impl<C: DeserializeOwned + 'static> FromRequest for Correlation<C> {
     type Future = Ready<Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let question = request.extensions().get::<Rc<RecordedQuestion>>().cloned();
-        ready(question.ok_or(Refusal::NoStore { extractor: "Correlation" }).and_then(|question| {
-            let context = C::deserialize(&question.context).map_err(|_| {
-                Refusal::HandlerFault(
-                    "the context that was recorded is not what `Correlation` asks for: compare its type with what \
-                     `Question::context` was given",
-                )
-            })?;
-            Ok(Self { context, question })
-        }))
+        let read = || {
+            let question = request.extensions().get::<Rc<RecordedQuestion>>().cloned();
+            let question = question.ok_or(Refusal::NoStore { extractor: "Correlation" })?;
+            match C::deserialize(&question.context) {
+                Ok(context) => Ok(Self { context, question }),
+                Err(_) => Err(unfit::<C>(request, &question.context)),
+            }
+        };
+        ready(read())
     }
+}
+
+/// Reads a context once more, by a reader that names the place where it does not fit and quotes nothing.
+fn unfit<C: DeserializeOwned + 'static>(request: &HttpRequest, context: &Value) -> Refusal {
+    let delivery = request.extensions().get::<Delivery>().cloned();
+    let action = delivery.map(|delivery| delivery.answer().action_id.clone()).unwrap_or_default();
+    let misfit = RawJson::new(context.to_string()).ok().and_then(|json| Json::<C>::read(Some(&json)).err());
+    let misfit = misfit.map_or_else(|| "it is of another shape".to_owned(), |misfit| misfit.to_string());
+    Refusal::Context { action, wanted: type_name::<C>(), misfit }
 }

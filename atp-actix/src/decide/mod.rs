@@ -1,0 +1,465 @@
+//! From verified to took effect, once: the path of a delivery with a store.
+
+pub(crate) mod judge;
+mod outcome;
+mod run;
+
+use std::{
+    cell::RefCell,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    HttpMessage as _, HttpRequest, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    http::StatusCode,
+    rt,
+};
+use atp_core::Verifier;
+use futures_util::future::LocalBoxFuture;
+
+use self::{
+    judge::{Accepted, Declined, Rules, judge},
+    outcome::{Conclusion, HandlerReply, replayed},
+    run::{Within, run},
+};
+use crate::{
+    claim_cell::{AfterHandler, ClaimCell, Claiming, Claims},
+    counters,
+    delivery::Delivery,
+    refusal::Refusal,
+    reply::ErrorBody,
+    reporter::PendingReport,
+    store::{
+        self, Arrival, Claim, Claimed, Completion, RefusedDelivery, Store, StoreError, Token, UnderWay,
+        Verdict,
+    },
+};
+
+pub(crate) use self::outcome::HandlerRan;
+
+/// Told of an answer that differs from the one that stands.
+pub(crate) type OnConflict = Arc<dyn Fn(&Delivery) + Send + Sync>;
+
+/// How a webhook with a store goes about its deliveries.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) rules: Rules,
+    pub(crate) service: String,
+    pub(crate) respond_within: Duration,
+    pub(crate) lease: Duration,
+    /// Whether decisions are stored with their data.
+    pub(crate) with_data: bool,
+    pub(crate) on_conflict: Option<OnConflict>,
+    pub(crate) error_body: Option<ErrorBody>,
+    /// Tells the time that deliveries are judged by.
+    pub(crate) verifier: Verifier,
+}
+
+/// In a request's extensions: the answer came too late, and is for the handler of late ones.
+pub(crate) struct Late;
+
+/// In a request's extensions: the state that the task will have.
+#[derive(Clone)]
+pub(crate) struct NewState(Rc<RefCell<Option<String>>>);
+
+impl NewState {
+    fn new(state: Option<String>) -> Self {
+        Self(Rc::new(RefCell::new(state)))
+    }
+
+    pub(crate) fn set(&self, state: String) {
+        self.0.replace(Some(state));
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.take()
+    }
+}
+
+/// The middleware between verification and the routes.
+pub(crate) struct Decide<S> {
+    pub(crate) store: S,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl<S, N, B> Transform<N, ServiceRequest> for Decide<S>
+where
+    S: Store,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = actix_web::Error;
+    type Transform = Deciding<S, N>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, next: N) -> Self::Future {
+        let (store, settings) = (self.store.clone(), Arc::clone(&self.settings));
+        ready(Ok(Deciding(Rc::new(Inner { store, settings, next }))))
+    }
+}
+
+/// The service that [`Decide`] makes.
+pub(crate) struct Deciding<S, N>(Rc<Inner<S, N>>);
+
+struct Inner<S, N> {
+    store: S,
+    settings: Arc<Settings>,
+    next: N,
+}
+
+impl<S, N, B> Service<ServiceRequest> for Deciding<S, N>
+where
+    S: Store,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.next.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
+            let http = request.request().clone();
+            let delivery = Delivery::of(&http, "Webhook")?;
+            let report = PendingReport::take(&http).ok_or(Refusal::NotVerified { extractor: "Webhook" })?;
+            let response = inner.answer(request, delivery, report).await;
+            Ok(ServiceResponse::new(http, response))
+        })
+    }
+}
+
+/// What a delivery came to that went on to its handler.
+enum Ended {
+    Decided(HttpResponse, Verdict),
+    /// Somebody else has the claim, or had it.
+    Declined(Declined),
+    NotDecided(Box<Undone>),
+}
+
+/// Nothing was decided, and there may be a claim to give back.
+struct Undone {
+    response: HttpResponse,
+    verdict: Verdict,
+    is_claimed: bool,
+    /// Whether to give it back may take long: the store failed, or somebody still holds the transaction.
+    at_leisure: bool,
+}
+
+impl<S, N, B> Inner<S, N>
+where
+    S: Store,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    /// Answers within the time that a sender waits. The work does not depend on who waits for it.
+    async fn answer(
+        self: Rc<Self>,
+        request: ServiceRequest,
+        delivery: Delivery,
+        report: PendingReport,
+    ) -> HttpResponse {
+        let failed = |refusal: Refusal| {
+            let response = HttpResponse::from_error(refusal);
+            report.of_response(&delivery, Verdict::Failed, &response);
+            response
+        };
+        if let Some((name, _)) = request.match_info().iter().next() {
+            return failed(Refusal::PathParameter { name: name.to_owned() });
+        }
+        let Some(under_way) = self.store.activity().begin() else { return failed(Refusal::Ending) };
+        let work = rt::spawn({
+            let (this, delivery, report) = (Rc::clone(&self), delivery.clone(), report.clone());
+            async move { this.work(request, &delivery, &report, &under_way).await }
+        });
+        match rt::time::timeout(self.settings.respond_within, work).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => failed(Refusal::HandlerFault("the work panicked")),
+            Err(_) => {
+                report.sender_was_told(StatusCode::SERVICE_UNAVAILABLE);
+                HttpResponse::from_error(Refusal::StillRunning)
+            }
+        }
+    }
+
+    /// Judges, claims, handles and completes; then reports and counts what that came to.
+    async fn work(
+        self: Rc<Self>,
+        request: ServiceRequest,
+        delivery: &Delivery,
+        report: &PendingReport,
+        under_way: &UnderWay,
+    ) -> HttpResponse {
+        let accepted = match self.judge(delivery).await {
+            Ok(accepted) => accepted,
+            Err(declined) => return self.decline(declined, delivery, report).await,
+        };
+        let claim = self.claim(delivery, accepted.is_late);
+        match self.handle(request, delivery, accepted, &claim).await {
+            Ended::Decided(response, verdict) => {
+                self.report(delivery, verdict, &response, report).await;
+                response
+            }
+            Ended::Declined(declined) => self.decline(declined, delivery, report).await,
+            Ended::NotDecided(undone) => self.undo(*undone, delivery, claim, report, under_way).await,
+        }
+    }
+
+    async fn judge(&self, delivery: &Delivery) -> Result<Accepted, Declined> {
+        let notification_id = &delivery.answer().notification_id;
+        let answer = Some(delivery.fingerprint());
+        let known = self.store.find(&self.settings.service, notification_id, answer).await;
+        let known = known.map_err(|error| Declined::Refused(Verdict::Failed, error.into()))?;
+        judge(&self.settings.rules, delivery, known, self.settings.verifier.now())
+    }
+
+    /// Answers a delivery that goes no further. What is authentic is kept and counted.
+    async fn decline(&self, declined: Declined, delivery: &Delivery, report: &PendingReport) -> HttpResponse {
+        let (response, verdict, kept_as) = match declined {
+            // Where the store is away there is nowhere to keep it; the server delivers it again.
+            Declined::Refused(verdict, refusal @ Refusal::Store(_)) => {
+                let response = HttpResponse::from_error(refusal);
+                report.of_response(delivery, verdict, &response);
+                return response;
+            }
+            Declined::Refused(verdict, refusal) => {
+                let kept_as = Some(verdict).filter(|verdict| *verdict != Verdict::Running);
+                (HttpResponse::from_error(refusal), verdict, kept_as)
+            }
+            // What a handler refused was kept then, if that did not fail.
+            Declined::Replayed(outcome) => {
+                let kept_as = Some(outcome.verdict()).filter(|verdict| *verdict == Verdict::Refused);
+                (replayed(outcome), Verdict::Replayed, kept_as)
+            }
+        };
+        if let Some(kept_as) = kept_as {
+            match self.keep(delivery, kept_as).await {
+                Ok(is_new) => self.tell_of_conflict(delivery, verdict, is_new),
+                // What cannot be kept is not refused for good.
+                Err(error) => {
+                    let response = HttpResponse::from_error(Refusal::Store(error));
+                    report.of_response(delivery, Verdict::Failed, &response);
+                    return response;
+                }
+            }
+        }
+        self.report(delivery, verdict, &response, report).await;
+        response
+    }
+
+    /// Once for each answer that was signed, however often it comes.
+    fn tell_of_conflict(&self, delivery: &Delivery, verdict: Verdict, is_new: bool) {
+        if let (Some(hook), Verdict::Conflict, true) = (&self.settings.on_conflict, verdict, is_new) {
+            hook(delivery);
+        }
+    }
+
+    fn claim(&self, delivery: &Delivery, _is_late: bool) -> Claim {
+        let answer = delivery.answer();
+        let data = answer.response_data.as_ref().filter(|_| self.settings.with_data);
+        Claim {
+            service: self.settings.service.clone(),
+            notification_id: answer.notification_id.clone(),
+            fingerprint: delivery.fingerprint(),
+            action_id: answer.action_id.clone(),
+            data: data.map(|data| data.as_str().to_owned()),
+            token: Token::random(),
+            lease: self.settings.lease,
+            arrival: Arrival {
+                request_id: delivery.request_id().map(str::to_owned),
+                scheme: delivery.scheme(),
+                secret: delivery.secret_index(),
+                responder: answer.responder.as_ref().map(|responder| responder.id.clone()),
+                text: delivery.signed_text().clone(),
+                body: delivery.body().clone(),
+            },
+        }
+    }
+
+    /// Extractors, claim, handler, completion.
+    async fn handle(
+        &self,
+        request: ServiceRequest,
+        delivery: &Delivery,
+        accepted: Accepted,
+        claim: &Claim,
+    ) -> Ended {
+        let cell = ClaimCell::new(ClaimOf { store: self.store.clone(), claim: claim.clone() });
+        let state = NewState::new(Some(delivery.answer().action_id.clone()));
+        prepare(request.request(), accepted, &cell, &state);
+        let work = async {
+            let response = self.next.call(request).await?;
+            Ok(HandlerReply::read(response, delivery, self.settings.error_body.as_ref()).await)
+        };
+        let within = Within { lease: self.settings.lease, transaction: self.store.transaction_limit() };
+        let reply = run(work, &cell, within).await;
+        // Whatever happened, the cell is empty from here on: what is dropped is rolled back.
+        let (transaction, spoilt) = match cell.after_handler() {
+            AfterHandler::Nothing => (None, None),
+            AfterHandler::Transaction(transaction) => (Some(transaction), None),
+            AfterHandler::Unclean(error) => (None, Some(error)),
+            AfterHandler::Running => {
+                return Ended::Declined(Declined::Refused(Verdict::Running, Refusal::StillRunning));
+            }
+            AfterHandler::Completed(decision) => return Ended::Declined(judge::decided(decision, delivery)),
+            AfterHandler::Failed(error) => {
+                return Ended::Declined(Declined::Refused(Verdict::Failed, error.into()));
+            }
+        };
+        let (is_claimed, at_leisure) = (cell.has_claim(), spoilt.is_some());
+        let undone = |response, verdict, at_leisure| {
+            Ended::NotDecided(Box::new(Undone { response, verdict, is_claimed, at_leisure }))
+        };
+        let conclusion = match reply {
+            Ok(reply) => reply.conclude(spoilt),
+            Err(refusal) => Conclusion::failed(refusal),
+        };
+        let (response, outcome) = match conclusion {
+            Conclusion::Decided(response, outcome) => (response, outcome),
+            Conclusion::NotDecided(response, verdict) => return undone(response, verdict, at_leisure),
+        };
+        let verdict = outcome.verdict();
+        let state = state.take().filter(|_| outcome.is_success());
+        match self.complete(delivery, claim, Completion { outcome, state }, transaction).await {
+            Ok(()) => Ended::Decided(response, verdict),
+            Err(error) => undone(HttpResponse::from_error(Refusal::Store(error)), Verdict::Failed, true),
+        }
+    }
+
+    async fn complete(
+        &self,
+        delivery: &Delivery,
+        claim: &Claim,
+        completion: Completion,
+        transaction: Option<S::Transaction>,
+    ) -> Result<(), StoreError> {
+        self.store.complete(claim, &completion, transaction).await?;
+        // A refusal can be voided, and then there must be something to send in again.
+        if completion.outcome.verdict() == Verdict::Refused {
+            self.keep(delivery, Verdict::Refused).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was not decided, and gives its claim back: in this order, since the claim holds it as long as it is
+    /// not kept.
+    async fn undo(
+        self: Rc<Self>,
+        undone: Undone,
+        delivery: &Delivery,
+        claim: Claim,
+        report: &PendingReport,
+        under_way: &UnderWay,
+    ) -> HttpResponse {
+        let Undone { response, verdict, is_claimed, at_leisure } = undone;
+        self.report(delivery, verdict, &response, report).await;
+        let (this, delivery, still_under_way) = (Rc::clone(&self), delivery.clone(), under_way.another());
+        let undo = async move {
+            let _until_done = still_under_way;
+            if let Err(error) = this.keep(&delivery, verdict).await {
+                let request_id = delivery.request_id();
+                tracing::error!(target: "atp_actix", request_id, %error, "not kept");
+            }
+            if is_claimed {
+                this.release(&claim).await;
+            }
+        };
+        if at_leisure {
+            rt::spawn(undo);
+        } else {
+            undo.await;
+        }
+        response
+    }
+
+    async fn release(&self, claim: &Claim) {
+        // If this fails the lease ends by itself.
+        if let Err(error) = self.store.release(claim).await {
+            tracing::error!(target: "atp_actix", %error, "a claim was not released");
+        }
+    }
+
+    /// Keeps the body of a delivery that is refused. Says whether it was not kept yet.
+    async fn keep(&self, delivery: &Delivery, verdict: Verdict) -> Result<bool, StoreError> {
+        let kept = RefusedDelivery {
+            service: self.settings.service.clone(),
+            notification_id: Some(delivery.answer().notification_id.clone()),
+            verdict,
+            scheme: delivery.scheme(),
+            secret: delivery.secret_index(),
+            signed: store::digest(delivery.signed_text()),
+            body: delivery.body().clone(),
+        };
+        match self.store.keep(&kept).await {
+            // More of them would only fill the disk.
+            Err(error @ StoreError::KeptEnough) => {
+                if self.store.activity().may_tell() {
+                    let request_id = delivery.request_id();
+                    tracing::error!(target: "atp_actix", request_id, %error, "not kept");
+                }
+                Ok(false)
+            }
+            kept => kept,
+        }
+    }
+
+    /// Makes the report of what a delivery came to, and counts it.
+    async fn report(
+        &self,
+        delivery: &Delivery,
+        verdict: Verdict,
+        response: &HttpResponse,
+        report: &PendingReport,
+    ) {
+        let report = report.of_response(delivery, verdict, response);
+        if let Some(count) = report.to_count(&self.settings.service) {
+            counters::count(&self.store, count).await;
+        }
+    }
+}
+
+/// A store, and the claim of one delivery.
+struct ClaimOf<S> {
+    store: S,
+    claim: Claim,
+}
+
+impl<S: Store> Claims<S::Transaction> for ClaimOf<S> {
+    fn claim(&self) -> LocalBoxFuture<'_, Result<Claimed, StoreError>> {
+        Box::pin(self.store.claim(&self.claim))
+    }
+
+    fn begin(&self) -> LocalBoxFuture<'_, Result<Claimed<S::Transaction>, StoreError>> {
+        Box::pin(self.store.begin(&self.claim))
+    }
+
+    fn resume(&self) -> LocalBoxFuture<'_, Result<S::Transaction, StoreError>> {
+        Box::pin(self.store.resume(&self.claim))
+    }
+}
+
+/// What the extractors of this crate find in the request.
+fn prepare<T: 'static>(request: &HttpRequest, accepted: Accepted, cell: &Rc<ClaimCell<T>>, state: &NewState) {
+    let Accepted { question, is_late } = accepted;
+    let mut extensions = request.extensions_mut();
+    extensions.insert(Rc::new(question));
+    extensions.insert(Rc::clone(cell));
+    let claiming: Rc<dyn Claiming> = Rc::<ClaimCell<T>>::clone(cell);
+    extensions.insert(claiming);
+    extensions.insert(state.clone());
+    if is_late {
+        extensions.insert(Late);
+    }
+}

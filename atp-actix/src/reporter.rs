@@ -1,0 +1,119 @@
+//! Makes the report of each delivery, with one clock, and tells it to all who read reports.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, http::StatusCode};
+
+use crate::{
+    delivery::Delivery,
+    log::Log,
+    report::{Cause, Observer, Report},
+    store::Verdict,
+};
+
+/// Who reads the reports of one worker.
+pub(crate) struct Reporter {
+    log: Log,
+    observer: Option<Observer>,
+}
+
+impl Reporter {
+    pub(crate) fn new(observer: Option<Observer>) -> Rc<Self> {
+        Rc::new(Self { log: Log::new(), observer })
+    }
+
+    /// Tells a report. Says whether the log took it: it does not take more of a kind than anybody reads.
+    pub(crate) fn tell(&self, report: &Report<'_>) -> bool {
+        if let Some(observer) = &self.observer {
+            observer(report);
+        }
+        self.log.tell(report)
+    }
+}
+
+/// The report that a verified delivery is going to get. It is in the request's extensions, for whoever knows more of
+/// it than its response says; if nobody takes it there, the middleware makes it of the response.
+#[derive(Clone)]
+pub(crate) struct PendingReport(Rc<State>);
+
+struct State {
+    reporter: Rc<Reporter>,
+    started: Instant,
+    is_taken: Cell<bool>,
+    /// What the sender was told before it was known what became of the delivery.
+    told: Cell<Option<StatusCode>>,
+}
+
+impl PendingReport {
+    pub(crate) fn new(reporter: &Rc<Reporter>, started: Instant) -> Self {
+        let reporter = Rc::clone(reporter);
+        Self(Rc::new(State { reporter, started, is_taken: Cell::new(false), told: Cell::new(None) }))
+    }
+
+    /// Takes it over from the middleware around.
+    pub(crate) fn take(request: &HttpRequest) -> Option<Self> {
+        let taken = request.extensions_mut().remove::<Self>()?;
+        taken.0.is_taken.set(true);
+        Some(taken)
+    }
+
+    /// Whether somebody else makes the report.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.is_taken.get()
+    }
+
+    /// Notes what the sender gets, since he does not wait any longer.
+    pub(crate) fn sender_was_told(&self, status: StatusCode) {
+        self.0.told.set(Some(status));
+    }
+
+    /// Makes the report of a response, and tells it.
+    pub(crate) fn of_response<'a, B>(
+        &self,
+        delivery: &'a Delivery,
+        verdict: Verdict,
+        response: &'a HttpResponse<B>,
+    ) -> Report<'a> {
+        let cause = response.error().map_or(Cause::None, Cause::Error);
+        self.tell(delivery, verdict, response.status(), cause)
+    }
+
+    /// Makes the report of an error for which there is no response yet, and tells it.
+    pub(crate) fn of_error<'a>(
+        &self,
+        delivery: &'a Delivery,
+        verdict: Verdict,
+        error: &'a actix_web::Error,
+    ) -> Report<'a> {
+        let status = error.as_response_error().status_code();
+        self.tell(delivery, verdict, status, Cause::Error(error))
+    }
+
+    fn tell<'a>(
+        &self,
+        delivery: &'a Delivery,
+        verdict: Verdict,
+        status: StatusCode,
+        cause: Cause<'a>,
+    ) -> Report<'a> {
+        let report = Report {
+            delivery: Some(delivery),
+            request_id: delivery.request_id(),
+            verdict: Some(verdict),
+            status,
+            told: self.0.told.get().unwrap_or(status),
+            duration: self.elapsed(),
+            cause,
+        };
+        self.0.reporter.tell(&report);
+        report
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+}
