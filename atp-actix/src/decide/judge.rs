@@ -140,3 +140,189 @@ fn check_time(
         (false, true) => Err(Declined::Refused(Verdict::Late, Refusal::Expired)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use atp_core::{Notification, Secret, TextRules, Verifier};
+    use chrono::TimeDelta;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::test::{Sender, SignedAnswer};
+
+    const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
+    const MINUTE: TimeDelta = TimeDelta::minutes(1);
+    const HOUR: TimeDelta = TimeDelta::hours(1);
+
+    fn now() -> DateTime<Utc> {
+        "2026-01-02T03:05:06Z".parse().expect("a time")
+    }
+
+    fn rules() -> Rules {
+        Rules {
+            unknown_grace: Duration::from_mins(10),
+            window: Duration::from_hours(72),
+            tolerance: Duration::from_mins(5),
+            humans_only: HashSet::from(["approve".to_owned()]),
+            actions: ["approve", "comment"].map(str::to_owned).into(),
+            has_otherwise: false,
+            has_late: false,
+        }
+    }
+
+    fn answer(action: &str, data: impl Into<Value>) -> SignedAnswer {
+        Sender::new(SECRET).answer("n-1", action, data.into()).at(now() - MINUTE)
+    }
+
+    fn delivered(answer: &SignedAnswer, is_redriven: bool) -> Delivery {
+        let verifier = Verifier::new(Secret::new(SECRET).expect("a secret")).any_age();
+        let (headers, body) = answer.to_parts();
+        let verified = verifier.verify_at(headers, body.clone(), now()).expect("a good signature");
+        Delivery::new(verified, body, None, &"default".into(), None, is_redriven).expect("an answer")
+    }
+
+    fn asked(deadline: Option<DateTime<Utc>>) -> RecordedQuestion {
+        let comment = TextRules::new().max_length(5);
+        let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.").id("n-1");
+        let notification = notification
+            .action(Action::simple("approve", "Approve"))
+            .action(Action::text("comment", "Comment", comment))
+            .action(Action::simple("wait", "Wait"));
+        let notification = match deadline {
+            Some(deadline) => notification.deadline(deadline),
+            None => notification,
+        };
+        RecordedQuestion {
+            notification,
+            user_id: None,
+            request_id: None,
+            context: Value::Null,
+            recorded_at: now() - HOUR,
+            invalidated: None,
+            state: None,
+        }
+    }
+
+    fn known() -> Known {
+        Known { question: Some(asked(None)), ..Known::default() }
+    }
+
+    /// What was decided by this answer, with this status.
+    fn decided_by(answer: &SignedAnswer, status: u16) -> Known {
+        let outcome = Outcome { status, ..Outcome::success() };
+        let fingerprint = delivered(answer, false).fingerprint();
+        Known { decision: Some(CompletedDecision { fingerprint, outcome }), ..known() }
+    }
+
+    fn told(judged: &Result<Accepted, Declined>) -> String {
+        match judged {
+            Ok(accepted) => format!("handled, late: {}", accepted.is_late),
+            Err(Declined::Replayed(outcome)) => format!("replayed {}", outcome.status),
+            Err(Declined::Refused(verdict, refusal)) => {
+                let reply = refusal.reply();
+                format!("{} {} {}", verdict.name(), reply.status.as_u16(), reply.code.unwrap_or("-"))
+            }
+        }
+    }
+
+    /// The table of `Webhook::store`, line by line, and which line goes before which.
+    #[test]
+    fn the_first_line_that_fits_decides() {
+        let (yes, no) = (answer("approve", ()), answer("comment", "no"));
+        let unknown = |since| Known { first_seen: Some(now() - since), ..Known::default() };
+        let taken_back = RecordedQuestion { invalidated: Some("moot".to_owned()), ..asked(None) };
+        let taken_back = Known { question: Some(taken_back), ..Known::default() };
+        let expired = |ago| Known { question: Some(asked(Some(now() - ago))), ..Known::default() };
+        let with_late = Rules { has_late: true, ..rules() };
+        let with_otherwise = Rules { has_otherwise: true, ..rules() };
+        let bare = |answer: SignedAnswer| answer.scheme(atp_core::Scheme::Raw);
+        let undated = bare(yes.clone())
+            .body(r#"{"notification_id":"n-1","action_id":"approve","responder":{"id":"u","type":"human"}}"#);
+        let recorded_long_ago = RecordedQuestion { recorded_at: now() - HOUR * 73, ..asked(None) };
+        let recorded_long_ago = Known { question: Some(recorded_long_ago), ..Known::default() };
+        let stale = yes.clone().at(now() - HOUR * 73);
+        for (case, answer, known, rules, expected) in [
+            ("first", &yes, known(), rules(), "handled, late: false"),
+            ("again", &yes, decided_by(&yes, 200), rules(), "replayed 200"),
+            ("again after a refusal", &yes, decided_by(&yes, 409), rules(), "replayed 409"),
+            ("again, long ago", &stale, decided_by(&yes, 200), rules(), "replayed 200"),
+            ("another", &no, decided_by(&yes, 200), rules(), "conflict 409 NOTIFICATION_ALREADY_RESPONDED"),
+            ("another after a refusal", &no, decided_by(&yes, 409), rules(), "conflict 409 ALREADY_REFUSED"),
+            ("long ago", &stale, known(), rules(), "stale 401 -"),
+            ("just in time", &yes.clone().at(now() - HOUR * 72), known(), rules(), "handled, late: false"),
+            ("ahead", &yes.clone().at(now() + MINUTE * 6), known(), rules(), "stale 401 -"),
+            ("a little ahead", &yes.clone().at(now() + MINUTE * 5), known(), rules(), "handled, late: false"),
+            ("no time, recorded long ago", &undated, recorded_long_ago, rules(), "stale 401 -"),
+            ("no time, recorded since", &undated, self::known(), rules(), "handled, late: false"),
+            ("never asked", &yes, Known::default(), rules(), "unknown 503 -"),
+            ("never asked, for a while", &yes, unknown(MINUTE * 9), rules(), "unknown 503 -"),
+            (
+                "never asked, for long",
+                &yes,
+                unknown(MINUTE * 10),
+                rules(),
+                "unknown 404 NOTIFICATION_NOT_FOUND",
+            ),
+            ("no such action", &answer("delete", ()), self::known(), rules(), "unfit 400 INVALID_ACTION_ID"),
+            ("no text", &answer("comment", 7), self::known(), rules(), "unfit 400 INVALID_RESPONSE_DATA"),
+            (
+                "too long",
+                &answer("comment", "too long"),
+                self::known(),
+                rules(),
+                "unfit 400 INVALID_RESPONSE_DATA",
+            ),
+            (
+                "an agent",
+                &yes.clone().by_agent(),
+                self::known(),
+                rules(),
+                "forbidden 403 NOTIFICATION_ACCESS_DENIED",
+            ),
+            (
+                "nobody",
+                &yes.clone().by_nobody(),
+                self::known(),
+                rules(),
+                "forbidden 403 NOTIFICATION_ACCESS_DENIED",
+            ),
+            (
+                "an agent, late",
+                &yes.clone().by_agent(),
+                expired(HOUR),
+                rules(),
+                "forbidden 403 NOTIFICATION_ACCESS_DENIED",
+            ),
+            ("an agent elsewhere", &no.clone().by_agent(), self::known(), rules(), "handled, late: false"),
+            ("after the deadline", &yes, expired(MINUTE * 2), rules(), "late 409 NOTIFICATION_EXPIRED"),
+            ("at the deadline", &yes, expired(MINUTE), rules(), "handled, late: false"),
+            (
+                "after the deadline, welcome",
+                &yes,
+                expired(MINUTE * 2),
+                with_late.clone(),
+                "handled, late: true",
+            ),
+            ("taken back", &yes, taken_back.clone(), rules(), "late 409 NOTIFICATION_INVALIDATED"),
+            ("taken back, welcome", &yes, taken_back, with_late, "handled, late: true"),
+            ("no handler", &answer("wait", ()), self::known(), rules(), "failed 500 -"),
+            ("another's handler", &answer("wait", ()), self::known(), with_otherwise, "handled, late: false"),
+        ] {
+            assert_eq!(told(&judge(&rules, &delivered(answer, false), known, now())), expected, "{case}");
+        }
+    }
+
+    /// An answer that came in time and was kept is not too old when we send it in again.
+    #[test]
+    fn what_is_redriven_was_judged_when_it_came() {
+        let undated = answer("approve", ())
+            .scheme(atp_core::Scheme::Raw)
+            .body(r#"{"notification_id":"n-1","action_id":"approve","responder":{"id":"u","type":"human"}}"#);
+        let question = RecordedQuestion { recorded_at: now() - HOUR * 100, ..asked(None) };
+        for (is_redriven, expected) in [(false, "stale 401 -"), (true, "handled, late: false")] {
+            let known = Known { question: Some(question.clone()), ..Known::default() };
+            let judged = judge(&rules(), &delivered(&undated, is_redriven), known, now());
+            assert_eq!(told(&judged), expected, "redriven: {is_redriven}");
+        }
+    }
+}
