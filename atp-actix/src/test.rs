@@ -16,8 +16,8 @@ use actix_web::test::TestRequest;
 use atp_core::{Scheme, Secret, Signature, Verifier};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 /// Signs as an ATP server does.
 #[derive(Clone, Debug)]
@@ -50,14 +50,13 @@ impl Sender {
             secrets: vec![self.secret.clone()],
             scheme: Scheme::Timestamped,
             at: Utc::now(),
-            payload: Payload {
-                notification_id: notification_id.into(),
-                action_id: action_id.into(),
-                response_data: Some(data),
-                responded_at: None,
-                responder: Some(Responder { id: "user_123", kind: "human" }),
-                other: Map::new(),
-            },
+            payload: Payload(vec![
+                ("notification_id".to_owned(), notification_id.into().into()),
+                ("action_id".to_owned(), action_id.into().into()),
+                (RESPONSE_DATA.to_owned(), data),
+                (RESPONDED_AT.to_owned(), Value::Null),
+                (RESPONDER.to_owned(), json!({ "id": "user_123", "type": "human" })),
+            ]),
             body: None,
             signature: None,
             headers: Vec::new(),
@@ -80,24 +79,39 @@ pub struct SignedAnswer {
     damage: Damage,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Payload {
-    notification_id: String,
-    action_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_data: Option<Value>,
-    responded_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    responder: Option<Responder>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
+const RESPONSE_DATA: &str = "response_data";
+const RESPONDED_AT: &str = "responded_at";
+const RESPONDER: &str = "responder";
+
+/// The members of a payload, in their order.
+#[derive(Clone, Debug)]
+struct Payload(Vec<(String, Value)>);
+
+impl Payload {
+    fn set(&mut self, name: String, value: Value) {
+        match self.0.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|(other, _)| other != name);
+    }
+
+    /// Says when it was answered, unless that was set.
+    fn answered_at(&mut self, time: DateTime<Utc>) {
+        let unset = self.0.iter_mut().find(|(name, value)| name == RESPONDED_AT && value.is_null());
+        if let Some((_, value)) = unset {
+            *value = time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into();
+        }
+    }
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Responder {
-    id: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 /// What happens to a delivery after it was signed.
@@ -128,26 +142,36 @@ impl SignedAnswer {
     }
 
     /// Leaves `response_data` out, which is not the same as `null`.
-    pub fn without_data(mut self) -> Self {
-        self.payload.response_data = None;
-        self
+    pub fn without_data(self) -> Self {
+        self.without_member(RESPONSE_DATA)
+    }
+
+    /// Answers as this human; as `user_123` unless set.
+    pub fn by(self, id: impl Into<String>) -> Self {
+        let id: String = id.into();
+        self.member(RESPONDER, json!({ "id": id, "type": "human" }))
     }
 
     /// Answers as an agent; as a human unless set.
-    pub fn by_agent(mut self) -> Self {
-        self.payload.responder = Some(Responder { id: "agent_7", kind: "agent" });
-        self
+    pub fn by_agent(self) -> Self {
+        self.member(RESPONDER, json!({ "id": "agent_7", "type": "agent" }))
     }
 
     /// Leaves the responder out, as the guide's payload does.
-    pub fn by_nobody(mut self) -> Self {
-        self.payload.responder = None;
+    pub fn by_nobody(self) -> Self {
+        self.without_member(RESPONDER)
+    }
+
+    /// Sets a member of the payload, whether a server sends it or not. A `responded_at` that is set is not the time of
+    /// [`SignedAnswer::at`], unless it is `null`.
+    pub fn member(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.payload.set(name.into(), value.into());
         self
     }
 
-    /// Adds a member to the payload.
-    pub fn member(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.payload.other.insert(name.into(), value.into());
+    /// Leaves a member of the payload out.
+    pub fn without_member(mut self, name: &str) -> Self {
+        self.payload.remove(name);
         self
     }
 
@@ -251,7 +275,7 @@ impl SignedAnswer {
 
     fn payload(&self) -> Bytes {
         let mut payload = self.payload.clone();
-        payload.responded_at = Some(self.at.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        payload.answered_at(self.at);
         serde_json::to_vec(&payload).unwrap_or_default().into()
     }
 
