@@ -90,6 +90,10 @@ fn unfit<C: DeserializeOwned + 'static>(request: &HttpRequest, context: &Value) 
     let delivery = request.extensions().get::<Delivery>().cloned();
     let action = delivery.map(|delivery| delivery.answer().action_id.clone()).unwrap_or_default();
     let misfit = RawJson::new(context.to_string()).ok().and_then(|json| Json::<C>::read(Some(&json)).err());
-    let misfit = misfit.map_or_else(|| "it is of another shape".to_owned(), |misfit| misfit.to_string());
+    let misfit = misfit.as_ref().and_then(|violations| violations.iter().next());
+    let misfit = misfit.map_or_else(
+        || "it is of another shape".to_owned(),
+        |misfit| format!("`context{}` {}, found {}", misfit.path(), misfit.rule(), misfit.found()),
+    );
     Refusal::Context { action, wanted: type_name::<C>(), misfit }
 }
