@@ -1,6 +1,7 @@
 //! Where the claim of a delivery stands, from the extractors to the completion.
 
 use std::{
+    any::type_name,
     cell::{Cell, RefCell},
     mem,
     rc::Rc,
@@ -159,9 +160,16 @@ impl<T> Drop for Opening<'_, T> {
 pub(crate) trait Claiming {
     /// Whether the claim is ours, right before the handler runs.
     fn is_ours(self: Rc<Self>) -> LocalBoxFuture<'static, bool>;
+
+    /// The store's transactions, by name, for who asks for another.
+    fn transaction_type(&self) -> &'static str;
 }
 
 impl<T: 'static> Claiming for ClaimCell<T> {
+    fn transaction_type(&self) -> &'static str {
+        type_name::<T>()
+    }
+
     fn is_ours(self: Rc<Self>) -> LocalBoxFuture<'static, bool> {
         Box::pin(async move {
             if !matches!(*self.state.borrow(), State::Idle) {

@@ -96,10 +96,6 @@
 
 mod age;
 mod body;
-#[cfg_attr(
-    not(any(feature = "sqlite", feature = "postgres")),
-    allow(dead_code, reason = "only the stores in databases hand transactions out")
-)]
 mod claim_cell;
 mod counters;
 mod decide;
@@ -120,7 +116,6 @@ mod report;
 mod reporter;
 pub mod store;
 pub mod test;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod transaction;
 mod verify;
 mod webhook;
@@ -139,7 +134,10 @@ pub use extract::{AtpResponse, Correlation, Raw, Task};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;
 pub use report::Report;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(feature = "postgres")]
+pub use transaction::PostgresTransaction;
+#[cfg(feature = "sqlite")]
+pub use transaction::SqliteTransaction;
 pub use transaction::Transaction;
 pub use verify::{VerifySignature, Verifying};
 pub use webhook::Webhook;

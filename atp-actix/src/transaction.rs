@@ -1,6 +1,7 @@
 //! The transaction that a decision completes in, for the handler.
 
 use std::{
+    any::type_name,
     fmt,
     ops::{Deref, DerefMut},
     rc::Rc,
@@ -8,14 +9,23 @@ use std::{
 
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use futures_util::future::LocalBoxFuture;
-use sqlx::Database;
 
-use crate::{claim_cell::ClaimCell, refusal::Refusal, store::OpenTransaction};
+#[cfg(feature = "postgres")]
+use crate::store::PostgresStore;
+#[cfg(feature = "sqlite")]
+use crate::store::SqliteStore;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use crate::store::Store;
+use crate::{
+    claim_cell::{ClaimCell, Claiming},
+    refusal::Refusal,
+};
 
-/// A transaction of the store's own database: what is written in it takes effect with the decision, exactly once, or not at
+/// A transaction of the store's own, a `T` of [`Store::Transaction`](crate::store::Store::Transaction): what is written in it takes effect with the decision, exactly once, or not at
 /// all.
 ///
-/// It derefs to sqlx's connection. A handler that returns an error, panics, or takes longer than the store's transaction limit
+/// It derefs to what that derefs to: for `SqliteTransaction` and `PostgresTransaction` sqlx's connection, for a store of
+/// your own what your transaction says. A handler that returns an error, panics, or takes longer than the store's transaction limit
 /// leaves no trace.
 ///
 /// Do not commit: that happens after the handler has returned a success. What ends the transaction is answered 500 or 503, and
@@ -25,10 +35,9 @@ use crate::{claim_cell::ClaimCell, refusal::Refusal, store::OpenTransaction};
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
-/// use atp_actix::{AtpResponse, Error, Simple, Transaction};
-/// use sqlx::Sqlite;
+/// use atp_actix::{AtpResponse, Error, Simple, SqliteTransaction};
 ///
-/// async fn approve(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+/// async fn approve(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
 ///     sqlx::query("UPDATE orders SET state = 'approved' WHERE notification_id = ?")
 ///         .bind(&answer.notification_id)
 ///         .execute(&mut *tx)
@@ -46,53 +55,62 @@ use crate::{claim_cell::ClaimCell, refusal::Refusal, store::OpenTransaction};
 /// else writes to the file waits for this transaction, the store too. On PostgreSQL the store's own verbs take another
 /// connection, and what they write stands even where this is rolled back. At most three quarters of the pool are lent to
 /// handlers at a time; who comes when there is none left waits for two seconds, and is answered 503.
-pub struct Transaction<Db: Database> {
-    open: Option<OpenTransaction<Db>>,
-    slot: Rc<ClaimCell<OpenTransaction<Db>>>,
+pub struct Transaction<T> {
+    open: Option<T>,
+    cell: Rc<ClaimCell<T>>,
 }
 
-impl<Db: Database> fmt::Debug for Transaction<Db> {
+/// The transaction of a [`SqliteStore`]: it derefs to `sqlx::SqliteConnection`.
+#[cfg(feature = "sqlite")]
+pub type SqliteTransaction = Transaction<<SqliteStore as Store>::Transaction>;
+
+/// The transaction of a [`PostgresStore`]: it derefs to `sqlx::PgConnection`.
+#[cfg(feature = "postgres")]
+pub type PostgresTransaction = Transaction<<PostgresStore as Store>::Transaction>;
+
+impl<T> fmt::Debug for Transaction<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Transaction<{}>", Db::NAME)
+        write!(f, "Transaction<{}>", type_name::<T>())
     }
 }
 
-impl<Db: Database> Deref for Transaction<Db> {
-    type Target = Db::Connection;
+impl<T: Deref> Deref for Transaction<T> {
+    type Target = T::Target;
 
-    fn deref(&self) -> &Db::Connection {
-        self.open
-            .as_ref()
-            .map_or_else(|| unreachable!("it is there until it is dropped"), OpenTransaction::connection)
+    fn deref(&self) -> &T::Target {
+        self.open.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
     }
 }
 
-impl<Db: Database> DerefMut for Transaction<Db> {
-    fn deref_mut(&mut self) -> &mut Db::Connection {
-        self.open
-            .as_mut()
-            .map_or_else(|| unreachable!("it is there until it is dropped"), OpenTransaction::connection_mut)
+impl<T: DerefMut> DerefMut for Transaction<T> {
+    fn deref_mut(&mut self) -> &mut T::Target {
+        self.open.as_mut().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
     }
 }
 
-impl<Db: Database> Drop for Transaction<Db> {
+impl<T> Drop for Transaction<T> {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            self.slot.give_back(open);
+            self.cell.give_back(open);
         }
     }
 }
 
-impl<Db: Database> FromRequest for Transaction<Db> {
+impl<T: 'static> FromRequest for Transaction<T> {
     type Error = Refusal;
     type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let slot = request.extensions().get::<Rc<ClaimCell<OpenTransaction<Db>>>>().cloned();
+        let extensions = request.extensions();
+        let cell = extensions.get::<Rc<ClaimCell<T>>>().cloned();
+        let has = extensions.get::<Rc<dyn Claiming>>().map(|claiming| claiming.transaction_type());
         Box::pin(async move {
-            let slot = slot.ok_or(Refusal::NoStore { extractor: "Transaction" })?;
-            let open = Some(slot.take().await?);
-            Ok(Self { open, slot })
+            let cell = cell.ok_or_else(|| match has {
+                Some(has) => Refusal::OtherTransaction { asked: type_name::<T>(), has },
+                None => Refusal::NoStore { extractor: "Transaction" },
+            })?;
+            let open = Some(cell.take().await?);
+            Ok(Self { open, cell })
         })
     }
 }

@@ -8,7 +8,7 @@ use std::{env, fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
 use actix_web::{App, HttpServer};
 use atp_actix::{
     AtpResponse, Decisions, Error, Secret, Task, Text, Transaction, Verifier, Webhook,
-    store::{PostgresStore, SqliteStore, Store},
+    store::{OpenTransaction, PostgresStore, SqliteStore, Store},
 };
 use atp_tests::killing::{Killing, Point};
 use sqlx::{Postgres, Sqlite};
@@ -51,22 +51,23 @@ macro_rules! handlers {
     ($name:ident, $database:ty, $insert:literal) => {
         fn $name(webhook: Webhook, point: &Arc<Point>) -> Webhook {
             let (approving, rejecting) = (Arc::clone(point), Arc::clone(point));
-            let approve = move |answer: AtpResponse, task: Task, mut tx: Transaction<$database>| {
-                let point = Arc::clone(&approving);
-                async move {
-                    point.reached("handler starts");
-                    count(&answer.notification_id)?;
-                    let decision = answer.delivery().decision_id().to_string();
-                    sqlx::query($insert)
-                        .bind(&answer.notification_id)
-                        .bind(decision)
-                        .execute(&mut *tx)
-                        .await?;
-                    point.reached("handler has written");
-                    task.set("approved");
-                    Ok::<_, Error>(())
-                }
-            };
+            let approve =
+                move |answer: AtpResponse, task: Task, mut tx: Transaction<OpenTransaction<$database>>| {
+                    let point = Arc::clone(&approving);
+                    async move {
+                        point.reached("handler starts");
+                        count(&answer.notification_id)?;
+                        let decision = answer.delivery().decision_id().to_string();
+                        sqlx::query($insert)
+                            .bind(&answer.notification_id)
+                            .bind(decision)
+                            .execute(&mut *tx)
+                            .await?;
+                        point.reached("handler has written");
+                        task.set("approved");
+                        Ok::<_, Error>(())
+                    }
+                };
             let reject = move |_: AtpResponse<Text>| {
                 let point = Arc::clone(&rejecting);
                 async move {

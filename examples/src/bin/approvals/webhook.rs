@@ -7,10 +7,9 @@ use std::{
 
 use actix_web::rt::time::sleep;
 use atp_actix::{
-    AtpResponse, Correlation, Delivery, Error, MultiChoice, Number, Simple, Task, Text, Transaction,
+    AtpResponse, Correlation, Delivery, Error, MultiChoice, Number, Simple, SqliteTransaction, Task, Text,
     Verifier, Webhook, store::SqliteStore,
 };
-use sqlx::Sqlite;
 
 use crate::{
     questions::{Order, Release},
@@ -33,7 +32,7 @@ async fn approve(
     answer: AtpResponse<Simple>,
     origin: Correlation<Release>,
     task: Task,
-    mut tx: Transaction<Sqlite>,
+    mut tx: SqliteTransaction,
 ) -> Result<(), Error> {
     let version = &origin.context.version;
     deploy(version, answer.delivery()).await?;
@@ -45,7 +44,7 @@ async fn refund(
     cents: AtpResponse<Number>,
     origin: Correlation<Order>,
     task: Task,
-    mut tx: Transaction<Sqlite>,
+    mut tx: SqliteTransaction,
 ) -> Result<(), Error> {
     task.set("approved");
     let outcome = format!("{:.2} back for order {}", cents.data / 100.0, origin.context.number);
@@ -56,7 +55,7 @@ async fn place(
     regions: AtpResponse<MultiChoice>,
     origin: Correlation,
     task: Task,
-    mut tx: Transaction<Sqlite>,
+    mut tx: SqliteTransaction,
 ) -> Result<(), Error> {
     task.set("approved");
     take_effect(&mut tx, &regions, &origin, &regions.data.join(" and ")).await
@@ -66,7 +65,7 @@ async fn reject(
     reason: AtpResponse<Text>,
     origin: Correlation,
     task: Task,
-    mut tx: Transaction<Sqlite>,
+    mut tx: SqliteTransaction,
 ) -> Result<(), Error> {
     task.set("rejected");
     take_effect(&mut tx, &reason, &origin, &reason.data).await
