@@ -1,8 +1,9 @@
 //! A file imports only from files above it in `ARCHITECTURE.md`.
 //!
-//! The order is read from the lists at the top of that document. Sources are read as tokens, so that every path is
-//! seen, wherever it stands: in a `use`, in a type, in an expression or in the arguments of a macro. A name that a
-//! `mod.rs` or `lib.rs` re-exports is followed to the file that has it. Modules under `#[cfg(test)]` are left out.
+//! The order is read from the lists at the top of that document. Sources are read as tokens, so that
+//! every path is seen, wherever it stands: in a `use`, in a type, in an expression or in the
+//! arguments of a macro. A name that a `mod.rs` or `lib.rs` re-exports is followed to the file that
+//! has it. Modules under `#[cfg(test)]` are left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -271,7 +272,8 @@ impl List {
     }
 }
 
-/// Reads the bullet of a crate: places between ` · `, each in backticks with a remark in parentheses or without.
+/// Reads the bullet of a crate: places between ` · `, each in backticks, with a remark in
+/// parentheses or without.
 fn list(name: &str, document: &str) -> Result<List, String> {
     let start = format!("* `{name}`:");
     let mut bullet = String::new();
@@ -397,7 +399,8 @@ impl Sources {
         names.is_empty() || self.0.values().any(|source| source.module == names)
     }
 
-    /// The path from the root of the crate, or `None` if it leads out of the crate or to a local name.
+    /// The path from the root of the crate, or `None` if it leads out of the crate or to a local
+    /// name.
     fn absolute(&self, source: &Source, path: &PathUsed) -> Option<Names> {
         let (mut whole, mut rest) = (path.module.clone(), &path.names[..]);
         let mut leads_in = false;
@@ -492,7 +495,8 @@ fn is(token: Option<&TokenTree>, text: &str) -> bool {
     }
 }
 
-/// A name alone is a local variable, a field or an item; the last is a type, or a function that is called.
+/// A name alone is a local variable, a field or an item. An item is a type, or a function that is
+/// called.
 fn stands_for_an_item(name: &str, next: Option<&TokenTree>) -> bool {
     let called = matches!(next, Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis);
     called || name.starts_with(|first: char| first.is_ascii_uppercase())
