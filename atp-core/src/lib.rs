@@ -95,3 +95,8 @@ pub use time::Timestamp;
 pub use validate::validate;
 pub use verifier::{Verification, Verified, Verifier, VerifyError};
 pub use violation::{Violation, Violations};
+
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
