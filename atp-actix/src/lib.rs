@@ -106,10 +106,6 @@
 
 mod age;
 mod body;
-#[cfg_attr(
-    not(any(feature = "sqlite", feature = "postgres")),
-    allow(dead_code, reason = "only the stores in databases hand transactions out")
-)]
 mod claim_cell;
 mod counters;
 mod decide;
@@ -130,8 +126,6 @@ mod report;
 mod reporter;
 pub mod store;
 pub mod test;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod transaction;
 mod verify;
 mod webhook;
 
@@ -150,12 +144,14 @@ pub use body::RefusalBody;
 pub use decisions::Decisions;
 pub use delivery::Delivery;
 pub use error::Error;
-pub use extract::{AtpResponse, Correlation, Raw, Task};
+#[cfg(feature = "postgres")]
+pub use extract::PostgresTransaction;
+#[cfg(feature = "sqlite")]
+pub use extract::SqliteTransaction;
+pub use extract::{AtpResponse, Correlation, Deferred, Raw, Task, Transaction};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;
 pub use report::Report;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use transaction::Transaction;
 pub use verify::{VerifySignature, Verifying};
 pub use webhook::Webhook;
 

@@ -17,14 +17,14 @@ use std::{
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use atp_actix::{
-    AtpResponse, Error, Secret, Simple, Transaction, Verifier, Webhook,
+    AtpResponse, Error, PostgresTransaction, Secret, Simple, SqliteTransaction, Verifier, Webhook,
     store::{PostgresStore, SqliteStore, Store},
     test::Sender,
 };
 use atp_tests::{PATH, SECRET};
 use futures_util::future::join_all;
 use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Connection as _, PgConnection, PgPool, SqliteConnection, SqlitePool,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -126,7 +126,7 @@ async fn bare_postgres(answer: web::Json<Answer>, pool: web::Data<PgPool>) -> Ht
     success()
 }
 
-async fn ours_sqlite(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+async fn ours_sqlite(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
     sqlx::query("UPDATE orders SET state = 'approved' WHERE id = ?")
         .bind(&answer.notification_id)
         .execute(&mut *tx)
@@ -134,7 +134,7 @@ async fn ours_sqlite(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -
     Ok(())
 }
 
-async fn ours_postgres(answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>) -> Result<(), Error> {
+async fn ours_postgres(answer: AtpResponse<Simple>, mut tx: PostgresTransaction) -> Result<(), Error> {
     sqlx::query("UPDATE orders SET state = 'approved' WHERE id = $1")
         .bind(&answer.notification_id)
         .execute(&mut *tx)

@@ -1,5 +1,7 @@
 //! A transaction over a connection that is lent for it, and that goes back clean or not at all.
 
+use std::ops::{Deref, DerefMut};
+
 use sqlx::{Connection as _, Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 
@@ -121,14 +123,28 @@ impl<Db: Database> OpenTransaction<Db> {
         }
     }
 
-    pub(crate) fn connection(&self) -> &Db::Connection {
+    pub(super) fn connection(&self) -> &Db::Connection {
         self.lent.connection()
     }
 
-    pub(crate) fn connection_mut(&mut self) -> &mut Db::Connection {
+    pub(super) fn connection_mut(&mut self) -> &mut Db::Connection {
         self.lent.connection_mut()
     }
 }
+impl<Db: Database> Deref for OpenTransaction<Db> {
+    type Target = Db::Connection;
+
+    fn deref(&self) -> &Db::Connection {
+        self.connection()
+    }
+}
+
+impl<Db: Database> DerefMut for OpenTransaction<Db> {
+    fn deref_mut(&mut self) -> &mut Db::Connection {
+        self.connection_mut()
+    }
+}
+
 /// Drains a store that is about to be closed, and tells what was lost.
 pub(super) async fn end_work(store: &impl Store) {
     match store.drain(DRAIN_WITHIN).await {

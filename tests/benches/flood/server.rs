@@ -9,11 +9,10 @@ use std::{
 
 use actix_web::{App, HttpServer};
 use atp_actix::{
-    AtpResponse, Error, Secret, Transaction, Verifier, Webhook,
+    AtpResponse, Error, PostgresTransaction, Secret, SqliteTransaction, Verifier, Webhook,
     store::{PostgresStore, SqliteStore, Store},
 };
 use atp_tests::{PATH, SECRET};
-use sqlx::{Postgres, Sqlite};
 
 /// Serves with the store at this URL until it is killed. The log goes to the standard error.
 pub(crate) async fn serve(url: &str) {
@@ -38,13 +37,13 @@ async fn run(store: impl Store, handlers: impl Fn(Webhook) -> Webhook + Clone + 
     server.run().await.expect("a server");
 }
 
-async fn on_sqlite(answer: AtpResponse, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+async fn on_sqlite(answer: AtpResponse, mut tx: SqliteTransaction) -> Result<(), Error> {
     let insert = sqlx::query("INSERT INTO effects VALUES (?)");
     insert.bind(&answer.notification_id).execute(&mut *tx).await?;
     Ok(())
 }
 
-async fn on_postgres(answer: AtpResponse, mut tx: Transaction<Postgres>) -> Result<(), Error> {
+async fn on_postgres(answer: AtpResponse, mut tx: PostgresTransaction) -> Result<(), Error> {
     let insert = sqlx::query("INSERT INTO effects VALUES ($1)");
     insert.bind(&answer.notification_id).execute(&mut *tx).await?;
     Ok(())

@@ -377,7 +377,7 @@ async fn draining_waits_for_what_a_failure_leaves_behind() {
     let store = file.open().await;
     record(&store, "n-1").await;
     record(&store, "n-2").await;
-    let keeps = |_: AtpResponse, tx: atp_actix::Transaction<sqlx::Sqlite>| async move {
+    let keeps = |_: AtpResponse, tx: atp_actix::SqliteTransaction| async move {
         sleep(Duration::from_millis(300)).await;
         rt::spawn(async move {
             sleep(Duration::from_millis(800)).await;

@@ -21,7 +21,7 @@ use actix_web::{
     web::Bytes,
 };
 use atp_actix::{
-    AtpResponse, Error, ErrorReply, Simple, Transaction, Webhook,
+    AtpResponse, Error, ErrorReply, PostgresTransaction, Simple, SqliteTransaction, Webhook,
     atp_core::Fingerprint,
     store::{
         Claim, Claimed, MemoryStore, Question, Redrive, SqliteStore, Store, StoreError, Token, Verdict,
@@ -34,7 +34,7 @@ use futures_util::{
     stream,
 };
 use sqlx::{
-    Connection as _, Postgres, Sqlite, SqliteConnection,
+    Connection as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -50,26 +50,26 @@ on_every_store!(
     a_question_that_is_being_decided_cannot_be_taken_back,
 );
 
-async fn write(tx: &mut Transaction<Sqlite>, id: &str) -> Result<(), Error> {
+async fn write(tx: &mut SqliteTransaction, id: &str) -> Result<(), Error> {
     sqlx::query("INSERT INTO effects VALUES (?1, '')").bind(id).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Its own savepoint is dropped, which rolls that back a moment later.
-async fn drops_a_savepoint(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+async fn drops_a_savepoint(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
     write(&mut tx, &answer.notification_id).await?;
     let mut inner = tx.begin().await?;
     sqlx::query("INSERT INTO effects VALUES ('inner', '')").execute(&mut *inner).await?;
     Ok(())
 }
 
-async fn gives_up_a_savepoint(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+async fn gives_up_a_savepoint(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
     write(&mut tx, &answer.notification_id).await?;
     let _ = timeout(Duration::ZERO, tx.begin()).await;
     Ok(())
 }
 
-async fn begins_within(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+async fn begins_within(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
     write(&mut tx, &answer.notification_id).await?;
     if let Ok(step) = tx.begin_with("BEGIN IMMEDIATE").await {
         step.commit().await?;
@@ -117,7 +117,7 @@ async fn a_transaction_that_is_begun_within_makes_no_200_for_nothing() {
 
 #[actix_web::test]
 async fn statements_that_a_handler_gave_up_leave_nothing_half() {
-    async fn hurried(_: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+    async fn hurried(_: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
         let slow = "INSERT OR ROLLBACK INTO effects SELECT NULL, '' FROM (WITH RECURSIVE c(x) AS (
             SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000) SELECT count(*) FROM c)";
         let half = "INSERT INTO effects VALUES ('half', '')";
@@ -144,13 +144,13 @@ async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
         SELECT count(*) FROM c";
     const LONG_WRITE: &str = "INSERT INTO effects SELECT 'lost', '' FROM (
         WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 10000000000) SELECT max(x) FROM c)";
-    async fn waits(tx: &mut Transaction<Sqlite>, step: &'static str) {
+    async fn waits(tx: &mut SqliteTransaction, step: &'static str) {
         let _ = sqlx::query(step).execute(&mut **tx).await;
     }
-    async fn gives_up(tx: &mut Transaction<Sqlite>, step: &'static str) {
+    async fn gives_up(tx: &mut SqliteTransaction, step: &'static str) {
         let _ = timeout(Duration::from_millis(50), waits(tx, step)).await;
     }
-    async fn good(answer: AtpResponse, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+    async fn good(answer: AtpResponse, mut tx: SqliteTransaction) -> Result<(), Error> {
         write(&mut tx, &answer.notification_id).await
     }
     let database = SqliteDatabase::new().await;
@@ -166,7 +166,7 @@ async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
     .into_iter()
     .enumerate()
     {
-        let long = move |_: AtpResponse<Simple>, mut tx: Transaction<Sqlite>| async move {
+        let long = move |_: AtpResponse<Simple>, mut tx: SqliteTransaction| async move {
             if is_waited_for {
                 waits(&mut tx, step).await;
             } else {
@@ -191,7 +191,7 @@ async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
 /// What is leaked cannot be taken back from safe code, so it is said what is the matter.
 #[actix_web::test]
 async fn a_transaction_that_is_leaked_is_told_by_whoever_waits_for_it() {
-    async fn leaks(_: AtpResponse<Simple>, tx: Transaction<Sqlite>) -> Result<(), Error> {
+    async fn leaks(_: AtpResponse<Simple>, tx: SqliteTransaction) -> Result<(), Error> {
         std::mem::forget(tx);
         Ok(())
     }
@@ -206,10 +206,10 @@ async fn a_transaction_that_is_leaked_is_told_by_whoever_waits_for_it() {
 
 #[actix_web::test]
 async fn a_body_that_never_comes_holds_nobody_up_for_ever() {
-    async fn hangs(_: AtpResponse<Simple>, _: Transaction<Sqlite>) -> HttpResponse {
+    async fn hangs(_: AtpResponse<Simple>, _: SqliteTransaction) -> HttpResponse {
         HttpResponse::Ok().body(SizedStream::new(10, stream::pending::<Result<Bytes, io::Error>>()))
     }
-    async fn good(_: AtpResponse, _: Transaction<Sqlite>) -> Result<(), Error> {
+    async fn good(_: AtpResponse, _: SqliteTransaction) -> Result<(), Error> {
         Ok(())
     }
     let database = SqliteDatabase::new().await;
@@ -229,7 +229,7 @@ impl FromRequest for Maybe {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Infallible>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let transaction = Transaction::<Sqlite>::from_request(request, payload);
+        let transaction = SqliteTransaction::from_request(request, payload);
         Box::pin(async move {
             let _ = timeout(Duration::from_millis(50), transaction).await;
             Ok(Self)
@@ -318,7 +318,7 @@ async fn a_refusal_in_a_transaction_is_recorded_before_anybody_else_comes() {
     let database = SqliteDatabase::new().await;
     let runs = runs();
     let counted = Arc::clone(&runs);
-    let refuses = move |_: AtpResponse<Simple>, mut tx: Transaction<Sqlite>| {
+    let refuses = move |_: AtpResponse<Simple>, mut tx: SqliteTransaction| {
         counted.fetch_add(1, Ordering::SeqCst);
         async move {
             let written = write(&mut tx, "lost").await;
@@ -423,7 +423,7 @@ async fn other_journals_and_encodings_keep_the_contract() {
 
 #[actix_web::test]
 async fn on_postgres_a_decision_that_is_about_to_be_committed_cannot_be_taken_back() {
-    async fn slow(answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>) -> Result<(), Error> {
+    async fn slow(answer: AtpResponse<Simple>, mut tx: PostgresTransaction) -> Result<(), Error> {
         let insert = sqlx::query("INSERT INTO effects VALUES ($1, '')").bind(&answer.notification_id);
         insert.execute(&mut *tx).await?;
         sleep(Duration::from_millis(600)).await;

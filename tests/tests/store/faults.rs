@@ -11,7 +11,7 @@ use std::{
 
 use actix_web::{rt, web};
 use atp_actix::{
-    AtpResponse, Error, Simple, Transaction, Webhook,
+    AtpResponse, Error, PostgresTransaction, Simple, SqliteTransaction, Webhook,
     atp_core::Fingerprint,
     store::{
         Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, SqliteStore, Store, StoreError,
@@ -21,7 +21,7 @@ use atp_actix::{
 use atp_tests::PATH;
 use chrono::TimeDelta;
 use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection,
+    Connection as _, PgConnection, PgPool, SqliteConnection,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -41,13 +41,13 @@ use crate::{
 const SUCCESS: &str = r#"{"status":"success"}"#;
 const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 
-async fn on_sqlite(answer: AtpResponse<Simple>, mut tx: Transaction<Sqlite>) -> Result<(), Error> {
+async fn on_sqlite(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
     let query = sqlx::query("INSERT INTO effects VALUES (?, 'x')").bind(&answer.notification_id);
     query.execute(&mut *tx).await?;
     Ok(())
 }
 
-async fn on_postgres(answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>) -> Result<(), Error> {
+async fn on_postgres(answer: AtpResponse<Simple>, mut tx: PostgresTransaction) -> Result<(), Error> {
     let query = sqlx::query("INSERT INTO effects VALUES ($1, 'x')").bind(&answer.notification_id);
     query.execute(&mut *tx).await?;
     Ok(())
@@ -146,7 +146,7 @@ async fn a_file_that_cannot_be_written_is_told_at_start() {
 async fn one_handler_that_waits_in_its_transaction_does_not_stall_the_others() {
     let database = SqliteDatabase::new().await;
     let store = database.store().clone().with_transaction_limit(Duration::from_millis(300));
-    async fn waits(answer: AtpResponse<Simple>, tx: Transaction<Sqlite>) -> Result<(), Error> {
+    async fn waits(answer: AtpResponse<Simple>, tx: SqliteTransaction) -> Result<(), Error> {
         if answer.notification_id == "slow" {
             sleep(Duration::from_secs(30)).await;
         }
@@ -174,7 +174,7 @@ async fn a_client_that_goes_away_does_not_stop_the_work() {
     record(database.store(), "n-1").await;
     let (store, runs) = (database.store().clone(), runs());
     let counted = Arc::clone(&runs);
-    let slow = move |answer: AtpResponse<Simple>, tx: Transaction<Sqlite>| {
+    let slow = move |answer: AtpResponse<Simple>, tx: SqliteTransaction| {
         counted.fetch_add(1, Ordering::SeqCst);
         async move {
             sleep(Duration::from_millis(300)).await;

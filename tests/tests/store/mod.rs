@@ -3,6 +3,7 @@
 pub(crate) mod attacks;
 pub(crate) mod careless;
 pub(crate) mod decisions;
+pub(crate) mod deferred;
 pub(crate) mod durable;
 pub(crate) mod faults;
 pub(crate) mod hostile_answers;

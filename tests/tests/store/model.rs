@@ -23,7 +23,7 @@ use actix_web::{
     rt::{self, task::JoinHandle, time::sleep},
 };
 use atp_actix::{
-    AtpResponse, Decisions, Error, ErrorReply, Transaction, Verifier, Webhook,
+    AtpResponse, Decisions, Error, ErrorReply, PostgresTransaction, SqliteTransaction, Verifier, Webhook,
     atp_core::{Fingerprint, RawJson},
     store::{
         Arrival, Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, Redrive,
@@ -34,7 +34,7 @@ use atp_actix::{
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Postgres, Sqlite};
+use sqlx::AssertSqlSafe;
 
 use crate::{
     databases::{Database as _, PostgresDatabase, SqliteDatabase, arrival},
@@ -817,7 +817,7 @@ impl Backend for SqliteDatabase {
     }
 
     async fn write(&self, request: &HttpRequest, id: &str) -> Result<(), ActixError> {
-        let mut tx = Transaction::<Sqlite>::extract(request).await?;
+        let mut tx = SqliteTransaction::extract(request).await?;
         let insert = sqlx::query("INSERT INTO effects VALUES (?1, '')").bind(id);
         insert.execute(&mut *tx).await.map_err(Error::from)?;
         Ok(())
@@ -856,7 +856,7 @@ impl Backend for PostgresDatabase {
     }
 
     async fn write(&self, request: &HttpRequest, id: &str) -> Result<(), ActixError> {
-        let mut tx = Transaction::<Postgres>::extract(request).await?;
+        let mut tx = PostgresTransaction::extract(request).await?;
         let insert = sqlx::query("INSERT INTO effects VALUES ($1, '')").bind(id);
         insert.execute(&mut *tx).await.map_err(Error::from)?;
         Ok(())

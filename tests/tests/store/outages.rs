@@ -16,9 +16,9 @@ use std::{
 };
 
 use actix_web::rt;
-use atp_actix::{AtpResponse, Error, Simple, Transaction, store::PostgresStore};
+use atp_actix::{AtpResponse, Error, PostgresTransaction, Simple, store::PostgresStore};
 use futures_util::future::join_all;
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -36,7 +36,7 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// As many as come at once.
 const CLIENTS: usize = 12;
 
-async fn handler(answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>) -> Result<(), Error> {
+async fn handler(answer: AtpResponse<Simple>, mut tx: PostgresTransaction) -> Result<(), Error> {
     // Two rows fill a page, so that a full disk is noticed.
     let query = sqlx::query("INSERT INTO effects VALUES ($1, repeat('x', 3000))");
     query.bind(&answer.notification_id).execute(&mut *tx).await?;

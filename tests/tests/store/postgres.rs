@@ -13,14 +13,14 @@ use std::{
 
 use actix_web::{HttpResponse, http::StatusCode};
 use atp_actix::{
-    AtpResponse, Error, Simple, Transaction, Webhook,
+    AtpResponse, Error, PostgresTransaction, Simple, Webhook,
     atp_core::Fingerprint,
     limits::DEFAULT_RESPOND_WITHIN,
     store::{Claim, Claimed, Completion, Outcome, PostgresStore, Question, Store as _, Token},
 };
 use futures_util::future::{join, join_all};
 use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{sync::Barrier, time::timeout};
@@ -58,7 +58,7 @@ async fn prepare(pool: &PgPool, sql: &'static str) {
 
 /// A handler that writes its row, takes these steps whatever comes of them, and says this.
 fn careless(steps: &'static [&'static str], says: StatusCode) -> impl Fn(Webhook) -> Webhook {
-    let handler = move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| async move {
+    let handler = move |answer: AtpResponse<Simple>, mut tx: PostgresTransaction| async move {
         write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
         for step in steps {
             let _ = execute(&mut tx, step).await;
@@ -146,7 +146,7 @@ async fn work_after_a_transaction_was_ended_by_hand_is_refused() {
     const ENDS: &[(&str, bool)] = &[("ROLLBACK", false), ("COMMIT", true), ("SELECT 1 / 0; ROLLBACK", false)];
     for (nth, (end, stands)) in ENDS.iter().enumerate() {
         let id = format!("n-{nth}");
-        let goes_on = move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| async move {
+        let goes_on = move |answer: AtpResponse<Simple>, mut tx: PostgresTransaction| async move {
             write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
             for end in end.split("; ") {
                 let _ = execute(&mut tx, end).await;
@@ -233,7 +233,7 @@ async fn what_follows_a_nested_transaction_is_committed_with_the_decision_or_not
     for (nested, expected) in ALL {
         for strict in [false, true] {
             let id = format!("{nested:?}-{strict}");
-            let handler = move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| async move {
+            let handler = move |answer: AtpResponse<Simple>, mut tx: PostgresTransaction| async move {
                 write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
                 let half = format!("{}, half", answer.notification_id);
                 let _ = nest(&mut tx, nested, &half).await;
@@ -294,7 +294,7 @@ async fn handlers_that_call_the_store_in_their_transactions_do_not_wait_for_each
     let store = PostgresStore::connect(&orders.database.url()).await.expect("a store");
     let asks = {
         let store = store.clone();
-        move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| {
+        move |answer: AtpResponse<Simple>, mut tx: PostgresTransaction| {
             let store = store.clone();
             async move {
                 write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
@@ -383,7 +383,7 @@ async fn a_connection_that_the_server_ends_under_a_handler_is_503_and_the_retry_
     let Some(orders) = orders().await else { return };
     for (id, goes_on) in [("goes on", true), ("says nothing", false)] {
         let pool = orders.database.pool.clone();
-        let struck = move |mut tx: Transaction<Postgres>| {
+        let struck = move |mut tx: PostgresTransaction| {
             let pool = pool.clone();
             async move {
                 write::<PostgresDatabase>(&mut tx, "lost").await?;
@@ -451,7 +451,7 @@ async fn of_two_handlers_in_a_deadlock_one_is_503_and_both_take_effect_once() {
     let Some(orders) = patient(|options| options).await else { return };
     prepare(&orders.database.pool, Meeting::ACCOUNTS).await;
     let meeting = Meeting::new();
-    let crosses = move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| {
+    let crosses = move |answer: AtpResponse<Simple>, mut tx: PostgresTransaction| {
         let meeting = meeting.clone();
         async move {
             let mut accounts = [
@@ -485,7 +485,7 @@ async fn of_two_decisions_that_cannot_be_serialized_one_is_503_and_both_take_eff
         let case = format!("{isolation}, crossed: {crossed}");
         prepare(&orders.database.pool, Meeting::ACCOUNTS).await;
         let meeting = Meeting::new();
-        let adds = move |answer: AtpResponse<Simple>, mut tx: Transaction<Postgres>| {
+        let adds = move |answer: AtpResponse<Simple>, mut tx: PostgresTransaction| {
             let meeting = meeting.clone();
             async move {
                 let (from, to) = match (crossed, &*answer.notification_id) {
