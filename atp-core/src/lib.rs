@@ -42,6 +42,7 @@
 //! # Features
 //!
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action. Without it such an action is refused.
+//! * `test-util`: `Secret::of_any_bytes_for_tests`, for test vectors. No service that runs needs it.
 
 // A file imports only from files above it in the list of `ARCHITECTURE.md`; a test holds that.
 mod api;

@@ -26,8 +26,8 @@ pub struct Redriven<'a> {
     pub nonce: [u8; 16],
     /// The scheme that the delivery was signed in when it came.
     pub scheme: Scheme,
-    /// Which secret it was signed with then: [`Verified::secret`].
-    pub secret: usize,
+    /// Which secret it was signed with then: [`Verified::secret_index`].
+    pub secret_index: usize,
     /// The body as it came.
     pub body: &'a [u8],
     /// From when on the token is refused, in whole seconds.
@@ -53,7 +53,7 @@ pub struct Redriven<'a> {
 ///     id: 7,
 ///     nonce: [0x5a; 16],
 ///     scheme: Scheme::Raw,
-///     secret: 0,
+///     secret_index: 0,
 ///     body: body.as_bytes(),
 ///     expires: now + chrono::TimeDelta::hours(1),
 /// });
@@ -75,7 +75,7 @@ struct Claims {
     id: i64,
     nonce: [u8; 16],
     scheme: Scheme,
-    secret: usize,
+    secret_index: usize,
     /// Unix seconds.
     expires: i64,
     /// SHA-256.
@@ -103,9 +103,9 @@ impl Verifier {
     /// A token for a delivery that was verified before, signed with the first secret.
     #[must_use]
     pub fn redrive(&self, delivery: &Redriven<'_>) -> RedriveToken {
-        let Redriven { service, id, nonce, scheme, secret, body, expires } = *delivery;
+        let Redriven { service, id, nonce, scheme, secret_index, body, expires } = *delivery;
         let (expires, body) = (expires.timestamp(), Sha256::digest(body).into());
-        let claims = Claims { id, nonce, scheme, secret, expires, body };
+        let claims = Claims { id, nonce, scheme, secret_index, expires, body };
         let key = self.settings().keys.first();
         let mac = key.map_or([0; 32], |key| RedriveToken::mac(&key.secret, service, &claims));
         RedriveToken { claims, mac }
@@ -157,21 +157,21 @@ impl Redriving {
         self.claims.scheme
     }
 
-    /// [`Redriven::secret`].
+    /// [`Redriven::secret_index`].
     #[must_use]
     pub fn secret_index(&self) -> usize {
-        self.claims.secret
+        self.claims.secret_index
     }
 
     /// The verdict on the body: whether it is the one that the token was made for, byte for byte.
     ///
-    /// [`Verified::scheme`] and [`Verified::secret`] are those of the delivery when it came, and [`Verified::signed_at`] is
+    /// [`Verified::scheme`] and [`Verified::secret_index`] are those of the delivery when it came, and [`Verified::signed_at`] is
     /// none: its age was judged then.
     pub fn verify(self, body: Bytes) -> Result<Verified, VerifyError> {
         if !constant_time_eq_32(&Sha256::digest(&body).into(), &self.claims.body) {
             return Err(VerifyError::Mismatch { not_json: None });
         }
-        Verified::again(body, self.claims.scheme, self.claims.secret)
+        Verified::again(body, self.claims.scheme, self.claims.secret_index)
     }
 }
 
@@ -197,7 +197,7 @@ impl RedriveToken {
             id: next()?.parse().ok()?,
             nonce: u128::from_str_radix(next()?, 16).ok()?.to_be_bytes(),
             scheme: Scheme::of_name(next()?)?,
-            secret: next()?.parse().ok()?,
+            secret_index: next()?.parse().ok()?,
             expires: next()?.parse().ok()?,
             body: digest(next()?.as_bytes())?,
         };
@@ -221,9 +221,9 @@ impl fmt::Display for RedriveToken {
 
 impl fmt::Display for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, nonce, scheme, secret, expires, body } = self;
+        let Self { id, nonce, scheme, secret_index, expires, body } = self;
         let (version, nonce, body) = (RedriveToken::VERSION, Hex(nonce), Hex(body));
-        write!(f, "{version}.{id}.{nonce}.{scheme}.{secret}.{expires}.{body}")
+        write!(f, "{version}.{id}.{nonce}.{scheme}.{secret_index}.{expires}.{body}")
     }
 }
 
@@ -280,7 +280,7 @@ mod tests {
 
     fn delivery(scheme: Scheme) -> Redriven<'static> {
         let (service, id, nonce, expires) = ("payments", -7, [0xa5; 16], now() + TimeDelta::hours(1));
-        Redriven { service, id, nonce, scheme, secret: 1, body: BODY.as_bytes(), expires }
+        Redriven { service, id, nonce, scheme, secret_index: 1, body: BODY.as_bytes(), expires }
     }
 
     fn token(scheme: Scheme) -> String {
@@ -300,8 +300,8 @@ mod tests {
             assert_eq!((redriving.id(), redriving.nonce(), redriving.scheme()), (-7, [0xa5; 16], scheme));
             assert_eq!(redriving.secret_index(), 1, "{scheme}");
             let verified = redriving.verify(Bytes::from(BODY)).unwrap();
-            assert_eq!((verified.scheme(), verified.secret(), verified.signed_at()), (scheme, 1, None));
-            assert_eq!(verified.text(), text, "{scheme}");
+            assert_eq!((verified.scheme(), verified.secret_index(), verified.signed_at()), (scheme, 1, None));
+            assert_eq!(verified.signed_text(), text, "{scheme}");
             let read = verified.decode().map(|answer| answer.action_id);
             assert_eq!(read.is_ok(), scheme != Scheme::PythonCanonical, "{scheme}: {read:?}");
         }

@@ -507,10 +507,10 @@ mod tests {
             let signature = verifier().sign(*scheme, sender.as_bytes()).unwrap();
             let verified = verify(&signature, &altered).unwrap_or_else(|error| panic!("{altered}: {error}"));
             assert_eq!(verified.scheme(), *scheme, "{altered}");
-            let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+            let (text, signed_at) = (verified.signed_text().clone(), verified.signed_at());
             // The text by itself has the same digest, as a raw body.
             let itself = verify(&signature, std::str::from_utf8(&text).unwrap()).unwrap();
-            assert_eq!((itself.text(), itself.signed_at()), (&text, signed_at), "{altered}");
+            assert_eq!((itself.signed_text(), itself.signed_at()), (&text, signed_at), "{altered}");
             let (read, expected) = (verified.decode(), itself.decode());
             if signed.contains("Infinity") {
                 // The one fault that two words are found for.

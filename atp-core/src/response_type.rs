@@ -527,7 +527,7 @@ mod tests {
     fn told<T: DeserializeOwned>(json: &str) -> String {
         let error = Form::<T>::read(Some(&RawJson::new(json.to_owned()).unwrap())).err().expect("a misfit");
         assert_eq!(error.iter().count(), 1, "{json}: {error}");
-        let told = error.iter().map(|violation| [violation.path(), violation.rule()].join(" "));
+        let told = error.iter().map(|violation| [violation.pointer(), violation.rule()].join(" "));
         told.collect()
     }
 

@@ -57,10 +57,16 @@ impl Secret {
         }
     }
 
-    /// A key of any bytes and any length, for test vectors alone.
-    #[doc(hidden)]
+    /// A key of any bytes and any length, for test vectors and for tests of what is refused. A service that runs has no
+    /// use for it, so it exists only with the feature `test-util`.
+    #[cfg(feature = "test-util")]
     #[must_use]
     pub fn of_any_bytes_for_tests(bytes: &[u8]) -> Self {
+        Self::of_any_bytes(bytes)
+    }
+
+    /// A key of any bytes and any length: what another host may have made of a secret, or what is derived from one.
+    pub(crate) fn of_any_bytes(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }
 

@@ -379,14 +379,15 @@ impl Verification {
         let hashes = std::mem::take(&mut self.hashes);
         let streamed = self.compare(hashes.into_iter().map(|hash| hash.finalize().into_bytes().into()));
         if let Some(time) = self.signature.time {
-            let secret = streamed.ok_or(VerifyError::Mismatch { not_json: None })?;
-            let signed_at = DateTime::from_timestamp(time.seconds(), 0);
-            return Ok(Verified { text: body, scheme: Scheme::Timestamped, secret, signed_at, answer: None });
+            let secret_index = streamed.ok_or(VerifyError::Mismatch { not_json: None })?;
+            let (scheme, signed_at) = (Scheme::Timestamped, DateTime::from_timestamp(time.seconds(), 0));
+            return Ok(Verified { signed_text: body, scheme, secret_index, signed_at, answer: None });
         }
-        if let Some(secret) = streamed.filter(|_| !is_of_timestamped_form(&body)) {
+        if let Some(secret_index) = streamed.filter(|_| !is_of_timestamped_form(&body)) {
             let answer = self.verifier.settings.payload_time.then(|| Response::of_body(&body));
             let signed_at = answer.as_ref().map_or(Ok(None), |answer| self.payload_time(answer))?;
-            return Ok(Verified { text: body, scheme: Scheme::Raw, secret, signed_at, answer });
+            let scheme = Scheme::Raw;
+            return Ok(Verified { signed_text: body, scheme, secret_index, signed_at, answer });
         }
         self.reserialised(&body)
     }
@@ -410,10 +411,11 @@ impl Verification {
             let live = self.verifier.settings.keys.iter().filter(|key| key.is_live(self.now));
             let digests = live
                 .map(|key| key.prepared.clone().chain_update(&printed.text).finalize().into_bytes().into());
-            if let Some(secret) = self.compare(digests) {
-                let (text, answer) = Response::of_printed(&index, printed);
+            if let Some(secret_index) = self.compare(digests) {
+                let (signed_text, answer) = Response::of_printed(&index, printed);
                 let signed_at = self.payload_time(&answer)?;
-                return Ok(Verified { text, scheme, secret, signed_at, answer: Some(answer) });
+                let answer = Some(answer);
+                return Ok(Verified { signed_text, scheme, secret_index, signed_at, answer });
             }
             hashed = Some(printed.text);
         }
@@ -487,9 +489,9 @@ impl VerifyError {
 
 /// Proof that a delivery was signed. It has no public constructor, so nothing unverified can be read as an answer.
 pub struct Verified {
-    text: Bytes,
+    signed_text: Bytes,
     scheme: Scheme,
-    secret: usize,
+    secret_index: usize,
     signed_at: Option<DateTime<Utc>>,
     /// Read already, where the verdict needed it.
     answer: Option<Result<Response, Malformed>>,
@@ -504,8 +506,8 @@ impl Verified {
 
     /// Which secret it was signed with: 0 is the one given to [`Verifier::new`], the others follow as they were added.
     #[must_use]
-    pub fn secret(&self) -> usize {
-        self.secret
+    pub fn secret_index(&self) -> usize {
+        self.secret_index
     }
 
     /// The time that was signed: `t`, or that of the payload. `None` if the payload's time is not judged, if there is none that
@@ -518,30 +520,30 @@ impl Verified {
     /// The text that was signed. For the re-serialised schemes this is the canonical text and not the body, which could
     /// say more than was signed (`1e999` where the signed text says `null`).
     #[must_use]
-    pub fn text(&self) -> &Bytes {
-        &self.text
+    pub fn signed_text(&self) -> &Bytes {
+        &self.signed_text
     }
 
     /// What was verified before, of a body as it came: with the text that was signed, and no time.
-    pub(crate) fn again(body: Bytes, scheme: Scheme, secret: usize) -> Result<Self, VerifyError> {
+    pub(crate) fn again(body: Bytes, scheme: Scheme, secret_index: usize) -> Result<Self, VerifyError> {
         let language = match scheme {
             Scheme::PythonCanonical => Language::Python,
             Scheme::NodeCompact => Language::Node,
             Scheme::Timestamped | Scheme::Raw => {
-                return Ok(Self { text: body, scheme, secret, signed_at: None, answer: None });
+                return Ok(Self { signed_text: body, scheme, secret_index, signed_at: None, answer: None });
             }
         };
         let index = Index::of(&body).map_err(VerifyError::not_json)?;
         let printed = canonical::print_as(language, &index);
         // It was printed when it was verified.
-        let (text, answer) =
+        let (signed_text, answer) =
             Response::of_printed(&index, printed.map_err(|_| VerifyError::Mismatch { not_json: None })?);
-        Ok(Self { text, scheme, secret, signed_at: None, answer: Some(answer) })
+        Ok(Self { signed_text, scheme, secret_index, signed_at: None, answer: Some(answer) })
     }
 
     /// Reads the signed text as an answer: strictly, and once.
     pub fn decode(self) -> Result<Response, Malformed> {
-        self.answer.unwrap_or_else(|| Response::of_body(&self.text))
+        self.answer.unwrap_or_else(|| Response::of_body(&self.signed_text))
     }
 }
 
@@ -549,7 +551,7 @@ impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified")
             .field("scheme", &self.scheme)
-            .field("secret", &self.secret)
+            .field("secret_index", &self.secret_index)
             .field("signed_at", &self.signed_at)
             .finish_non_exhaustive()
     }
@@ -644,7 +646,11 @@ mod tests {
                     verification.update(Bytes::copy_from_slice(part));
                 }
                 assert!(verification.joined.capacity() <= 1 << 21, "{expected} in parts of {size}");
-                assert_eq!(verification.finish().unwrap().text(), &text, "{expected} in parts of {size}");
+                assert_eq!(
+                    verification.finish().unwrap().signed_text(),
+                    &text,
+                    "{expected} in parts of {size}"
+                );
             }
         }
     }

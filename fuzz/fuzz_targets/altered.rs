@@ -32,9 +32,9 @@ fn compare(verifier: &Verifier, signature: &Signature, body: &str) {
     };
     let keeping = verifier.clone().any_age();
     let Ok(verified) = verify(&keeping, body.as_bytes()) else { return };
-    let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+    let (text, signed_at) = (verified.signed_text().clone(), verified.signed_at());
     let itself = verify(&keeping, &text).expect("what was signed verifies");
-    assert_eq!(itself.text(), &text);
+    assert_eq!(itself.signed_text(), &text);
     let seen_at = itself.signed_at();
     let (read, expected) = (verified.decode(), itself.decode());
     if read.as_ref().is_err_and(is_of_the_body) {
