@@ -56,8 +56,9 @@ fn broken_off(error: &PayloadError, limit: usize) -> Refusal {
     }
 }
 
-/// The body of a refusal. It holds the payload that was not read until the answer is sent: actix would read a payload
-/// that was dropped to its end, however long that is; held, it closes the connection.
+/// The body of a refusal. It holds the payload that was not read until the answer is sent: actix
+/// would read a payload that was dropped to its end, however long that is; held, it closes the
+/// connection.
 pub struct RefusalBody {
     text: Option<Bytes>,
     _payload: Payload,

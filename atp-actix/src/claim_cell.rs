@@ -20,8 +20,8 @@ pub(crate) trait Claims<T> {
     fn resume(&self) -> LocalBoxFuture<'_, Result<T, StoreError>>;
 }
 
-/// One a delivery, in the request's extensions. The claim is made with the transaction, if an extractor asks for that, else
-/// right before the handler runs.
+/// One a delivery, in the request's extensions. The claim is made with the transaction, if an
+/// extractor asks for that, else right before the handler runs.
 pub(crate) struct ClaimCell<T> {
     claims: Box<dyn Claims<T>>,
     state: RefCell<State<T>>,
@@ -80,8 +80,8 @@ impl<T> ClaimCell<T> {
         self.has_claim.get()
     }
 
-    /// Opens the transaction and hands it out. A second one would wait for the first for ever, so it is refused and spoils
-    /// both.
+    /// Opens the transaction and hands it out. A second one would wait for the first for ever, so
+    /// it is refused and spoils both.
     pub(crate) async fn take(&self) -> Result<T, StoreError> {
         if !matches!(self.state.replace(State::Opening), State::Idle) {
             let twice =
@@ -112,7 +112,8 @@ impl<T> ClaimCell<T> {
         self.state.replace(State::Spoilt(left));
     }
 
-    /// Notes who has the claim if it is not ours. Who asked is told that much; the slot keeps the whole.
+    /// Notes who has the claim if it is not ours. Who asked is told that much; the slot keeps the
+    /// whole.
     fn unless_lost<R>(&self, claimed: Result<Claimed<R>, StoreError>) -> Result<R, StoreError> {
         self.spoil(match claimed {
             Ok(Claimed::Started(started)) => return Ok(started),

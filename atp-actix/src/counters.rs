@@ -7,12 +7,13 @@ use crate::{
     store::{Activity, Added, DeliveryCount, Store},
 };
 
-/// Counts after the answer, without holding up the next one: the first at once, and what comes shortly after a batch in the
-/// next batch, where the same delivery again is a greater number.
+/// Counts after the answer, without holding up the next one: the first at once, and what comes
+/// shortly after a batch in the next batch, where the same delivery again is a greater number.
 pub(crate) async fn count<S: Store>(store: &S, note: DeliveryCount) {
     match store.activity().add(note) {
         Added::Waiting => {}
-        // No local task: one that is dropped at shutdown would hold a connection outside of its runtime.
+        // No local task: one that is dropped at shutdown would hold a connection outside of its
+        // runtime.
         Added::Unattended => drop(tokio::spawn(CounterWriter::new(store.clone()).run())),
         Added::Full(note) => {
             let request_id = note.request_id.clone();
@@ -25,8 +26,8 @@ pub(crate) async fn count<S: Store>(store: &S, note: DeliveryCount) {
     }
 }
 
-/// The one who writes counters. If its runtime ends before it does, what it has not written is put back, and another begins with the
-/// next delivery, or the end of the store writes it.
+/// The one who writes counters. If its runtime ends before it does, what it has not written is put
+/// back, and another begins with the next delivery, or the end of the store writes it.
 struct CounterWriter<S: Store> {
     store: S,
     /// What is being written.

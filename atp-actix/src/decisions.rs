@@ -13,10 +13,11 @@ use crate::{
     store::{DEFAULT_SERVICE, Store},
 };
 
-/// Decisions that take effect once, in a store: what [`Webhook::store`](crate::Webhook::store) takes.
+/// Decisions that take effect once, in a store: what [`Webhook::store`](crate::Webhook::store)
+/// takes.
 ///
-/// A store alone will do, `.store(store)`, with every default below. What can be set here needs a store, so that none
-/// of it can be asked for without one.
+/// A store alone will do, `.store(store)`, with every default below. What can be set here needs a
+/// store, so that none of it can be asked for without one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,9 +52,10 @@ use crate::{
 /// | 10 min | a redrive is good for | [`Redrive::GOOD_FOR`](crate::store::Redrive::GOOD_FOR) |
 /// | 72 h | ago an answer may have been signed, and what `purge` leaves | `redelivery_window` of the store |
 ///
-/// A transaction is shorter than the answer's time, so that whoever takes one answers in time; the answer's time is
-/// shorter than the sender's, so that he hears it; a lease is longer than all of them, and ends long before the server
-/// stops delivering. [`limits`](crate::limits) has each number with its reason.
+/// A transaction is shorter than the answer's time, so that whoever takes one answers in time; the
+/// answer's time is shorter than the sender's, so that he hears it; a lease is longer than all of
+/// them, and ends long before the server stops delivering. [`limits`](crate::limits) has each
+/// number with its reason.
 #[must_use = "decisions do nothing until they are given to a webhook with `.store(..)`"]
 pub struct Decisions<S> {
     pub(crate) store: S,
@@ -83,8 +85,8 @@ impl<S: Store> Decisions<S> {
 
     /// Names the service whose questions are answered here; [`DEFAULT_SERVICE`] unless set.
     ///
-    /// A service belongs to the secrets that it is mounted with, so each tenant with a secret of its own is a service,
-    /// with a webhook at a path of its own:
+    /// A service belongs to the secrets that it is mounted with, so each tenant with a secret of
+    /// its own is a service, with a webhook at a path of its own:
     ///
     /// ```
     /// use actix_web::web::ServiceConfig;
@@ -107,8 +109,8 @@ impl<S: Store> Decisions<S> {
         self
     }
 
-    /// Handles the answers that came after the deadline, or after the question was taken back: through the same claim
-    /// and completion as others. Unless set they are answered 409.
+    /// Handles the answers that came after the deadline, or after the question was taken back:
+    /// through the same claim and completion as others. Unless set they are answered 409.
     ///
     /// # Panics
     /// If it is set already; the message names both places.
@@ -123,40 +125,44 @@ impl<S: Store> Decisions<S> {
         self
     }
 
-    /// Is told of an answer that differs from the one that stands, which is answered 409 and kept: once, however often
-    /// it comes.
+    /// Is told of an answer that differs from the one that stands, which is answered 409 and kept:
+    /// once, however often it comes.
     pub fn on_conflict(mut self, hook: impl Fn(&Delivery) + Send + Sync + 'static) -> Self {
         self.on_conflict = Some(Arc::new(hook));
         self
     }
 
-    /// Stores no response data with decisions. What is refused is kept all the same, until it is erased or purged, and
-    /// so is what a handler without a transaction is at work on, until it ends.
+    /// Stores no response data with decisions. What is refused is kept all the same, until it is
+    /// erased or purged, and so is what a handler without a transaction is at work on, until it
+    /// ends.
     ///
-    /// The fingerprint stays, hashed with the store's key: who reads the whole database can find a short answer by
-    /// trying all of them.
+    /// The fingerprint stays, hashed with the store's key: who reads the whole database can find a
+    /// short answer by trying all of them.
     pub fn without_data(mut self) -> Self {
         self.with_data = false;
         self
     }
 
-    /// Sets how long an answer to a question that is not recorded is asked to come again, since it may be faster than
-    /// our own `record`; [`DEFAULT_UNKNOWN_GRACE`] from its first delivery unless set. Then it is answered 404.
+    /// Sets how long an answer to a question that is not recorded is asked to come again, since it
+    /// may be faster than our own `record`; [`DEFAULT_UNKNOWN_GRACE`] from its first delivery
+    /// unless set. Then it is answered 404.
     pub fn unknown_grace(mut self, time: Duration) -> Self {
         self.unknown_grace = time;
         self
     }
 
-    /// Sets how long a delivery waits for its answer; [`DEFAULT_RESPOND_WITHIN`] unless set, since a server waits five
-    /// seconds. Then it is answered 503, the handler goes on, and the next delivery finds what it said.
+    /// Sets how long a delivery waits for its answer; [`DEFAULT_RESPOND_WITHIN`] unless set, since
+    /// a server waits five seconds. Then it is answered 503, the handler goes on, and the next
+    /// delivery finds what it said.
     pub fn respond_within(mut self, time: Duration) -> Self {
         self.respond_within = time;
         self
     }
 
-    /// Sets how long a handler may take, its claim included; [`DEFAULT_LEASE`] unless set. Shortly before that it is
-    /// dropped, and another delivery may try. After the process of a handler without a
-    /// [`Transaction`](crate::Transaction) died, its answer waits for so long. Extractors may take as long before it.
+    /// Sets how long a handler may take, its claim included; [`DEFAULT_LEASE`] unless set. Shortly
+    /// before that it is dropped, and another delivery may try. After the process of a handler
+    /// without a [`Transaction`](crate::Transaction) died, its answer waits for so long. Extractors
+    /// may take as long before it.
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease = time;
         self

@@ -16,8 +16,8 @@ use crate::refusal::Refusal;
 
 /// A delivery that was verified: the answer, and how it came. A clone shares it.
 ///
-/// As an extractor it fails closed: in a route that [`VerifySignature`](crate::VerifySignature) does not wrap the answer
-/// is an opaque 500, and the log says what is missing.
+/// As an extractor it fails closed: in a route that [`VerifySignature`](crate::VerifySignature)
+/// does not wrap the answer is an opaque 500, and the log says what is missing.
 ///
 /// ```
 /// use atp_actix::Delivery;
@@ -112,8 +112,9 @@ impl Delivery {
     /// What was decided, as a number that only the same decision has.
     ///
     /// In a webhook with a store it is hashed with the store's key
-    /// ([`Store::fingerprint_key`](crate::store::Store::fingerprint_key)): who sees the number and not the database cannot
-    /// find a short answer by trying all of them. Without a store it is [`Response::fingerprint`], which tells that much.
+    /// ([`Store::fingerprint_key`](crate::store::Store::fingerprint_key)): who sees the number and
+    /// not the database cannot find a short answer by trying all of them. Without a store it is
+    /// [`Response::fingerprint`], which tells that much.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         *self.0.fingerprint.get_or_init(|| {
@@ -122,11 +123,11 @@ impl Delivery {
         })
     }
 
-    /// A name for this decision, the same however often it is delivered: the idempotency key for what a handler does
-    /// outside of its transaction.
+    /// A name for this decision, the same however often it is delivered: the idempotency key for
+    /// what a handler does outside of its transaction.
     ///
-    /// It is a UUID of version 5, of the webhook's service, the notification and the [`Delivery::fingerprint`], so it gives
-    /// away what that does.
+    /// It is a UUID of version 5, of the webhook's service, the notification and the
+    /// [`Delivery::fingerprint`], so it gives away what that does.
     #[must_use]
     pub fn decision_id(&self) -> Uuid {
         /// Of this crate's decisions: a UUID of version 4, made for it.
@@ -164,8 +165,8 @@ impl Delivery {
         self.0.is_redriven
     }
 
-    /// `X-ATP-Request-ID`, if it was one printable ASCII text of at most 128 characters. It is not signed: good for logs
-    /// and support, not for decisions.
+    /// `X-ATP-Request-ID`, if it was one printable ASCII text of at most 128 characters. It is not
+    /// signed: good for logs and support, not for decisions.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()

@@ -8,11 +8,13 @@ use crate::{refusal::Refusal, reply::ErrorReply};
 
 /// The error of a handler that could not do its work now: 503, so that the server delivers again.
 ///
-/// Every error converts into it, so `?` works on all of them; for that it cannot be a `std::error::Error`
-/// itself, so keep it to handlers. Its text goes to the log and never to the sender.
+/// Every error converts into it, so `?` works on all of them; for that it cannot be a
+/// `std::error::Error` itself, so keep it to handlers. Its text goes to the log and never to the
+/// sender.
 ///
-/// An [`ErrorReply`] converts too, and stays what it is: a handler may refuse and fail with `?` alike. It is also
-/// found where it is the cause of an error of your own (its [`source`](StdError::source)).
+/// An [`ErrorReply`] converts too, and stays what it is: a handler may refuse and fail with `?`
+/// alike. It is also found where it is the cause of an error of your own (its
+/// [`source`](StdError::source)).
 ///
 /// ```
 /// use actix_web::{ResponseError, http::StatusCode};
@@ -88,7 +90,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// The text of an error. That of `serde_json` may quote the answer, so only its kind and place are told.
+/// The text of an error. That of `serde_json` may quote the answer, so only its kind and place are
+/// told.
 fn told(error: &(dyn StdError + 'static)) -> String {
     // An error of input and output prints the one that it was made of.
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);

@@ -1,8 +1,9 @@
-//! Webhooks of the Agent Triage Protocol (ATP) for actix-web: a human's answer, verified, validated and typed.
+//! Webhooks of the Agent Triage Protocol (ATP) for actix-web: a human's answer, verified, validated
+//! and typed.
 //!
-//! An AI service asks a human for a decision. The ATP server posts the answer to the service's webhook, signed with
-//! HMAC-SHA256. This crate mounts that webhook: nothing that was not signed reaches a handler, and a handler gets the
-//! answer as the type it asked for.
+//! An AI service asks a human for a decision. The ATP server posts the answer to the service's
+//! webhook, signed with HMAC-SHA256. This crate mounts that webhook: nothing that was not signed
+//! reaches a handler, and a handler gets the answer as the type it asked for.
 //!
 //! ```
 //! use actix_web::{App, HttpServer, test};
@@ -48,12 +49,14 @@
 //!
 //! # What is where
 //!
-//! * [`Webhook`] mounts a path and routes answers by action. [`VerifySignature`] is the middleware in it, for routes of
-//!   your own, with the guards in [`guard`].
+//! * [`Webhook`] mounts a path and routes answers by action. [`VerifySignature`] is the middleware
+//!   in it, for routes of your own, with the guards in [`guard`].
 //! * [`AtpResponse`] is the answer with its data as a response type; [`Delivery`] is how it came.
-//! * [`store`] turns verified into took effect, once: [`Webhook::store`]. With it [`Correlation`] is what was asked,
-//!   [`Transaction`] commits a handler's own work with the decision, and [`Task`] sets what becomes of the task.
-//! * [`Refusal`] is the table of what is answered when; [`Error`] is what a handler's `?` turns into.
+//! * [`store`] turns verified into took effect, once: [`Webhook::store`]. With it [`Correlation`]
+//!   is what was asked, [`Transaction`] commits a handler's own work with the decision, and
+//!   [`Task`] sets what becomes of the task.
+//! * [`Refusal`] is the table of what is answered when; [`Error`] is what a handler's `?` turns
+//!   into.
 //! * [`mod@test`] signs requests as an ATP server does.
 //! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
 //!
@@ -80,13 +83,14 @@
 //!
 //! # Logs
 //!
-//! One event a delivery in the target `atp_actix`: `info` when handled, `warn` when a signed delivery is refused, `error`
-//! when it failed, with the request id, notification, action, scheme, status, duration and reason. Deliveries without a
-//! valid signature are told at `info`. What is handled is told each time. Whatever can be had again by sending the same
-//! again (replays, refusals, failures, and what is unsigned) is told ten times a second by each worker of a webhook, each of
-//! these kinds apart, and the next event says in `untold` how many were not. At `debug`, the target `atp_actix::explain`
-//! says why a signature does not fit (see [`Verifier::explain`]). Secrets, signatures and the values of answers are in none
-//! of them.
+//! One event a delivery in the target `atp_actix`: `info` when handled, `warn` when a signed
+//! delivery is refused, `error` when it failed, with the request id, notification, action, scheme,
+//! status, duration and reason. Deliveries without a valid signature are told at `info`. What is
+//! handled is told each time. Whatever can be had again by sending the same again (replays,
+//! refusals, failures, and what is unsigned) is told ten times a second by each worker of a
+//! webhook, each of these kinds apart, and the next event says in `untold` how many were not. At
+//! `debug`, the target `atp_actix::explain` says why a signature does not fit (see
+//! [`Verifier::explain`]). Secrets, signatures and the values of answers are in none of them.
 //!
 //! # Features
 //!

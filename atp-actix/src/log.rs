@@ -13,9 +13,10 @@ use crate::{
 
 /// The events of one worker's deliveries.
 ///
-/// What was handled is told each time: a decision takes effect once. Everything else can be had again by whoever has
-/// seen a delivery once, and what is refused unsigned by anybody, so of each such kind ten a second are told, and the
-/// others counted. Each kind has a throttle of its own, so that none hides another.
+/// What was handled is told each time: a decision takes effect once. Everything else can be had
+/// again by whoever has seen a delivery once, and what is refused unsigned by anybody, so of each
+/// such kind ten a second are told, and the others counted. Each kind has a throttle of its own, so
+/// that none hides another.
 pub(crate) struct Log {
     replayed: Throttle,
     refused: Throttle,

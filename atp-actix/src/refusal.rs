@@ -7,8 +7,8 @@ use atp_core::{Malformed, RedriveError, VerifyError, Violations};
 
 use crate::{reply::ErrorReply, store::StoreError};
 
-/// Why a delivery is not handled. `Display` is the whole reason, for logs; what the sender gets is an
-/// [`ErrorReply`].
+/// Why a delivery is not handled. `Display` is the whole reason, for logs; what the sender gets is
+/// an [`ErrorReply`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -21,7 +21,8 @@ pub enum Refusal {
     /// Not a POST.
     #[error("the method is not POST")]
     Method,
-    /// The content type is missing or not JSON, its charset is not UTF-8, or there is a content encoding.
+    /// The content type is missing or not JSON, its charset is not UTF-8, or there is a content
+    /// encoding.
     #[error("{0}")]
     MediaType(&'static str),
     /// The body is longer than the limit.
@@ -192,7 +193,8 @@ struct Row<'a> {
     status: StatusCode,
     /// The protocol's code, which only the sender of a signed delivery gets.
     code: Option<&'static str>,
-    /// Whether the sender has the secret: then the delivery was lost to nobody's noise, and the log must say so.
+    /// Whether the sender has the secret: then the delivery was lost to nobody's noise, and the log
+    /// must say so.
     is_authentic: bool,
     /// What the sender is told.
     text: &'a dyn Display,
@@ -290,7 +292,8 @@ impl Refusal {
         self.row().status
     }
 
-    /// What the sender gets. A stranger, who has no valid signature, learns the status and nothing that he sent.
+    /// What the sender gets. A stranger, who has no valid signature, learns the status and nothing
+    /// that he sent.
     pub(crate) fn reply(&self) -> ErrorReply {
         let Row { status, code, text, .. } = self.row();
         match code {

@@ -31,7 +31,8 @@ use serde_json::{Value, json};
 ///
 /// # What becomes of the question
 ///
-/// In a webhook with a store a handler's work is rolled back whenever it refuses. Then it goes by what was said:
+/// In a webhook with a store a handler's work is rolled back whenever it refuses. Then it goes by
+/// what was said:
 ///
 /// | the handler says | the question | the same answer again | another answer |
 /// |---|---|---|---|
@@ -39,18 +40,20 @@ use serde_json::{Value, json};
 /// | a 4xx with [`ErrorReply::leave_open`] | stays open | is handled anew | is handled |
 /// | 408, 425, 429 or a 5xx: later | stays open | is handled anew, and the server sends a 5xx again by itself | is handled |
 ///
-/// [`Store::reopen`](crate::store::Store::reopen) voids a recorded refusal. What was refused is kept in each case,
-/// and can be sent in again with [`Redrive`](crate::store::Redrive).
+/// [`Store::reopen`](crate::store::Store::reopen) voids a recorded refusal. What was refused is
+/// kept in each case, and can be sent in again with [`Redrive`](crate::store::Redrive).
 ///
 /// # The body
 ///
-/// It is `{"error": .., "code": .., "request_id": ..}` where there is a code, else `{"error": ..}` alone: a stranger
-/// gets nothing back that he sent. [`Webhook::error_body`](crate::Webhook::error_body) makes another of it.
+/// It is `{"error": .., "code": .., "request_id": ..}` where there is a code, else `{"error": ..}`
+/// alone: a stranger gets nothing back that he sent.
+/// [`Webhook::error_body`](crate::Webhook::error_body) makes another of it.
 ///
 /// # In an error type of your own
 ///
-/// Let its `error_response` be that of the reply, so that the body is made and the request id is filled in here too;
-/// or let the handler return [`Error`](crate::Error), into which a reply converts as any other error does.
+/// Let its `error_response` be that of the reply, so that the body is made and the request id is
+/// filled in here too; or let the handler return [`Error`](crate::Error), into which a reply
+/// converts as any other error does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorReply {
@@ -77,11 +80,13 @@ impl ErrorReply {
         Self { status, code: None, error: error.into(), request_id: None, leaves_open: false }
     }
 
-    /// Leaves the question open: this answer is refused, and the next one is handled, whoever gives it and whatever it
-    /// says. For a form that can be filled in again, or a responder who may not decide where another may.
+    /// Leaves the question open: this answer is refused, and the next one is handled, whoever gives
+    /// it and whatever it says. For a form that can be filled in again, or a responder who may not
+    /// decide where another may.
     ///
-    /// Unless set, a 4xx closes the question. It changes nothing where there is no store, and nothing of a status that
-    /// means "later". The same delivery that comes again runs the handler again.
+    /// Unless set, a 4xx closes the question. It changes nothing where there is no store, and
+    /// nothing of a status that means "later". The same delivery that comes again runs the handler
+    /// again.
     #[must_use]
     pub fn leave_open(mut self) -> Self {
         self.leaves_open = true;
@@ -115,7 +120,8 @@ impl ErrorReply {
         hook.map_or_else(|| self.json(), |hook| hook(self)).to_string()
     }
 
-    /// The response with this body. It carries the reply, so that the body can be made anew where more is known.
+    /// The response with this body. It carries the reply, so that the body can be made anew where
+    /// more is known.
     pub(crate) fn response<B>(&self, body: B) -> HttpResponse<B> {
         let mut response = HttpResponse::with_body(self.status, body);
         response.extensions_mut().insert(self.clone());

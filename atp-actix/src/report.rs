@@ -1,4 +1,5 @@
-//! What became of a delivery: made once, when that is known, and read by the log, the counters and the service.
+//! What became of a delivery: made once, when that is known, and read by the log, the counters and
+//! the service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +20,8 @@ use crate::{
 
 /// What became of a delivery: for metrics, by [`Webhook::observe`](crate::Webhook::observe).
 ///
-/// Every request gets one report, when it is known what became of it. Where a handler outlived the time that its
-/// sender waits, that is after the sender was told 503, and the report tells both.
+/// Every request gets one report, when it is known what became of it. Where a handler outlived the
+/// time that its sender waits, that is after the sender was told 503, and the report tells both.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,9 +47,9 @@ pub struct Report<'a> {
     pub delivery: Option<&'a Delivery>,
     /// The request id, which is not signed.
     pub request_id: Option<&'a str>,
-    /// What became of it; none if its sender is not known to have the secret. Without a store it is one of
-    /// [`Verdict::Handled`], [`Verdict::Refused`], [`Verdict::Failed`], [`Verdict::Malformed`] and
-    /// [`Verdict::Stale`].
+    /// What became of it; none if its sender is not known to have the secret. Without a store it is
+    /// one of [`Verdict::Handled`], [`Verdict::Refused`], [`Verdict::Failed`],
+    /// [`Verdict::Malformed`] and [`Verdict::Stale`].
     pub verdict: Option<Verdict>,
     /// The status of the answer that it came to.
     pub status: StatusCode,
@@ -69,8 +70,9 @@ pub(crate) enum Cause<'a> {
 }
 
 impl Report<'_> {
-    /// Why it was not handled, in at most some 1,000 bytes. No secret, no signature and no value of an answer is in
-    /// it, as long as none is in what a handler's own [`Error`] or [`ErrorReply`] says.
+    /// Why it was not handled, in at most some 1,000 bytes. No secret, no signature and no value of
+    /// an answer is in it, as long as none is in what a handler's own [`Error`] or [`ErrorReply`]
+    /// says.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match self.cause {
@@ -136,8 +138,8 @@ pub(crate) fn verdict_of(status: StatusCode) -> Verdict {
 /// Is told of every report.
 pub(crate) type Observer = Arc<dyn Fn(&Report<'_>) + Send + Sync>;
 
-/// Why a response is none of a handler that did its work. The texts of errors that are not known here may quote the
-/// answer, as those of `web::Json` do.
+/// Why a response is none of a handler that did its work. The texts of errors that are not known
+/// here may quote the answer, as those of `web::Json` do.
 pub(crate) fn reason(error: &actix_web::Error) -> String {
     let known = [
         text_of::<Refusal>,

@@ -26,7 +26,8 @@ impl Reporter {
         Rc::new(Self { log: Log::new(), observer })
     }
 
-    /// Tells a report. Says whether the log took it: it does not take more of a kind than anybody reads.
+    /// Tells a report. Says whether the log took it: it does not take more of a kind than anybody
+    /// reads.
     pub(crate) fn tell(&self, report: &Report<'_>) -> bool {
         if let Some(observer) = &self.observer {
             observer(report);
@@ -35,8 +36,9 @@ impl Reporter {
     }
 }
 
-/// The report that a verified delivery is going to get. It is in the request's extensions, for whoever knows more of
-/// it than its response says; if nobody takes it there, the middleware makes it of the response.
+/// The report that a verified delivery is going to get. It is in the request's extensions, for
+/// whoever knows more of it than its response says; if nobody takes it there, the middleware makes
+/// it of the response.
 #[derive(Clone)]
 pub(crate) struct PendingReport(Rc<State>);
 

@@ -32,7 +32,8 @@ impl Sender {
         Self { secret: Secret::of_any_bytes_for_tests(secret.as_ref().as_bytes()) }
     }
 
-    /// A human's answer, signed now in the timestamped scheme. Data is anything that serializes; `()` is `null`.
+    /// A human's answer, signed now in the timestamped scheme. Data is anything that serializes;
+    /// `()` is `null`.
     ///
     /// # Panics
     /// If the data does not serialize as JSON.
@@ -135,7 +136,8 @@ impl SignedAnswer {
         self
     }
 
-    /// Signs with a second secret too, as in a rotation: one more `v1`. A bare digest has room for one only.
+    /// Signs with a second secret too, as in a rotation: one more `v1`. A bare digest has room for
+    /// one only.
     pub fn also_signed_with(mut self, secret: impl AsRef<str>) -> Self {
         self.secrets.push(Secret::of_any_bytes_for_tests(secret.as_ref().as_bytes()));
         self
@@ -162,8 +164,8 @@ impl SignedAnswer {
         self.without_member(RESPONDER)
     }
 
-    /// Sets a member of the payload, whether a server sends it or not. A `responded_at` that is set is not the time of
-    /// [`SignedAnswer::at`], unless it is `null`.
+    /// Sets a member of the payload, whether a server sends it or not. A `responded_at` that is set
+    /// is not the time of [`SignedAnswer::at`], unless it is `null`.
     pub fn member(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.payload.set(name.into(), value.into());
         self

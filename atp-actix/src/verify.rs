@@ -37,7 +37,8 @@ use crate::{
     store::{self, DEFAULT_SERVICE, Redrive, RefusedDelivery, StoreError, Token, Verdict},
 };
 
-/// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and extractors.
+/// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and
+/// extractors.
 ///
 /// It wraps any resource, scope or app; [`Webhook`](crate::Webhook) wraps itself. Behind it
 /// `web::Bytes` and `web::Json` see the text that was signed; they have limits of their own
@@ -45,8 +46,8 @@ use crate::{
 /// body, so raise those, or take [`AtpResponse`](crate::AtpResponse), which has none. Everything is
 /// refused with a response, never an error, so that middleware outside of it runs as ever.
 ///
-/// Middleware around an `App` or a `Scope` must not keep a clone of the `HttpRequest` while it calls on: actix's own router
-/// panics then, whatever is mounted. Around a resource it may.
+/// Middleware around an `App` or a `Scope` must not keep a clone of the `HttpRequest` while it
+/// calls on: actix's own router panics then, whatever is mounted. Around a resource it may.
 ///
 /// ```
 /// use actix_web::{App, test, web};
@@ -75,7 +76,8 @@ use crate::{
 ///
 /// # How defaults were chosen
 ///
-/// * `limit`, 256 KiB: actix's own for a body. A form or a long text is far below; raise it for files.
+/// * `limit`, 256 KiB: actix's own for a body. A form or a long text is far below; raise it for
+///   files.
 /// * `body_within`, 3 s: a sender waits 5 s for the whole answer.
 #[derive(Clone)]
 pub struct VerifySignature {
@@ -125,36 +127,39 @@ impl VerifySignature {
 
     /// Sets the longest body, in bytes; [`VerifySignature::DEFAULT_LIMIT`] unless set.
     ///
-    /// In the worst case, a body of nothing but the shortest members, thirty times the body is held in memory while it is
-    /// read, signed or not. With all schemes accepted the worst body that was found takes up to 60 µs of a core for each KiB
-    /// before it is refused (numbers, or members that are repeated); to pin the timestamped or the raw scheme
-    /// ([`Verifier::schemes`]) leaves one hash, 1 µs a KiB, for each secret.
+    /// In the worst case, a body of nothing but the shortest members, thirty times the body is held
+    /// in memory while it is read, signed or not. With all schemes accepted the worst body that was
+    /// found takes up to 60 µs of a core for each KiB before it is refused (numbers, or members
+    /// that are repeated); to pin the timestamped or the raw scheme ([`Verifier::schemes`]) leaves
+    /// one hash, 1 µs a KiB, for each secret.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// Sets the time that a body may take to arrive; [`VerifySignature::DEFAULT_BODY_WITHIN`] unless set. A body that
-    /// takes longer is answered 408.
+    /// Sets the time that a body may take to arrive; [`VerifySignature::DEFAULT_BODY_WITHIN`]
+    /// unless set. A body that takes longer is answered 408.
     #[must_use]
     pub fn body_within(mut self, time: Duration) -> Self {
         self.body_within = time;
         self
     }
 
-    /// Makes the JSON body of refusals; [`ErrorReply::json`] unless set. The status stays what it is.
+    /// Makes the JSON body of refusals; [`ErrorReply::json`] unless set. The status stays what it
+    /// is.
     #[must_use]
     pub fn error_body(mut self, body: impl Fn(&ErrorReply) -> Value + Send + Sync + 'static) -> Self {
         self.error_body = Some(Arc::new(body));
         self
     }
 
-    /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is called on the worker's
-    /// thread, for what strangers send too, so it should be quick; a second one takes the place of the first.
+    /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is
+    /// called on the worker's thread, for what strangers send too, so it should be quick; a second
+    /// one takes the place of the first.
     ///
-    /// Together with the log it is all that is told of a delivery; the log holds back what comes in masses, and this
-    /// does not.
+    /// Together with the log it is all that is told of a delivery; the log holds back what comes in
+    /// masses, and this does not.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -242,7 +247,8 @@ where
                     }
                     Ok(inner.settings.finish(response, &delivery))
                 }
-                // Middleware behind this one gave up without a response; no request is left to make one for.
+                // Middleware behind this one gave up without a response; no request is left to make
+                // one for.
                 Err(error) => {
                     if !pending.is_taken() {
                         let verdict = verdict_of(error.as_response_error().status_code());
@@ -346,8 +352,8 @@ impl VerifySignature {
         }
     }
 
-    /// Whether it is what was signed, and whether it came from our own store. The token of a redrive that was used is no reason
-    /// to refuse a good signature beside it.
+    /// Whether it is what was signed, and whether it came from our own store. The token of a
+    /// redrive that was used is no reason to refuse a good signature beside it.
     async fn verdict(
         &self,
         proof: Proof,
@@ -426,8 +432,8 @@ impl VerifySignature {
         Ok(proof)
     }
 
-    /// A signature; or, where there is a store, the token of a body that it kept. One that is not this service's counts for
-    /// nothing, and all that in memory.
+    /// A signature; or, where there is a store, the token of a body that it kept. One that is not
+    /// this service's counts for nothing, and all that in memory.
     fn proof(&self, headers: &HeaderMap) -> Result<Proof, Refusal> {
         let bad_token = match (self.token(headers), &self.kept) {
             (Ok(Some(redriving)), Some(keeper)) => {
@@ -451,7 +457,8 @@ impl VerifySignature {
         self.verifier.admit_redrive(token.as_bytes(), &self.service, self.verifier.now()).map(Some)
     }
 
-    /// The answer to a request that goes no further. What was not read of it is held until the answer is sent.
+    /// The answer to a request that goes no further. What was not read of it is held until the
+    /// answer is sent.
     fn refuse<B>(&self, refused: RefusedRequest) -> ServiceResponse<EitherBody<B, RefusalBody>> {
         let (request, payload) = refused.request.into_parts();
         let unread = !matches!(payload, Payload::None);
@@ -463,7 +470,8 @@ impl VerifySignature {
         ServiceResponse::new(request, response.map_body(|_, body| EitherBody::right(body)))
     }
 
-    /// The answer of what was behind. Where that is a refusal of ours, its body can say more now: the request id.
+    /// The answer of what was behind. Where that is a refusal of ours, its body can say more now:
+    /// the request id.
     fn finish<B>(
         &self,
         response: ServiceResponse<B>,
@@ -499,8 +507,9 @@ impl VerifySignature {
 
 /// Gives the signed text to what is behind, as if it had been the body.
 ///
-/// The headers stay as they came: middleware outside may hold the request, and then nobody can alter them. So
-/// `Content-Length` is that of the body as it came; actix's extractors read to the end whatever it says.
+/// The headers stay as they came: middleware outside may hold the request, and then nobody can
+/// alter them. So `Content-Length` is that of the body as it came; actix's extractors read to the
+/// end whatever it says.
 fn put_back(request: &mut ServiceRequest, delivery: &Delivery) {
     request.set_payload(Payload::from(delivery.signed_text().clone()));
     request.extensions_mut().insert(delivery.clone());

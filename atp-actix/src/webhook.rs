@@ -37,9 +37,9 @@ use crate::{
 
 /// A webhook that an ATP server posts answers to: verified, then routed by action.
 ///
-/// It mounts wherever a resource does, in an `App`, a `Scope` or a `ServiceConfig`. Handlers are any actix handlers with
-/// any extractors. What they return is the answer; one with nothing to say returns `Result<(), E>`, and an empty success
-/// becomes 200 `{"status":"success"}`.
+/// It mounts wherever a resource does, in an `App`, a `Scope` or a `ServiceConfig`. Handlers are
+/// any actix handlers with any extractors. What they return is the answer; one with nothing to say
+/// returns `Result<(), E>`, and an empty success becomes 200 `{"status":"success"}`.
 ///
 /// ```
 /// use actix_web::{App, test};
@@ -70,11 +70,11 @@ use crate::{
 /// # }
 /// ```
 ///
-/// actix builds an `App` once a worker, so build the `Webhook` inside the closure, from parts that are made outside and
-/// cloned.
+/// actix builds an `App` once a worker, so build the `Webhook` inside the closure, from parts that
+/// are made outside and cloned.
 ///
-/// Without [`Webhook::store`] nothing is remembered: a delivery that comes twice runs its handler twice, so a handler
-/// must be idempotent. With a store a decision takes effect once.
+/// Without [`Webhook::store`] nothing is remembered: a delivery that comes twice runs its handler
+/// twice, so a handler must be idempotent. With a store a decision takes effect once.
 ///
 /// # What is answered
 ///
@@ -92,8 +92,8 @@ use crate::{
 /// With a store there is more, see [`Webhook::store`]. [`Refusal`] is the whole table.
 ///
 /// # Panics
-/// When it is mounted in an `App` where another webhook has the same path, since that would get all that comes there.
-/// Within a scope that is not seen.
+/// When it is mounted in an `App` where another webhook has the same path, since that would get all
+/// that comes there. Within a scope that is not seen.
 #[must_use = "a webhook does nothing until it is mounted with `.service(..)`"]
 pub struct Webhook {
     path: String,
@@ -111,8 +111,8 @@ type Mount = Box<dyn FnOnce(Webhook, &mut AppService)>;
 impl Webhook {
     /// A webhook at a path, without handlers yet.
     ///
-    /// The path may hold parameters where there is no store. No signature covers it, so a parameter cannot say whose
-    /// question is answered.
+    /// The path may hold parameters where there is no store. No signature covers it, so a parameter
+    /// cannot say whose question is answered.
     pub fn new(path: impl Into<String>, verifier: Verifier) -> Self {
         Self {
             path: path.into(),
@@ -125,10 +125,12 @@ impl Webhook {
         }
     }
 
-    /// Remembers in this store: every decision takes effect once. It takes a store, or [`Decisions`] with settings.
+    /// Remembers in this store: every decision takes effect once. It takes a store, or
+    /// [`Decisions`] with settings.
     ///
-    /// Each question must be recorded before it is sent ([`Store::record`]); an answer to any other is refused. From
-    /// then on a delivery that comes twice runs its handler once, and gets the same answer again.
+    /// Each question must be recorded before it is sent ([`Store::record`]); an answer to any other
+    /// is refused. From then on a delivery that comes twice runs its handler once, and gets the
+    /// same answer again.
     ///
     /// ```
     /// use actix_web::{App, test};
@@ -187,20 +189,22 @@ impl Webhook {
     /// | handled | the handler's: [`ErrorReply`] tells what of it is final |
     /// | the store is away, cannot keep what is refused, or is being closed | 503 |
     ///
-    /// The same answer is the same action and data, numbers compared as decimals: times, responder and unknown members
-    /// do not count. Whatever is refused though it was signed is kept: [`Store::refused`].
+    /// The same answer is the same action and data, numbers compared as decimals: times, responder
+    /// and unknown members do not count. Whatever is refused though it was signed is kept:
+    /// [`Store::refused`].
     ///
     /// # Panics
-    /// When it is mounted, if the service was mounted on this store with other secrets, or if the path has a parameter:
-    /// that would answer one service's questions at another's path. Behind a scope whose path has one every delivery is
-    /// answered 500.
+    /// When it is mounted, if the service was mounted on this store with other secrets, or if the
+    /// path has a parameter: that would answer one service's questions at another's path. Behind a
+    /// scope whose path has one every delivery is answered 500.
     pub fn store<S: Store>(mut self, decisions: impl Into<Decisions<S>>) -> Self {
         let decisions = decisions.into();
         self.mount = Some(Box::new(move |webhook, config| webhook.mount_with(decisions, config)));
         self
     }
 
-    /// Accepts this action from humans only: an agent's answer, or one that does not say who answered, is 403.
+    /// Accepts this action from humans only: an agent's answer, or one that does not say who
+    /// answered, is 403.
     ///
     /// # Panics
     /// When it is mounted, if no handler was given for the action with [`Webhook::on`].
@@ -211,11 +215,13 @@ impl Webhook {
 
     /// Handles the answers that chose this action.
     ///
-    /// What a handler returns is the answer. In a webhook with a store a success and a 4xx are final: they are recorded,
-    /// and whoever delivers again gets them again. [`ErrorReply`] tells how a 4xx leaves the question open.
+    /// What a handler returns is the answer. In a webhook with a store a success and a 4xx are
+    /// final: they are recorded, and whoever delivers again gets them again. [`ErrorReply`] tells
+    /// how a 4xx leaves the question open.
     ///
     /// # Panics
-    /// If the action has a handler already; the message names both places. It happens when the server starts.
+    /// If the action has a handler already; the message names both places. It happens when the
+    /// server starts.
     #[track_caller]
     pub fn on<F, Args>(mut self, action_id: impl Into<String>, handler: F) -> Self
     where
@@ -230,8 +236,9 @@ impl Webhook {
         self
     }
 
-    /// Handles the answers that chose any other action. Unless set they are answered 500, and the log says so: the
-    /// handler may be deployed a minute later, and then the server's next delivery finds it.
+    /// Handles the answers that chose any other action. Unless set they are answered 500, and the
+    /// log says so: the handler may be deployed a minute later, and then the server's next delivery
+    /// finds it.
     ///
     /// # Panics
     /// If it is set already; the message names both places.
@@ -247,8 +254,9 @@ impl Webhook {
         self
     }
 
-    /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is called on the worker's
-    /// thread, for what strangers send too, so it should be quick; a second one takes the place of the first.
+    /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is
+    /// called on the worker's thread, for what strangers send too, so it should be quick; a second
+    /// one takes the place of the first.
     pub fn observe(mut self, observer: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.verify = self.verify.observe(observer);
         self
@@ -261,19 +269,22 @@ impl Webhook {
         self
     }
 
-    /// Sets the time that a body may take to arrive; [`VerifySignature::DEFAULT_BODY_WITHIN`] unless set.
+    /// Sets the time that a body may take to arrive; [`VerifySignature::DEFAULT_BODY_WITHIN`]
+    /// unless set.
     pub fn body_within(mut self, time: Duration) -> Self {
         self.verify = self.verify.body_within(time);
         self
     }
 
-    /// Makes the JSON body of refusals; [`ErrorReply::json`] unless set. The status stays what it is.
+    /// Makes the JSON body of refusals; [`ErrorReply::json`] unless set. The status stays what it
+    /// is.
     pub fn error_body(mut self, body: impl Fn(&ErrorReply) -> Value + Send + Sync + 'static) -> Self {
         self.verify = self.verify.error_body(body);
         self
     }
 
-    /// Mounts the routes of these handlers, those of late answers first: their action may have a handler of its own.
+    /// Mounts the routes of these handlers, those of late answers first: their action may have a
+    /// handler of its own.
     fn resource(&mut self, late: Option<Placed>) -> Resource {
         let limit = self.verify.get_limit().saturating_mul(CANONICAL_PER_BODY);
         let resource = Resource::new(&*self.path)

@@ -96,7 +96,10 @@ impl fmt::Debug for Secret {
 }
 
 /// Why there is no [`Secret`]. It never holds the text.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+///
+/// `Debug` prints the message too: that is what a `main` which returns the error shows to whoever
+/// starts the service.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
     /// Fewer than [`Secret::MIN_LEN`] bytes.
@@ -123,6 +126,12 @@ pub enum SecretError {
         /// Its name.
         variable: String,
     },
+}
+
+impl fmt::Debug for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is to become of an answer, as far as that can be said before its handler runs.
 //!
-//! It is a pure function of the rules, the delivery, what the store knows and the time: nothing here waits, asks the
-//! store, or knows of requests. What is to be done about it is the caller's.
+//! It is a pure function of the rules, the delivery, what the store knows and the time: nothing
+//! here waits, asks the store, or knows of requests. What is to be done about it is the caller's.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -66,7 +66,8 @@ pub(crate) fn judge(
         check_age(rules, signed_at, now)?;
     }
     let Some(question) = question else { return Err(unknown(rules, first_seen.unwrap_or(now), now)) };
-    // It was not signed before it was asked for; what we ourselves send again was judged when it came.
+    // It was not signed before it was asked for; what we ourselves send again was judged when it
+    // came.
     if delivery.signed_at().is_none() && !delivery.is_redriven() {
         check_age(rules, question.recorded_at.min(now), now)?;
     }
@@ -93,7 +94,8 @@ pub(crate) fn decided(decision: CompletedDecision, delivery: &Delivery) -> Decli
     Declined::Refused(Verdict::Conflict, refusal)
 }
 
-/// Whether a responder may decide this: an action that is for humans wants one that is known to be human.
+/// Whether a responder may decide this: an action that is for humans wants one that is known to be
+/// human.
 pub(crate) fn may_decide(humans_only: &HashSet<String>, answer: &Response) -> bool {
     let is_human = answer.responder.as_ref().is_some_and(Responder::is_human);
     is_human || !humans_only.contains(&answer.action_id)
@@ -121,8 +123,9 @@ fn chosen<'a>(answer: &Response, question: &'a RecordedQuestion) -> Result<&'a A
     Ok(action)
 }
 
-/// Whether an answer is late, and there is a handler for that. It is judged by when the human answered, not by when
-/// that came through; where the answer does not say, by when it first came itself.
+/// Whether an answer is late, and there is a handler for that. It is judged by when the human
+/// answered, not by when that came through; where the answer does not say, by when it first came
+/// itself.
 fn check_time(
     rules: &Rules,
     question: &RecordedQuestion,

@@ -154,7 +154,8 @@ struct Undone {
     response: HttpResponse,
     verdict: Verdict,
     is_claimed: bool,
-    /// Whether to give it back may take long: the store failed, or somebody still holds the transaction.
+    /// Whether to give it back may take long: the store failed, or somebody still holds the
+    /// transaction.
     at_leisure: bool,
 }
 
@@ -353,8 +354,8 @@ where
         Ok(())
     }
 
-    /// Keeps what was not decided, and gives its claim back: in this order, since the claim holds it as long as it is
-    /// not kept.
+    /// Keeps what was not decided, and gives its claim back: in this order, since the claim holds
+    /// it as long as it is not kept.
     async fn undo(
         self: Rc<Self>,
         undone: Undone,

@@ -20,7 +20,8 @@ use crate::{
     store::{Outcome, StoreError, Verdict},
 };
 
-/// In a request's extensions: the handler itself said what the response says, and no extractor before it.
+/// In a request's extensions: the handler itself said what the response says, and no extractor
+/// before it.
 pub(crate) struct HandlerRan;
 
 /// What came of a handler, with its body read.
@@ -74,13 +75,15 @@ impl HandlerReply {
                 return Self { response, outcome: Err(fault), handler_ran, leaves_open };
             }
         };
-        // The sender gets the body of a refusal as it is made further out, and so does who asks again.
+        // The sender gets the body of a refusal as it is made further out, and so does who asks
+        // again.
         let recorded = reply.map_or_else(|| body.clone(), |reply| reply.body(error_body).into());
         let outcome = Ok(recorded_outcome(&response, recorded));
         Self { response: response.set_body(BoxBody::new(body)), outcome, handler_ran, leaves_open }
     }
 
-    /// What is to be done about it; `spoilt` is what the handler did to its transaction that it must not do.
+    /// What is to be done about it; `spoilt` is what the handler did to its transaction that it
+    /// must not do.
     pub(super) fn conclude(self, spoilt: Option<StoreError>) -> Conclusion {
         let Self { response, outcome, handler_ran, leaves_open } = self;
         if let Some(error) = spoilt {

@@ -39,8 +39,8 @@ pub(super) async fn run<T, R>(
     }
 }
 
-/// Ends when a handler has taken too long: before others may take its claim, and before its transaction has held
-/// them up for too long.
+/// Ends when a handler has taken too long: before others may take its claim, and before its
+/// transaction has held them up for too long.
 async fn too_slow<T>(cell: &ClaimCell<T>, Within { lease, transaction }: Within) -> Refusal {
     let lease = lease.mul_f32(PART_OF_LEASE);
     if timeout(lease, cell.claimed.notified()).await.is_err() {

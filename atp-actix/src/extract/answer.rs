@@ -14,19 +14,21 @@ use crate::{delivery::Delivery, refusal::Refusal};
 
 /// A verified answer, its data read as `R`: one of the response types, or one of your own.
 ///
-/// It derefs to [`Response`], so `answer.notification_id` and `answer.responder` are at hand. Without `R` the data is
-/// the signed JSON, unread. Where data does not fit `R` the handler does not run; wrap it in `Option` or `Result` to
-/// decide otherwise.
+/// It derefs to [`Response`], so `answer.notification_id` and `answer.responder` are at hand.
+/// Without `R` the data is the signed JSON, unread. Where data does not fit `R` the handler does
+/// not run; wrap it in `Option` or `Result` to decide otherwise.
 ///
 /// # Errors
 /// Who is at fault depends on what is known of the question:
 ///
-/// * In a webhook with a store, data that does not fit the question's action was refused before, with a 400. Data that
-///   fits the question and not `R` is a fault of this program: the answer is 500, the log names action, type and
-///   place, the body is kept, and the server delivers again, to a handler that may have been mended by then.
-/// * Without a store the question is not known, so it is the sender's fault: 400 `INVALID_RESPONSE_DATA`, with all
-///   that is wrong. It judges the shape and the handler's own type. What the question's action demands beyond that is
-///   judged by [`Response::fits`], as the action is not in the answer.
+/// * In a webhook with a store, data that does not fit the question's action was refused before,
+///   with a 400. Data that fits the question and not `R` is a fault of this program: the answer is
+///   500, the log names action, type and place, the body is kept, and the server delivers again, to
+///   a handler that may have been mended by then.
+/// * Without a store the question is not known, so it is the sender's fault: 400
+///   `INVALID_RESPONSE_DATA`, with all that is wrong. It judges the shape and the handler's own
+///   type. What the question's action demands beyond that is judged by [`Response::fits`], as the
+///   action is not in the answer.
 ///
 /// ```
 /// use atp_actix::{AtpResponse, Form};

@@ -16,11 +16,12 @@ use serde_json::Value;
 
 use crate::{delivery::Delivery, refusal::Refusal, store::RecordedQuestion};
 
-/// The question that an answer belongs to, as it was recorded, with its context read as `C`: the guide's
-/// `correlate_response`.
+/// The question that an answer belongs to, as it was recorded, with its context read as `C`: the
+/// guide's `correlate_response`.
 ///
-/// It derefs to [`RecordedQuestion`]. In a webhook without a store, and where the context is no `C`, the answer is an opaque 500
-/// and the log says why: that is our fault, and the delivery comes again.
+/// It derefs to [`RecordedQuestion`]. In a webhook without a store, and where the context is no
+/// `C`, the answer is an opaque 500 and the log says why: that is our fault, and the delivery comes
+/// again.
 ///
 /// ```
 /// use atp_actix::{AtpResponse, Correlation, Simple};
@@ -85,11 +86,16 @@ impl<C: DeserializeOwned + 'static> FromRequest for Correlation<C> {
     }
 }
 
-/// Reads a context once more, by a reader that names the place where it does not fit and quotes nothing.
+/// Reads a context once more, by a reader that names the place where it does not fit and quotes
+/// nothing.
 fn unfit<C: DeserializeOwned + 'static>(request: &HttpRequest, context: &Value) -> Refusal {
     let delivery = request.extensions().get::<Delivery>().cloned();
     let action = delivery.map(|delivery| delivery.answer().action_id.clone()).unwrap_or_default();
     let misfit = RawJson::new(context.to_string()).ok().and_then(|json| Json::<C>::read(Some(&json)).err());
-    let misfit = misfit.map_or_else(|| "it is of another shape".to_owned(), |misfit| misfit.to_string());
+    let misfit = misfit.as_ref().and_then(|violations| violations.iter().next());
+    let misfit = misfit.map_or_else(
+        || "it is of another shape".to_owned(),
+        |misfit| format!("`context{}` {}, found {}", misfit.path(), misfit.rule(), misfit.found()),
+    );
     Refusal::Context { action, wanted: type_name::<C>(), misfit }
 }

@@ -6,10 +6,12 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 
 use crate::{decide::NewState, refusal::Refusal};
 
-/// Sets what becomes of the task: the guide's `update_task_state`, in the transaction that completes the decision.
+/// Sets what becomes of the task: the guide's `update_task_state`, in the transaction that
+/// completes the decision.
 ///
-/// Unless set the state is the action's id; `late` where the handler of late answers ran, and `refused` where a handler
-/// closed the question with a 4xx, whatever was set. In a webhook without a store the answer is an opaque 500.
+/// Unless set the state is the action's id; `late` where the handler of late answers ran, and
+/// `refused` where a handler closed the question with a 4xx, whatever was set. In a webhook without
+/// a store the answer is an opaque 500.
 ///
 /// ```
 /// use atp_actix::{AtpResponse, Error, Simple, Task};

@@ -61,7 +61,7 @@ pub use memory::{MemoryStore, Uncommitted};
 pub use open::OpenTransaction;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
-pub use question::{Question, RecordedQuestion};
+pub use question::{DEFAULT_SERVICE, Question, RecordedQuestion};
 pub use redrive::Redrive;
 pub use refused::{RefusedDelivery, StoredRefusal};
 #[cfg(feature = "sqlite")]
@@ -70,9 +70,6 @@ pub use token::Token;
 pub(crate) use token::digest;
 
 pub use crate::limits::{DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, MAX_KEPT, MAX_SERVICE};
-
-/// The service that a question belongs to unless it is named.
-pub const DEFAULT_SERVICE: &str = "default";
 
 /// Remembers questions, decisions and deliveries. A clone shares them.
 ///

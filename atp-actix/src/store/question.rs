@@ -5,8 +5,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DEFAULT_SERVICE, StoreError};
+use super::StoreError;
 use crate::limits::MAX_SERVICE;
+
+/// The service that a question belongs to unless it is named.
+pub const DEFAULT_SERVICE: &str = "default";
 
 /// Refuses what could be written and never read again: `serde_json` writes any depth, and reads 127.
 fn check_readable(value: &impl Serialize) -> Result<(), String> {

@@ -1,6 +1,10 @@
 //! What V8's `JSON.stringify` does.
 
-use super::{Decimal, Dialect, TooManyDigits, double, python::escape, short_escape};
+use super::{
+    dialect::{Dialect, TooManyDigits, short_escape},
+    number::{Decimal, double},
+    python::escape,
+};
 use crate::json::{Index, Name, Names, Scalar, Spelling, Token, scalars, unquote};
 
 pub(super) struct Node;

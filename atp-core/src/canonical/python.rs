@@ -1,6 +1,9 @@
 //! What CPython's `json.dumps(.., sort_keys=True)` does.
 
-use super::{Decimal, Dialect, TooManyDigits, double, short_escape};
+use super::{
+    dialect::{Dialect, TooManyDigits, short_escape},
+    number::{Decimal, double},
+};
 use crate::json::{Index, Name, Names, Scalar, Spelling, Token, scalars, unquote};
 
 /// `sys.int_info.default_max_str_digits`.

@@ -11,6 +11,8 @@ pub(crate) mod model;
 pub(crate) mod outages;
 pub(crate) mod postgres;
 pub(crate) mod races;
+pub(crate) mod refusing;
 pub(crate) mod replayed;
+pub(crate) mod reports;
 pub(crate) mod stores;
 pub(crate) mod transactions;

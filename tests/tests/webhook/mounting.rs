@@ -5,11 +5,15 @@ use std::panic::AssertUnwindSafe;
 use actix_web::{App, guard, test, web};
 use atp_actix::{
     Decisions, Secret, Verifier, Webhook,
-    store::{DEFAULT_SERVICE, MemoryStore},
+    store::{DEFAULT_SERVICE, MemoryStore, Store as _},
 };
 use futures_util::FutureExt as _;
 
-use crate::server::SECRET;
+use crate::{
+    decisions::{approve, record},
+    logged,
+    server::SECRET,
+};
 
 fn webhook(path: &str, secret: &str) -> Webhook {
     Webhook::new(path, Verifier::new(Secret::new(secret).expect("a good secret"))).otherwise(|| async { "" })
@@ -76,4 +80,37 @@ async fn a_service_belongs_to_the_secrets_that_it_was_mounted_with() {
         None,
         "without a store"
     );
+}
+
+/// No signature covers the path, so a delivery for one tenant could be sent to another's.
+#[actix_web::test]
+async fn a_path_with_a_parameter_has_no_store() {
+    let store = MemoryStore::new();
+    let text = mount(|config| {
+        config.service(webhook("/t/{tenant}/webhook", SECRET).store(store.clone()));
+    });
+    let text = text.await.expect("a panic");
+    assert!(text.contains("/t/{tenant}/webhook") && text.contains("Decisions::service"), "{text}");
+    let without = |config: &mut web::ServiceConfig| {
+        config.service(webhook("/t/{tenant}/webhook", SECRET));
+    };
+    assert_eq!(mount(without).await, None, "nothing is remembered there");
+}
+
+/// A scope's path is not known when the webhook is mounted in it.
+#[actix_web::test]
+async fn behind_a_scope_with_a_parameter_nothing_is_handled() {
+    let store = MemoryStore::new();
+    record(&store, "n-1").await;
+    let webhook = webhook("/webhook", SECRET).store(store.clone());
+    let app = test::init_service(App::new().service(web::scope("/t/{tenant}").service(webhook))).await;
+    for tenant in ["acme", "globex"] {
+        let request = approve("n-1").post_to(&format!("/t/{tenant}/webhook")).to_request();
+        let (response, log) = logged::during(test::call_service(&app, request)).await;
+        assert_eq!(response.status(), 500, "{tenant}");
+        let events = log.deliveries();
+        let reason = &events.last().expect("an event").fields["reason"];
+        assert!(reason.contains("\"tenant\"") && !reason.contains(tenant), "{reason}");
+    }
+    assert!(store.find(DEFAULT_SERVICE, "n-1", None).await.expect("an answer").decision.is_none());
 }

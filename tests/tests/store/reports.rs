@@ -1,0 +1,114 @@
+//! Every delivery gets one report, when it is known what became of it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use actix_web::{http::StatusCode, rt::time::sleep};
+use atp_actix::{
+    AtpResponse, ErrorReply, Report, Simple,
+    store::{Store, Verdict},
+};
+use tracing::Level;
+
+use crate::{
+    databases::on_every_store,
+    decisions::{Mounted, answer, approve, decisions, record, remembering, webhook},
+    logged,
+};
+
+const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
+
+on_every_store!(
+    each_delivery_is_reported_once,
+    a_handler_that_outlived_its_503_is_reported_as_what_it_came_to,
+);
+
+/// What was reported: verdict, status, and what the sender was told.
+type Told = (Option<Verdict>, u16, u16);
+
+#[derive(Clone, Default)]
+struct Reports(Arc<Mutex<Vec<Told>>>);
+
+impl Reports {
+    fn observer(&self) -> impl Fn(&Report<'_>) + Send + Sync + 'static + use<> {
+        let reports = Arc::clone(&self.0);
+        move |report| {
+            let told = (report.verdict, report.status.as_u16(), report.told.as_u16());
+            reports.lock().expect("no panic").push(told);
+        }
+    }
+
+    fn take(&self) -> Vec<Told> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+
+    async fn next(&self) -> Vec<Told> {
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            let reports = self.take();
+            if !reports.is_empty() || Instant::now() > patience {
+                return reports;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+async fn each_delivery_is_reported_once(store: impl Store) {
+    async fn refuses(_: AtpResponse<Simple>) -> Result<(), ErrorReply> {
+        Err(ErrorReply::new(StatusCode::CONFLICT, "NO", "no"))
+    }
+    async fn handles(answer: AtpResponse) -> String {
+        answer.action_id.clone()
+    }
+    let reports = Reports::default();
+    let webhook = webhook(&store).on("approve", refuses).otherwise(handles).observe(reports.observer());
+    let app = Mounted::new(webhook).await;
+    record(&store, "n-1").await;
+    record(&store, "n-2").await;
+    let delay = || answer("n-2", "delay", "1h");
+    for (case, sent, expected) in [
+        ("refused", approve("n-1"), (Some(Verdict::Refused), 409, 409)),
+        ("refused before", approve("n-1"), (Some(Verdict::Replayed), 409, 409)),
+        ("handled", delay(), (Some(Verdict::Handled), 200, 200)),
+        ("handled before", delay(), (Some(Verdict::Replayed), 200, 200)),
+        ("another", answer("n-2", "delay", "1d"), (Some(Verdict::Conflict), 409, 409)),
+        ("unfit", answer("n-2", "delay", 7), (Some(Verdict::Conflict), 409, 409)),
+        ("unknown", approve("n-3"), (Some(Verdict::Unknown), 503, 503)),
+        ("no answer", approve("n-1").body("[]"), (Some(Verdict::Malformed), 400, 400)),
+        ("forged", approve("n-1").forged(), (None, 401, 401)),
+        ("no signature", approve("n-1").without_header("x-atp-signature"), (None, 401, 401)),
+    ] {
+        app.send(&sent).await;
+        assert_eq!(reports.next().await, [expected], "{case}");
+    }
+    store.drain(Duration::from_secs(20)).await.expect("a store");
+    assert_eq!(app.send(&delay()).await.0, 503);
+    assert_eq!(reports.take(), [(Some(Verdict::Failed), 503, 503)]);
+}
+
+/// Or whoever makes metrics from reports, or from the log, counts a failure where a decision took effect.
+async fn a_handler_that_outlived_its_503_is_reported_as_what_it_came_to(store: impl Store) {
+    async fn slow(_: AtpResponse<Simple>) -> &'static str {
+        sleep(Duration::from_millis(300)).await;
+        "done"
+    }
+    let reports = Reports::default();
+    let decisions = decisions(&store).respond_within(Duration::from_millis(30));
+    let app = Mounted::new(remembering(decisions).on("approve", slow).observe(reports.observer())).await;
+    record(&store, "n-1").await;
+    let work = async {
+        app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
+        assert_eq!(reports.take(), [], "nobody knows yet");
+        reports.next().await
+    };
+    let (told, log) = logged::during(work).await;
+    assert_eq!(told, [(Some(Verdict::Handled), 200, 503)]);
+    let events = log.deliveries();
+    let [event] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(event.level, Level::INFO);
+    assert_eq!((&*event.fields["outcome"], &*event.fields["told"]), ("handled", "503"));
+    app.expect(&approve("n-1"), 200, "done").await;
+}
