@@ -459,7 +459,8 @@ mod tests {
         ] {
             for scheme in Scheme::ALL {
                 let service = "s".repeat(4096);
-                let delivery = Redriven { id, secret, expires, service: &service, ..delivery(scheme) };
+                let delivery =
+                    Redriven { id, secret_index: secret, expires, service: &service, ..delivery(scheme) };
                 let token = verifier(SECRET).redrive(&delivery);
                 let value = token.to_string();
                 assert!(value.len() <= RedriveToken::MAX_LEN, "{} bytes: {value}", value.len());
