@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::notification::Status;
+use crate::question::Status;
 
 /// What an ATP server says to a new notification: 201.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,7 +186,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::notification::Notification;
+    use crate::question::Notification;
 
     fn there_and_back<T: Serialize + DeserializeOwned>(json: &str) {
         let value: T = serde_json::from_str(json).unwrap();

@@ -11,7 +11,8 @@ use crate::{
     scheme::{Scheme, Schemes},
     secret::Secret,
     signature::Signature,
-    verifier::{Key, Verified, Verifier, VerifyError},
+    verification::{Verified, VerifyError},
+    verifier::{Key, Verifier},
 };
 
 impl Verifier {

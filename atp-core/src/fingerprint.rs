@@ -6,7 +6,7 @@ use hmac::{KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    decimal,
+    constraint,
     json::{Index, Kind, Scalar, Token, scalars},
     response::{RawJson, Response},
     secret::HmacSha256,
@@ -120,7 +120,7 @@ fn value(index: &Index<'_>, token: Token, out: &mut String) {
         }
         Kind::String(spelling) if spelling.is_canonical() => out.push_str(index.raw(token)),
         Kind::String(_) => string(scalars(index.inner(token)), out),
-        Kind::Integer | Kind::Float => out.push_str(&decimal::normal(index.raw(token))),
+        Kind::Integer | Kind::Float => out.push_str(&constraint::normal(index.raw(token))),
         Kind::True | Kind::False | Kind::Null | Kind::Close => out.push_str(index.raw(token)),
     }
 }

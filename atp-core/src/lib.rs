@@ -46,53 +46,48 @@
 
 // A file imports only from files above it in the list of `ARCHITECTURE.md`; a test holds that.
 mod api;
-mod cache;
 pub mod canonical;
-mod decimal;
+mod constraint;
 mod event;
 mod explain;
 mod fingerprint;
 mod json;
-mod misfit;
-mod notification;
-mod pattern;
+pub mod limits;
+mod question;
 mod redrive;
 mod response;
 mod response_type;
-#[cfg(feature = "json-schema")]
-mod schema;
 mod scheme;
 mod secret;
 mod signature;
 mod time;
 mod validate;
+mod verification;
 mod verifier;
-mod violation;
 
 pub use api::{
     ClientResponded, ClientResponse, NotificationCreated, ServerError, ServiceRegistered,
     ServiceRegistration, StatusChange, StatusChanged,
 };
 pub use canonical::CanonicalError;
-pub use decimal::{Decimal, DecimalError};
+pub use constraint::{Decimal, DecimalError, Pattern, PatternError};
 pub use event::{DecisionMetadata, UserDecision};
 pub use fingerprint::Fingerprint;
 pub use json::NotJson;
-pub use notification::{
+pub use question::{
     Action, Attachment, AttachmentContent, Choosable, Context, Expects, Field, Labels, Notification,
     NumberRules, Options, QuestionError, Selections, Service, Status, TextRules,
 };
-pub use pattern::{Pattern, PatternError};
 pub use redrive::{RedriveError, RedriveToken, Redriven, Redriving};
-pub use response::{MAX_DEPTH, Malformed, RawJson, Responder, ResponderKind, Response};
+pub use response::{Malformed, RawJson, Responder, ResponderKind, Response};
 pub use response_type::{
-    Binary, Choice, File, FileContent, Form, Json, MAX_TEXT, MultiChoice, Number, ResponseType, Select,
-    Simple, Text,
+    Binary, Choice, File, FileContent, Form, Json, MultiChoice, Number, ResponseType, Select, Simple, Text,
+    Violation, Violations,
 };
 pub use scheme::Scheme;
 pub use secret::{Secret, SecretError};
 pub use signature::{Signature, SignatureError};
 pub use time::Timestamp;
 pub use validate::validate;
-pub use verifier::{Verification, Verified, Verifier, VerifyError};
-pub use violation::{Violation, Violations};
+pub use verification::{Verification, Verified, VerifyError};
+pub use verifier::Verifier;

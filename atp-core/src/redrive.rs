@@ -9,10 +9,12 @@ use hmac::Mac;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    limits,
     scheme::Scheme,
     secret::Secret,
     signature::{Digest, digest},
-    verifier::{Verified, Verifier, VerifyError},
+    verification::{Verified, VerifyError},
+    verifier::Verifier,
 };
 
 /// What [`Verifier::redrive`] makes a token of: one kept delivery, for one more way through the service's own webhook.
@@ -84,7 +86,7 @@ struct Claims {
 
 impl RedriveToken {
     /// The longest token, in bytes.
-    pub const MAX_LEN: usize = 255;
+    pub const MAX_LEN: usize = limits::REDRIVE_TOKEN;
 
     /// The form of the token, so that another one can be told from it.
     const VERSION: &'static str = "1";

@@ -10,12 +10,9 @@ use serde::{Serialize, Serializer, de::DeserializeOwned};
 use crate::{
     canonical::Printed,
     json::{self, Index, Kind, NotJson, Token},
-    notification::Notification,
+    limits,
     time::Timestamp,
 };
-
-/// The deepest nesting of an answer, its root counted as 1.
-pub const MAX_DEPTH: usize = 128;
 
 /// A human's answer, as an ATP server delivered it (protocol, section 1).
 ///
@@ -71,7 +68,7 @@ pub enum ResponderKind {
     Other(String),
 }
 
-/// JSON text that was signed, or that was checked as strictly: UTF-8, no member twice, at most [`MAX_DEPTH`] deep.
+/// JSON text that was signed, or that was checked as strictly: UTF-8, no member twice, at most [`limits::DEPTH`] deep.
 ///
 /// Numbers are the text that they were until a type asks for them, so nothing is rounded on the way. `Debug` shows the
 /// length alone: answers do not belong in logs.
@@ -189,7 +186,7 @@ impl From<NotJson> for Malformed {
     }
 }
 
-/// What the index alone cannot refuse: a repeated member, and nesting beyond [`MAX_DEPTH`].
+/// What the index alone cannot refuse: a repeated member, and nesting beyond [`limits::DEPTH`].
 pub(crate) fn check(index: &Index<'_>) -> Result<(), Malformed> {
     check_depth(index)?;
     match index.duplicate() {
@@ -276,7 +273,7 @@ impl Signed<'_> {
             match &*name {
                 "notification_id" => {
                     let id = member.identifier()?;
-                    if id.len() > Notification::MAX_ID {
+                    if id.len() > limits::NOTIFICATION_ID {
                         return member.fail("more than 1,000 bytes");
                     }
                     notification_id = Some(id);

@@ -6,6 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::limits;
+
 /// HMAC-SHA256, the one function that every scheme of the protocol uses.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
 
@@ -30,7 +32,7 @@ pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// The least length, in bytes: 128 bits, below which a secret can be guessed from one signed message.
-    pub const MIN_LEN: usize = 16;
+    pub const MIN_LEN: usize = limits::SECRET_MIN;
 
     /// Takes the secret's text. 32 bytes or more are advised, fewer than [`Secret::MIN_LEN`] are refused: an empty or
     /// short secret is the commonest way in which a signature check checks nothing.

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Deref};
 
+use crate::limits;
+
 /// An HMAC-SHA256 digest.
 pub(crate) type Digest = [u8; 32];
 
@@ -33,9 +35,9 @@ impl Signature {
     /// The name of the header, in lower case. HTTP header names are compared without regard to case.
     pub const HEADER: &'static str = "x-atp-signature";
     /// The longest value that is looked at, in bytes. A real one has 64 to about 700.
-    pub const MAX_LEN: usize = 1024;
+    pub const MAX_LEN: usize = limits::SIGNATURE_HEADER;
     /// The most `v1` elements. A sender in the middle of a rotation sends two.
-    pub const MAX_DIGESTS: usize = 8;
+    pub const MAX_DIGESTS: usize = limits::SIGNATURE_DIGESTS;
 
     /// Parses the header's value, without allocation.
     ///
@@ -182,20 +184,17 @@ enum Fault {
 /// The digits of `t`, kept as they were received: they are part of what is signed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {
-    digits: [u8; Self::MAX_DIGITS],
+    digits: [u8; limits::TIME_DIGITS],
     len: usize,
 }
 
 impl Time {
-    /// Fewer than the 19 digits of `i64::MAX`, so that no value can overflow.
-    const MAX_DIGITS: usize = 18;
-
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let leading_zero = text.len() > 1 && text.first() == Some(&b'0');
         if text.is_empty() || leading_zero || !text.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        let mut digits = [0; Self::MAX_DIGITS];
+        let mut digits = [0; limits::TIME_DIGITS];
         digits.get_mut(..text.len())?.copy_from_slice(text);
         Some(Self { digits, len: text.len() })
     }
@@ -203,7 +202,7 @@ impl Time {
     /// The time as a sender prints it: the nearest that has such a form, from 1970 to 18 digits.
     pub(crate) fn from_seconds(seconds: i64) -> Self {
         let text = seconds.clamp(0, 999_999_999_999_999_999).to_string();
-        Self::parse(text.as_bytes()).unwrap_or(Self { digits: [b'0'; Self::MAX_DIGITS], len: 1 })
+        Self::parse(text.as_bytes()).unwrap_or(Self { digits: [b'0'; limits::TIME_DIGITS], len: 1 })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

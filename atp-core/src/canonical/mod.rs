@@ -11,7 +11,10 @@ mod python;
 use std::ops::Range;
 
 use self::dialect::{Dialect, TooManyDigits};
-use crate::json::{Index, Kind, Names, NotJson, Token};
+use crate::{
+    json::{Index, Kind, Names, NotJson, Token},
+    limits,
+};
 
 /// What CPython's `json.dumps(json.loads(body), sort_keys=True)` prints.
 ///
@@ -51,7 +54,10 @@ pub enum CanonicalError {
     #[error("not JSON: {0}")]
     NotJson(#[from] NotJson),
     /// CPython refuses integers of more than 4,300 digits.
-    #[error("an integer of {digits} digits at byte {offset}: CPython signs at most 4300")]
+    #[error(
+        "an integer of {digits} digits at byte {offset}: CPython signs at most {}",
+        limits::PYTHON_DIGITS
+    )]
     TooManyDigits {
         /// How many digits it has.
         digits: usize,

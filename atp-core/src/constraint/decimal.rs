@@ -5,6 +5,8 @@ use std::{borrow::Cow, cmp::Ordering, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use serde_json::value::RawValue;
 
+use crate::{json::printable, limits};
+
 /// A decimal number, exactly as it was written: what a rule of a question says, without a detour through a double.
 ///
 /// It is read and written by `serde_json` digit for digit. From a `serde_json::Value`, which holds a double where a number does
@@ -24,7 +26,7 @@ pub struct Decimal(String);
 
 impl Decimal {
     /// The longest text, in bytes.
-    pub const MAX_LEN: usize = 1000;
+    pub const MAX_LEN: usize = limits::DECIMAL;
 
     /// The number as it was written.
     #[must_use]
@@ -39,8 +41,26 @@ impl Decimal {
 
 /// Why a text is no [`Decimal`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no JSON number of at most 1,000 bytes with an exponent of at most 15 digits")]
-pub struct DecimalError;
+#[error(
+    "`{text}` is no JSON number of at most {} bytes with an exponent of at most {} digits",
+    limits::DECIMAL,
+    limits::DECIMAL_EXPONENT_DIGITS
+)]
+pub struct DecimalError {
+    text: String,
+}
+
+impl DecimalError {
+    /// Keeps the start of the text as one line.
+    fn of(text: &str) -> Self {
+        let mut chars = printable(text).chars().collect::<Vec<_>>();
+        if chars.len() > limits::POINTER_NAME {
+            chars.truncate(limits::POINTER_NAME);
+            chars.push('…');
+        }
+        Self { text: chars.into_iter().collect() }
+    }
+}
 
 /// A JSON number (RFC 8259, section 6) of at most [`Decimal::MAX_LEN`] bytes, with an exponent of at most 15 digits.
 impl FromStr for Decimal {
@@ -48,7 +68,8 @@ impl FromStr for Decimal {
 
     fn from_str(text: &str) -> Result<Self, DecimalError> {
         let exponent = text.split_once(['e', 'E']).map_or("", |(_, exponent)| exponent);
-        let is_short = text.len() <= Self::MAX_LEN && exponent.trim_start_matches(['+', '-']).len() <= 15;
+        let is_short = text.len() <= Self::MAX_LEN
+            && exponent.trim_start_matches(['+', '-']).len() <= limits::DECIMAL_EXPONENT_DIGITS;
         // `serde_json` skips white space around a value.
         let is_bare = text.bytes().all(|byte| !byte.is_ascii_whitespace());
         let is_number = || text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
@@ -56,7 +77,7 @@ impl FromStr for Decimal {
         if is_short && is_bare && is_number() && is_json() {
             Ok(Self(text.to_owned()))
         } else {
-            Err(DecimalError)
+            Err(DecimalError::of(text))
         }
     }
 }

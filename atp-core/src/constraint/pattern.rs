@@ -9,7 +9,8 @@ use regex_syntax::ast::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Cache;
+use super::cache::Cache;
+use crate::limits;
 
 /// A regular expression of a question, searched, not anchored.
 ///
@@ -28,10 +29,10 @@ pub struct Pattern(String);
 impl Pattern {
     /// The most memory that a compiled pattern may take, in bytes: 8 MiB. A class of Unicode that repeats takes the most:
     /// `\p{L}{1,100}` does fit.
-    pub const MAX_SIZE: usize = 8 << 20;
+    pub const MAX_SIZE: usize = limits::PATTERN_SIZE;
 
     /// The longest text, in bytes.
-    pub const MAX_LEN: usize = 10_000;
+    pub const MAX_LEN: usize = limits::PATTERN;
 
     /// Compiles it.
     ///
@@ -80,7 +81,7 @@ impl Pattern {
     }
 }
 
-static COMPILED: Cache<Compiled, 32> = Cache::new();
+static COMPILED: Cache<Compiled, { limits::PATTERNS }> = Cache::new();
 
 struct Compiled {
     regex: Result<Regex, PatternError>,
@@ -99,8 +100,15 @@ pub enum PatternError {
     #[error("takes more than 8 MiB when it is compiled: repeat fewer times, or a smaller class")]
     TooLarge,
     /// It is no expression of the crate `regex`, which has neither look-around nor back-references.
-    #[error("is no regular expression of the `regex` crate: {0}")]
-    Syntax(Box<regex::Error>),
+    #[error("is no regular expression of the `regex` crate: {fault}, at character {place}{advice}")]
+    Syntax {
+        /// What is wrong, on one line.
+        fault: String,
+        /// The character of the pattern, from 1, at which it is wrong.
+        place: usize,
+        /// What to do instead, or empty.
+        advice: &'static str,
+    },
 }
 
 /// Compiles a pattern as ECMA-262 reads it.
@@ -108,8 +116,36 @@ pub(crate) fn compile(pattern: &str, max_size: usize) -> Result<Regex, PatternEr
     let regex = RegexBuilder::new(&in_ascii(pattern)).size_limit(max_size).build();
     regex.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
-        error => PatternError::Syntax(Box::new(error)),
+        error => syntax_error(pattern, &error),
     })
+}
+
+/// A syntax error of one line. Those of `regex` draw the pattern and point at the place.
+fn syntax_error(pattern: &str, error: &regex::Error) -> PatternError {
+    use regex_syntax::ast::ErrorKind::{UnsupportedBackreference, UnsupportedLookAround};
+
+    let whole = || {
+        let text = error.to_string();
+        text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
+    };
+    let (fault, span, advice) = match regex_syntax::Parser::new().parse(pattern) {
+        Err(regex_syntax::Error::Parse(error)) => {
+            let advice = match error.kind() {
+                UnsupportedLookAround => {
+                    ": judge in the handler what must or must not stand beside it, since linear time allows no look-around"
+                }
+                UnsupportedBackreference => {
+                    ": judge in the handler what must stand there twice, since linear time allows no back-references"
+                }
+                _ => "",
+            };
+            (error.kind().to_string(), *error.span(), advice)
+        }
+        Err(regex_syntax::Error::Translate(error)) => (error.kind().to_string(), *error.span(), ""),
+        _ => return PatternError::Syntax { fault: whole(), place: 1, advice: "" },
+    };
+    let before = pattern.get(..span.start.offset).unwrap_or_default();
+    PatternError::Syntax { fault, place: before.chars().count() + 1, advice }
 }
 
 /// The pattern with the short classes of ECMA-262 spelled out; itself if it is none.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::json::printable;
+use crate::{json::printable, limits};
 
 /// One way in which data does not fit: where, which rule, and what was found, as kind and size and never as value.
 ///
@@ -55,33 +55,28 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The longest text of a violation, in bytes.
-const MAX_TEXT: usize = 256;
-/// The longest name in a pointer, in characters.
-const MAX_NAME: usize = 64;
-
 fn short_names(path: String) -> String {
     // What is short in bytes is so in characters.
-    if path.split('/').all(|name| name.len() <= MAX_NAME) {
+    if path.split('/').all(|name| name.len() <= limits::POINTER_NAME) {
         return path;
     }
     let mut out = String::new();
     for (nth, name) in path.split('/').enumerate() {
-        if out.len() > MAX_TEXT {
+        if out.len() > limits::VIOLATION_TEXT {
             break;
         }
         out.push_str(if nth > 0 { "/" } else { "" });
-        out.push_str(name.char_indices().nth(MAX_NAME).map_or(name, |(at, _)| start(name, at)));
+        out.push_str(name.char_indices().nth(limits::POINTER_NAME).map_or(name, |(at, _)| start(name, at)));
     }
     out
 }
 
 fn short(text: Cow<'static, str>) -> Cow<'static, str> {
     const CUT: &str = "…";
-    if text.len() <= MAX_TEXT {
+    if text.len() <= limits::VIOLATION_TEXT {
         return text;
     }
-    Cow::Owned([start(&text, MAX_TEXT - CUT.len()), CUT].concat())
+    Cow::Owned([start(&text, limits::VIOLATION_TEXT - CUT.len()), CUT].concat())
 }
 
 /// At most so many bytes of a text, in whole characters.
@@ -102,7 +97,7 @@ pub struct Violations {
 
 impl Violations {
     /// The most that are told.
-    pub const MAX: usize = 100;
+    pub const MAX: usize = limits::VIOLATIONS;
 
     /// `Err` with them, if there are any; of more than [`Violations::MAX`] the first.
     pub fn none_in(violations: impl IntoIterator<Item = Violation>) -> Result<(), Self> {
