@@ -55,8 +55,11 @@
 //! * [`store`] turns verified into took effect, once: [`Webhook::store`]. With it [`Correlation`]
 //!   is what was asked, [`Transaction`] commits a handler's own work with the decision, and
 //!   [`Task`] sets what becomes of the task.
-//! * [`Refusal`] is the table of what is answered when; [`Error`] is what a handler's `?` turns
-//!   into.
+//!   [`Decisions`] has the settings that go with a store, and the times.
+//! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
+//!   and [`Error`] what its `?` turns into.
+//! * [`Report`] tells what became of a delivery, for metrics: [`Webhook::observe`].
+//! * [`limits`] has every number that bounds something, with its reason.
 //! * [`mod@test`] signs requests as an ATP server does.
 //! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
 //!
@@ -83,9 +86,11 @@
 //!
 //! # Logs
 //!
-//! One event a delivery in the target `atp_actix`: `info` when handled, `warn` when a signed
-//! delivery is refused, `error` when it failed, with the request id, notification, action, scheme,
-//! status, duration and reason. Deliveries without a valid signature are told at `info`. What is
+//! One event a delivery in the target `atp_actix`, when it is known what became of it: `info` when
+//! handled, `warn` when a signed delivery is refused, `error` when it failed, with the request id,
+//! notification, action, scheme, secret, verdict, status, duration and reason. A handler that
+//! outlived the time that its sender waits is told as what it came to, with what the sender was
+//! told in `told`. Deliveries without a valid signature are told at `info`. What is
 //! handled is told each time. Whatever can be had again by sending the same again (replays,
 //! refusals, failures, and what is unsigned) is told ten times a second by each worker of a
 //! webhook, each of these kinds apart, and the next event says in `untold` how many were not. At
@@ -94,8 +99,9 @@
 //!
 //! # Features
 //!
-//! * `sqlite` (default): [`store::SqliteStore`].
-//! * `postgres`: `store::PostgresStore`.
+//! * `sqlite` (default): [`store::SqliteStore`]. Handlers that write in its transactions need sqlx
+//!   0.9, the version that `atp_actix::sqlx` is.
+//! * `postgres`: `store::PostgresStore`, with the same sqlx.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 
 mod age;
@@ -135,6 +141,11 @@ pub use atp_core::{
     Secret, SecretError, Select, Simple, Text, UserDecision, Verifier, Violation, Violations,
 };
 
+/// The sqlx that the stores are built on. What a handler runs in its [`Transaction`] must be of this
+/// version, 0.9: a program that has another one beside it finds its queries refused by the compiler.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sqlx;
+
 pub use body::RefusalBody;
 pub use decisions::Decisions;
 pub use delivery::Delivery;
@@ -148,7 +159,8 @@ pub use transaction::Transaction;
 pub use verify::{VerifySignature, Verifying};
 pub use webhook::Webhook;
 
-/// The README's code, compiled and run.
+/// The code of both READMEs, compiled and run.
 #[cfg(doctest)]
+#[doc = include_str!("../README.md")]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

@@ -12,12 +12,22 @@
 //!
 //! Under `#[tokio::test]` actix has no local task set; write `#[actix_web::test]`.
 
+use std::collections::HashSet;
+
 use actix_web::test::TestRequest;
 use atp_core::{Scheme, Secret, Signature, Verifier};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+
+use crate::{
+    decide::judge::{Declined, Rules, judge},
+    decisions::Decisions,
+    delivery::Delivery,
+    refusal::Refusal,
+    store::{Outcome, Store, StoreError, Verdict},
+};
 
 /// Signs as an ATP server does.
 #[derive(Clone, Debug)]
@@ -297,4 +307,100 @@ impl SignedAnswer {
             None => header,
         })
     }
+}
+
+/// What a webhook with a store makes of an answer before any handler runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Judged {
+    /// Its handler would run, unless another delivery is being handled.
+    Accepted {
+        /// That would be the handler of late answers.
+        is_late: bool,
+    },
+    /// It was handled before, with this outcome.
+    Replayed(Outcome),
+    /// It is refused.
+    Refused {
+        /// What it is counted and kept as.
+        verdict: Verdict,
+        /// What its sender is told.
+        status: u16,
+        /// The code in the body, if there is one.
+        code: Option<&'static str>,
+    },
+}
+
+/// Judges an answer as a webhook with these decisions does that has a handler for each action, and
+/// does nothing about it: nothing is claimed, kept or counted.
+///
+/// It tells what the rules of a service are worth without a server and without waiting for a
+/// deadline: set the [clock of the verifier](Verifier::clock).
+///
+/// # Errors
+/// The inner one, if verification refuses it, or its signed text is no answer; the outer one, if
+/// the store fails.
+///
+/// ```
+/// use atp_actix::{
+///     Decisions, Secret, Verifier,
+///     atp_core::{Action, Notification},
+///     store::{MemoryStore, Question, Store},
+///     test::{Judged, Sender, judged},
+/// };
+/// use chrono::{TimeDelta, Utc};
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (store, secret) = (MemoryStore::new(), "whsec_0123456789abcdef0123456789abcdef");
+/// let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.").id("n-1");
+/// let deadline = Utc::now() + TimeDelta::hours(1);
+/// let notification = notification.action(Action::simple("approve", "Approve")).deadline(deadline);
+/// store.record(&Question::new(notification)).await?;
+///
+/// let tomorrow = Utc::now() + TimeDelta::days(1);
+/// let verifier = Verifier::new(Secret::new(secret)?).clock(move || tomorrow);
+/// let late = Sender::new(secret).answer("n-1", "approve", ()).at(tomorrow);
+/// match judged(&verifier, &Decisions::in_store(store), &late).await? {
+///     Ok(Judged::Refused { code, .. }) => assert_eq!(code, Some("NOTIFICATION_EXPIRED")),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub async fn judged<S: Store>(
+    verifier: &Verifier,
+    decisions: &Decisions<S>,
+    answer: &SignedAnswer,
+) -> Result<Result<Judged, Refusal>, StoreError> {
+    let (headers, body) = answer.to_parts();
+    let key = Some(*decisions.store.fingerprint_key());
+    let verified = verifier.clone().any_age().verify(headers, body.clone()).map_err(Refusal::of_verdict);
+    let read = |verified| {
+        let service = decisions.service.as_str().into();
+        Delivery::new(verified, body, None, &service, key, false).map_err(Refusal::Malformed)
+    };
+    let delivery = match verified.and_then(read) {
+        Ok(delivery) => delivery,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let rules = Rules {
+        unknown_grace: decisions.unknown_grace,
+        window: decisions.store.get_redelivery_window(),
+        tolerance: verifier.get_tolerance(),
+        humans_only: HashSet::new(),
+        actions: HashSet::new(),
+        has_otherwise: true,
+        has_late: decisions.late.is_some(),
+    };
+    let (id, fingerprint) = (&delivery.answer().notification_id, delivery.fingerprint());
+    let known = decisions.store.find(&decisions.service, id, Some(fingerprint)).await?;
+    Ok(Ok(match judge(&rules, &delivery, known, verifier.now()) {
+        Ok(accepted) => Judged::Accepted { is_late: accepted.is_late },
+        Err(Declined::Replayed(outcome)) => Judged::Replayed(outcome),
+        Err(Declined::Refused(verdict, refusal)) => {
+            let reply = refusal.reply();
+            Judged::Refused { verdict, status: reply.status.as_u16(), code: reply.code }
+        }
+    }))
 }

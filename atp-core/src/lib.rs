@@ -91,3 +91,8 @@ pub use time::Timestamp;
 pub use validate::validate;
 pub use verification::{Verification, Verified, VerifyError};
 pub use verifier::Verifier;
+
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

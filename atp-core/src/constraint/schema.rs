@@ -189,7 +189,7 @@ impl Survey {
                     (Holds::Within, Value::Array(list)) => todo.extend(each(&place, list).map(from_here)),
                     (Holds::Within, _) => todo.push(from_here(place.clone())),
                     (Holds::WithinByName, Value::Object(map)) => {
-                        todo.extend(below(&place, map).map(from_here))
+                        todo.extend(below(&place, map).map(from_here));
                     }
                     _ => {}
                 }
