@@ -16,11 +16,13 @@ use crate::{
 };
 
 impl Verifier {
-    /// Says why a delivery is refused, as text that a person can act on: what is wrong with the header, by how much the
-    /// clock is off, or under which usual mistake of a sender, a proxy or a configuration the digest would fit.
+    /// Says why a delivery is refused, as text that a person can act on: what is wrong with the
+    /// header, by how much the clock is off, or under which usual mistake of a sender, a proxy or a
+    /// configuration the digest would fit.
     ///
-    /// It is this verifier on altered inputs, some hundred hashes, so it is for logs at a debug level and never for the
-    /// answer to the sender. The text holds no secret, no digest and nothing of the body.
+    /// It is this verifier on altered inputs, some hundred hashes, so it is for logs at a debug
+    /// level and never for the answer to the sender. The text holds no secret, no digest and
+    /// nothing of the body.
     ///
     /// ```
     /// use atp_core::{Scheme, Secret, Signature, Verifier};
@@ -74,7 +76,8 @@ impl Verifier {
         now: DateTime<Utc>,
     ) -> Option<String> {
         let altered: Vec<(Secret, usize, &str)> = self.altered_secrets();
-        // In a scheme that is accepted, if there is such a way: a compact body with a newline is also what Node signs.
+        // In a scheme that is accepted, if there is such a way: a compact body with a newline is
+        // also what Node signs.
         [self.settings().schemes, Schemes::ALL].into_iter().find_map(|schemes| {
             let probe = self.with(|settings| {
                 settings.keys = altered.iter().map(|(secret, ..)| Key::new(secret.clone(), None)).collect();
@@ -153,7 +156,8 @@ impl Verifier {
             )));
         }
         let time = if verified.scheme() == Scheme::Timestamped {
-            // Milliseconds lie beyond the years that a date can name, or at least far in the future.
+            // Milliseconds lie beyond the years that a date can name, or at least far in the
+            // future.
             verified.signed_at().map(|time| (time, "`t`"))
         } else {
             self.payload_time_of(verified).map(|time| (time, "the payload's time"))

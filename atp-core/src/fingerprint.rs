@@ -12,18 +12,23 @@ use crate::{
     secret::HmacSha256,
 };
 
-/// What a human decided, and nothing of how it came: SHA-256 of a normal form of `[action_id,response_data]`.
+/// What a human decided, and nothing of how it came: SHA-256 of a normal form of
+/// `[action_id,response_data]`.
 ///
-/// Times, responder, unknown members and scheme are not in it, so a delivery that comes again has the same one, and so has an
-/// answer that is spelled in another way. Data that is missing is left out of the list, which differs from `null`. The normal
-/// form is JSON without white space, in UTF-8, so that another program can repeat it:
+/// Times, responder, unknown members and scheme are not in it, so a delivery that comes again has
+/// the same one, and so has an answer that is spelled in another way. Data that is missing is left
+/// out of the list, which differs from `null`. The normal form is JSON without white space, in
+/// UTF-8, so that another program can repeat it:
 ///
-/// * Members stand in the order of the code points of their names; half of a surrogate pair counts as the code point that it is.
-/// * Strings are as V8's `JSON.stringify` prints them: `\"`, `\\`, `\b`, `\f`, `\n`, `\r` and `\t`; four lower-case digits after
-///   `\u` for other characters below U+0020 and for half of a surrogate pair; everything else as it is.
-/// * Numbers are decimals, never rounded: `-` if negative, the digits without zeros at either end, and `e` with the power of
-///   ten by which they are to be multiplied unless that is 0. So 1, 1.0 and 1e0 are `1`, 100 is `1e2`, 0.1 is `1e-1`, and
-///   0.1000000000000000000001 is another number. Zero is `0`; so is -0, which no human means to be different.
+/// * Members stand in the order of the code points of their names; half of a surrogate pair counts
+///   as the code point that it is.
+/// * Strings are as V8's `JSON.stringify` prints them: `\"`, `\\`, `\b`, `\f`, `\n`, `\r` and `\t`;
+///   four lower-case digits after `\u` for other characters below U+0020 and for half of a
+///   surrogate pair; everything else as it is.
+/// * Numbers are decimals, never rounded: `-` if negative, the digits without zeros at either end,
+///   and `e` with the power of ten by which they are to be multiplied unless that is 0. So 1, 1.0
+///   and 1e0 are `1`, 100 is `1e2`, 0.1 is `1e-1`, and 0.1000000000000000000001 is another number.
+///   Zero is `0`; so is -0, which no human means to be different.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -34,8 +39,8 @@ impl Fingerprint {
         Self(Sha256::digest(normal_form(action_id, data)).into())
     }
 
-    /// HMAC-SHA256 of it under a key: as good a name for the same decision, by which nobody who lacks the key can find a
-    /// short answer by trying all of them.
+    /// HMAC-SHA256 of it under a key: as good a name for the same decision, by which nobody who
+    /// lacks the key can find a short answer by trying all of them.
     #[must_use]
     pub fn keyed(&self, key: &[u8; 32]) -> Self {
         // A key of 32 bytes is one of any length that HMAC takes, so this never falls back.

@@ -17,14 +17,16 @@ use crate::{
     verifier::Verifier,
 };
 
-/// What [`Verifier::redrive`] makes a token of: one kept delivery, for one more way through the service's own webhook.
+/// What [`Verifier::redrive`] makes a token of: one kept delivery, for one more way through the
+/// service's own webhook.
 #[derive(Clone, Copy)]
 pub struct Redriven<'a> {
     /// The service that kept it. The token is good for no other.
     pub service: &'a str,
     /// Where it is kept.
     pub id: i64,
-    /// What makes this token differ from every other. Whoever lets a token through only once remembers it by this.
+    /// What makes this token differ from every other. Whoever lets a token through only once
+    /// remembers it by this.
     pub nonce: [u8; 16],
     /// The scheme that the delivery was signed in when it came.
     pub scheme: Scheme,
@@ -36,13 +38,16 @@ pub struct Redriven<'a> {
     pub expires: DateTime<Utc>,
 }
 
-/// A signature by the service itself: that it has verified a body before, and lets it in again until a time.
+/// A signature by the service itself: that it has verified a body before, and lets it in again
+/// until a time.
 ///
-/// It prints as one value of an HTTP header: printable ASCII without blanks, of at most [`RedriveToken::MAX_LEN`] bytes. It
-/// holds the digest of the body and not the body, and it is a secret for as long as it is good.
+/// It prints as one value of an HTTP header: printable ASCII without blanks, of at most
+/// [`RedriveToken::MAX_LEN`] bytes. It holds the digest of the body and not the body, and it is a
+/// secret for as long as it is good.
 ///
-/// The key is derived from the webhook secret, with a label that no JSON text begins with. So no signature of an ATP
-/// server is a token, no token is such a signature, and a token needs no secret of its own.
+/// The key is derived from the webhook secret, with a label that no JSON text begins with. So no
+/// signature of an ATP server is a token, no token is such a signature, and a token needs no secret
+/// of its own.
 ///
 /// ```
 /// use atp_core::{Redriven, Scheme, Secret, Verifier};
@@ -90,7 +95,8 @@ impl RedriveToken {
 
     /// The form of the token, so that another one can be told from it.
     const VERSION: &'static str = "1";
-    /// What the key of the tokens is derived by. No JSON text begins with NUL, so nobody signs this as a payload.
+    /// What the key of the tokens is derived by. No JSON text begins with NUL, so nobody signs this
+    /// as a payload.
     const LABEL: &'static [u8] = b"\0atp redrive token 1";
 
     /// The signature under one secret, of the service and of the claims as they are printed.
@@ -113,9 +119,11 @@ impl Verifier {
         RedriveToken { claims, mac }
     }
 
-    /// Judges a token before the body is there: its form, its signature under any secret that is live, and its time.
+    /// Judges a token before the body is there: its form, its signature under any secret that is
+    /// live, and its time.
     ///
-    /// All in memory. Every secret is compared, whatever was found, so that time does not tell which one fits.
+    /// All in memory. Every secret is compared, whatever was found, so that time does not tell
+    /// which one fits.
     pub fn admit_redrive(
         &self,
         value: &[u8],
@@ -167,8 +175,8 @@ impl Redriving {
 
     /// The verdict on the body: whether it is the one that the token was made for, byte for byte.
     ///
-    /// [`Verified::scheme`] and [`Verified::secret_index`] are those of the delivery when it came, and [`Verified::signed_at`] is
-    /// none: its age was judged then.
+    /// [`Verified::scheme`] and [`Verified::secret_index`] are those of the delivery when it came,
+    /// and [`Verified::signed_at`] is none: its age was judged then.
     pub fn verify(self, body: Bytes) -> Result<Verified, VerifyError> {
         if !constant_time_eq_32(&Sha256::digest(&body).into(), &self.claims.body) {
             return Err(VerifyError::Mismatch { not_json: None });
@@ -251,7 +259,8 @@ pub enum RedriveError {
     /// It is no token.
     #[error("the value is no token of a redrive: copy it whole from what made it")]
     Malformed,
-    /// It was not made with a secret of this service that is live now, or it was altered, or made for another service.
+    /// It was not made with a secret of this service that is live now, or it was altered, or made
+    /// for another service.
     #[error(
         "the token of a redrive was not made by this service with a secret that it still has: make it anew"
     )]

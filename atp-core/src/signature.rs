@@ -9,8 +9,8 @@ pub(crate) type Digest = [u8; 32];
 
 /// A well-formed value of the signature header. Printing it is the inverse of parsing it.
 ///
-/// The form says which schemes are possible: `t=<unix seconds>,v1=<64 hex>` is the timestamped scheme, a bare
-/// `<64 hex>` is any of the three others (protocol, section 2).
+/// The form says which schemes are possible: `t=<unix seconds>,v1=<64 hex>` is the timestamped
+/// scheme, a bare `<64 hex>` is any of the three others (protocol, section 2).
 ///
 /// ```
 /// use atp_core::Signature;
@@ -32,7 +32,8 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The name of the header, in lower case. HTTP header names are compared without regard to case.
+    /// The name of the header, in lower case. HTTP header names are compared without regard to
+    /// case.
     pub const HEADER: &'static str = "x-atp-signature";
     /// The longest value that is looked at, in bytes. A real one has 64 to about 700.
     pub const MAX_LEN: usize = limits::SIGNATURE_HEADER;
@@ -41,10 +42,11 @@ impl Signature {
 
     /// Parses the header's value, without allocation.
     ///
-    /// Strict, because every leniency here has been somebody's hole: `t` is one canonical decimal number of 1 to 18
-    /// digits and is signed as it was received; digests are 64 lower-case hexadecimal digits; nothing is trimmed;
-    /// every element is `name=value` in ASCII. Elements with other names are ignored, and so is a `v1` that is not empty
-    /// and does not decode, as long as one does.
+    /// Strict, because every leniency here has been somebody's hole: `t` is one canonical decimal
+    /// number of 1 to 18 digits and is signed as it was received; digests are 64 lower-case
+    /// hexadecimal digits; nothing is trimmed; every element is `name=value` in ASCII. Elements
+    /// with other names are ignored, and so is a `v1` that is not empty and does not decode, as
+    /// long as one does.
     pub fn parse(value: &[u8]) -> Result<Self, SignatureError> {
         let fail = |offset, fault| Err(SignatureError { offset, fault });
         if value.len() > Self::MAX_LEN {
@@ -253,7 +255,8 @@ impl Deref for Digests {
     }
 }
 
-/// Exactly 64 lower-case hexadecimal digits. Only ever of what a stranger sent, so it need not hide its time.
+/// Exactly 64 lower-case hexadecimal digits. Only ever of what a stranger sent, so it need not hide
+/// its time.
 pub(crate) fn digest(hex: &[u8]) -> Option<Digest> {
     let hex: &[u8; 64] = hex.try_into().ok()?;
     // Without branches, so that the compiler takes many digits at once.

@@ -10,8 +10,8 @@ use crate::{
     response_type::{Binary, Data, File, ResponseType, Simple, Violation, Violations},
 };
 
-/// Judges `response_data` by the action that was asked: first what its type demands, then its options, selections,
-/// lengths, pattern, fields and schema. `None` is data that is missing.
+/// Judges `response_data` by the action that was asked: first what its type demands, then its
+/// options, selections, lengths, pattern, fields and schema. `None` is data that is missing.
 ///
 /// ```
 /// use atp_core::{Action, Options, RawJson, validate};

@@ -19,7 +19,8 @@ use crate::{
 };
 
 impl Verifier {
-    /// Checks a whole delivery. Of the headers only [`Signature::HEADER`] is looked at; it must be there once.
+    /// Checks a whole delivery. Of the headers only [`Signature::HEADER`] is looked at; it must be
+    /// there once.
     pub fn verify<N: AsRef<str>, V: AsRef<[u8]>>(
         &self,
         headers: impl IntoIterator<Item = (N, V)>,
@@ -40,8 +41,8 @@ impl Verifier {
         verification.finish()
     }
 
-    /// Judges what can be judged before the body is there: the header's form, whether its scheme is accepted, and the
-    /// time in it. For readers that hash while the body arrives.
+    /// Judges what can be judged before the body is there: the header's form, whether its scheme is
+    /// accepted, and the time in it. For readers that hash while the body arrives.
     ///
     /// ```
     /// # use atp_core::{Scheme, Secret, Signature, Verifier};
@@ -116,25 +117,29 @@ pub struct Verification {
     verifier: Verifier,
     signature: Signature,
     now: DateTime<Utc>,
-    /// One a live secret; empty where only a re-serialised scheme is possible.
+    /// A hash for each secret that is live. There are none where only a re-serialised scheme is
+    /// possible.
     hashes: Vec<HmacSha256>,
+    /// Whether the body is hashed as it comes.
     hashing: bool,
     /// The body, as long as it has one part.
     first: Bytes,
     /// The body, once it has more.
     joined: BytesMut,
+    /// How much memory the joined body gets at once, in bytes.
     expected: usize,
 }
 
 impl Verification {
-    /// Says how long the body will be, in bytes, so that its parts are joined in one allocation. It is no limit, and no more
-    /// than a hint: whoever announces a length may be lying, so at most 1 MiB is taken before it has come.
+    /// Says how long the body will be, in bytes, so that its parts are joined in one allocation. It
+    /// is no limit, and no more than a hint: whoever announces a length may be lying, so at most 1
+    /// MiB is taken before it has come.
     pub fn expect_len(&mut self, len: usize) {
         self.expected = len.min(limits::BODY_RESERVED);
     }
 
-    /// Takes the next part of the body. It is hashed where the scheme allows, and only kept where the signed text can be made
-    /// only of the whole. A body of one part is not copied.
+    /// Takes the next part of the body. It is hashed where the scheme allows, and only kept where
+    /// the signed text can be made only of the whole. A body of one part is not copied.
     pub fn update(&mut self, part: impl Into<Bytes>) {
         let part = part.into();
         self.hashes.iter_mut().for_each(|hash| hash.update(&part));
@@ -206,8 +211,8 @@ impl Verification {
         Err(VerifyError::Mismatch { not_json: None })
     }
 
-    /// The position of the secret whose digest is in the header. Looks at every digest of every secret, whatever it has
-    /// found, so that time does not tell.
+    /// The position of the secret whose digest is in the header. Looks at every digest of every
+    /// secret, whatever it has found, so that time does not tell.
     fn compare(&self, digests: impl Iterator<Item = Digest>) -> Option<usize> {
         let mut found = None;
         let positions =
@@ -251,29 +256,32 @@ impl Verification {
     }
 }
 
-/// Whether a text is what the timestamped scheme signs. Its digest, captured and sent as a bare one over that text, would fit
-/// the raw scheme; but nobody signs this as a payload, since no JSON object begins with a digit.
+/// Whether a text is what the timestamped scheme signs. Its digest, captured and sent as a bare one
+/// over that text, would fit the raw scheme; but nobody signs this as a payload, since no JSON
+/// object begins with a digit.
 fn is_of_timestamped_form(text: &[u8]) -> bool {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     digits > 0 && text.get(digits) == Some(&b'.')
 }
 
 impl VerifyError {
-    /// Whether the signature fits, and what was signed is no answer: a fault of the sender that he may be told, while
-    /// everything else is "Invalid signature" to him.
+    /// Whether the signature fits, and what was signed is no answer: a fault of the sender that he
+    /// may be told, while everything else is "Invalid signature" to him.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         matches!(self, Self::Malformed(_))
     }
 
-    /// Of a body that nobody has verified, so without the place: whoever sent it chose the names on the way there.
+    /// Of a body that nobody has verified, so without the place: whoever sent it chose the names on
+    /// the way there.
     fn not_json(mut error: NotJson) -> Self {
         error.pointer = String::new();
         Self::Mismatch { not_json: Some(error) }
     }
 }
 
-/// Proof that a delivery was signed. It has no public constructor, so nothing unverified can be read as an answer.
+/// Proof that a delivery was signed. It has no public constructor, so nothing unverified can be
+/// read as an answer.
 pub struct Verified {
     signed_text: Bytes,
     scheme: Scheme,
@@ -290,21 +298,23 @@ impl Verified {
         self.scheme
     }
 
-    /// Which secret it was signed with: 0 is the one given to [`Verifier::new`], the others follow as they were added.
+    /// Which secret it was signed with: 0 is the one given to [`Verifier::new`], the others follow
+    /// as they were added.
     #[must_use]
     pub fn secret_index(&self) -> usize {
         self.secret_index
     }
 
-    /// The time that was signed: `t`, or that of the payload. `None` if the payload's time is not judged, if there is none that
-    /// can be read and [`Verifier::any_age`] lets that pass, and for what is redriven. A timestamped delivery has one.
+    /// The time that was signed: `t`, or that of the payload. `None` if the payload's time is not
+    /// judged, if there is none that can be read and [`Verifier::any_age`] lets that pass, and for
+    /// what is redriven. A timestamped delivery has one.
     #[must_use]
     pub fn signed_at(&self) -> Option<DateTime<Utc>> {
         self.signed_at
     }
 
-    /// The text that was signed. For the re-serialised schemes this is the canonical text and not the body, which could
-    /// say more than was signed (`1e999` where the signed text says `null`).
+    /// The text that was signed. For the re-serialised schemes this is the canonical text and not
+    /// the body, which could say more than was signed (`1e999` where the signed text says `null`).
     #[must_use]
     pub fn signed_text(&self) -> &Bytes {
         &self.signed_text
@@ -343,8 +353,9 @@ impl fmt::Debug for Verified {
     }
 }
 
-/// Why a delivery is not accepted. For logs: who sent it must not learn more than that it was refused. It holds nothing of what
-/// was not verified; only [`VerifyError::Malformed`], which was, may name members.
+/// Why a delivery is not accepted. For logs: who sent it must not learn more than that it was
+/// refused. It holds nothing of what was not verified; only [`VerifyError::Malformed`], which was,
+/// may name members.
 ///
 /// [`Verifier::explain`] says more, at the cost of some hashes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -368,7 +379,7 @@ pub enum VerifyError {
     /// Signed too long ago.
     #[error("the signed time is {seconds} s in the past, more than {tolerance} s")]
     TooOld {
-        /// How long ago.
+        /// How long ago it was signed.
         seconds: u64,
         /// How long ago it may be.
         tolerance: u64,
@@ -376,7 +387,7 @@ pub enum VerifyError {
     /// Signed in the future.
     #[error("the signed time is {seconds} s in the future, more than {tolerance} s")]
     TooNew {
-        /// How far ahead.
+        /// How far ahead of the clock it was signed.
         seconds: u64,
         /// How far ahead it may be.
         tolerance: u64,
@@ -386,10 +397,12 @@ pub enum VerifyError {
         format!(" (the body is not JSON, so only a signature of its bytes could fit: {error})")
     }))]
     Mismatch {
-        /// Why the re-serialised schemes were out of the question, without [`NotJson::pointer`]: nothing of the body.
+        /// Why the re-serialised schemes were out of the question, without [`NotJson::pointer`]:
+        /// nothing of the body.
         not_json: Option<NotJson>,
     },
-    /// A bare digest fits, but the payload has no time that can be read, so nobody can say whether it is a replay.
+    /// A bare digest fits, but the payload has no time that can be read, so nobody can say whether
+    /// it is a replay.
     #[error(
         "a bare digest fits, but the payload has neither a `timestamp` nor a `responded_at` that is RFC 3339"
     )]

@@ -67,7 +67,8 @@ impl Key {
 }
 
 impl Verifier {
-    /// How far a signed time may be from the clock, both ways, unless set otherwise: the guide's five minutes.
+    /// How far a signed time may be from the clock, both ways, unless set otherwise: the guide's
+    /// five minutes.
     pub const DEFAULT_TOLERANCE: Duration = limits::TOLERANCE;
 
     /// Accepts all four schemes, within [`Verifier::DEFAULT_TOLERANCE`].
@@ -84,8 +85,8 @@ impl Verifier {
         Self { settings: Arc::new(settings) }
     }
 
-    /// Accepts another secret too, for as long as this verifier lives. Each secret costs one more hash a delivery,
-    /// whichever fits, so that time does not tell which does.
+    /// Accepts another secret too, for as long as this verifier lives. Each secret costs one more
+    /// hash a delivery, whichever fits, so that time does not tell which does.
     #[must_use]
     pub fn or(self, previous: Secret) -> Self {
         self.set(|settings| settings.keys.push(Key::new(previous, None)))
@@ -104,7 +105,8 @@ impl Verifier {
         self.set(|settings| settings.keys.push(Key::new(previous, Some(until))))
     }
 
-    /// Accepts these schemes only; all four unless set. Pin the one that your server uses: see the README.
+    /// Accepts these schemes only; all four unless set. Pin the one that your server uses: see the
+    /// README.
     ///
     /// # Panics
     /// If there is none, since such a verifier could accept nothing.
@@ -134,26 +136,28 @@ impl Verifier {
 
     /// Stops judging the time inside the payload of a bare digest, which has no other.
     ///
-    /// It costs all protection against replay there: who has once seen a signed delivery can send it again for ever.
-    /// Only do this in front of something that remembers what it has handled.
+    /// It costs all protection against replay there: who has once seen a signed delivery can send
+    /// it again for ever. Only do this in front of something that remembers what it has handled.
     #[must_use]
     pub fn without_payload_time(self) -> Self {
         self.set(|settings| settings.payload_time = false)
     }
 
-    /// Accepts what was signed at any time, long ago or ahead of the clock, and a payload without a time. The tolerance is then
-    /// only what [`Verifier::get_tolerance`] says. A `t` that is no date (beyond the year 262142) stays refused.
+    /// Accepts what was signed at any time, long ago or ahead of the clock, and a payload without a
+    /// time. The tolerance is then only what [`Verifier::get_tolerance`] says. A `t` that is no
+    /// date (beyond the year 262142) stays refused.
     ///
-    /// Only for a receiver that remembers what it has handled and judges the age itself, after the verdict and on both
-    /// sides, by [`Verified::signed_at`]: an answer that a server delivers days later, or that comes while a clock is off, must
-    /// not be lost, and a replay does no harm there. Anywhere else it costs all protection against replay.
+    /// Only for a receiver that remembers what it has handled and judges the age itself, after the
+    /// verdict and on both sides, by [`Verified::signed_at`]: an answer that a server delivers days
+    /// later, or that comes while a clock is off, must not be lost, and a replay does no harm
+    /// there. Anywhere else it costs all protection against replay.
     #[must_use]
     pub fn any_age(self) -> Self {
         self.set(|settings| settings.any_age = true)
     }
 
-    /// Whether both accept the same secrets, in the same order: for a receiver that must not take one service's deliveries
-    /// for another's.
+    /// Whether both accept the same secrets, in the same order: for a receiver that must not take
+    /// one service's deliveries for another's.
     #[must_use]
     pub fn has_secrets_of(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.settings.keys, &other.settings.keys);
@@ -195,8 +199,8 @@ impl Verifier {
         self.sign_at(scheme, body, self.now())
     }
 
-    /// [`Verifier::sign`] at a time of your choice. Only [`Scheme::Timestamped`] has a time; one before 1970 is taken as
-    /// 1970.
+    /// [`Verifier::sign`] at a time of your choice. Only [`Scheme::Timestamped`] has a time; one
+    /// before 1970 is taken as 1970.
     pub fn sign_at(
         &self,
         scheme: Scheme,

@@ -50,7 +50,8 @@ impl Dialect for Python {
         Ok(true)
     }
 
-    /// Printable ASCII stays; short escapes where there are such; else four lower-case digits a UTF-16 unit.
+    /// Printable ASCII stays; short escapes where there are such; else four lower-case digits a
+    /// UTF-16 unit.
     fn string(source: &str, spelling: Spelling, out: &mut String) {
         if spelling.is_ascii_canonical() {
             return out.push_str(source);

@@ -1,5 +1,5 @@
-//! What a question may demand of an answer: exact numbers, patterns as a browser reads them, and schemas
-//! that are judged within bounds.
+//! What a question may demand of an answer: exact numbers, patterns as a browser reads them, and
+//! schemas that are judged within bounds.
 
 mod cache;
 mod decimal;

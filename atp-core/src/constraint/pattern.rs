@@ -14,21 +14,21 @@ use crate::limits;
 
 /// A regular expression of a question, searched, not anchored.
 ///
-/// Its syntax is that of the crate `regex` (no look-around, no back-references, linear time). Its short classes are those
-/// of ECMA-262, by which clients check what a human types: `\d` and `\w` are ASCII, and `\b` lies between a character
-/// of `\w` and another; `\s` is white space with U+FEFF, and `.` is no end of a line. The same is so in the schema of
-/// a `json` action.
+/// Its syntax is that of the crate `regex` (no look-around, no back-references, linear time). Its
+/// short classes are those of ECMA-262, by which clients check what a human types: `\d` and `\w`
+/// are ASCII, and `\b` lies between a character of `\w` and another; `\s` is white space with
+/// U+FEFF, and `.` is no end of a line. The same is so in the schema of a `json` action.
 ///
-/// One that you make must compile, in at most [`Pattern::MAX_SIZE`] bytes of memory. One that came in a question from
-/// elsewhere may not; it is then skipped, with one `warn`. Each text is compiled once a process, while it is among the 32
-/// that were used last.
+/// One that you make must compile, in at most [`Pattern::MAX_SIZE`] bytes of memory. One that came
+/// in a question from elsewhere may not; it is then skipped, with one `warn`. Each text is compiled
+/// once a process, while it is among the 32 that were used last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// The most memory that a compiled pattern may take, in bytes: 8 MiB. A class of Unicode that repeats takes the most:
-    /// `\p{L}{1,100}` does fit.
+    /// The most memory that a compiled pattern may take, in bytes: 8 MiB. A class of Unicode that
+    /// repeats takes the most: `\p{L}{1,100}` does fit.
     pub const MAX_SIZE: usize = limits::PATTERN_SIZE;
 
     /// The longest text, in bytes.
@@ -37,7 +37,8 @@ impl Pattern {
     /// Compiles it.
     ///
     /// # Errors
-    /// [`PatternError`] says why it does not compile, and of a syntax error where in the text it is.
+    /// [`PatternError`] says why it does not compile, and of a syntax error where in the text it
+    /// is.
     pub fn new(text: impl Into<String>) -> Result<Self, PatternError> {
         let pattern = Self(text.into());
         pattern.check()?;
@@ -300,6 +301,23 @@ mod tests {
             let told = Pattern::new(pattern.clone()).unwrap_err().to_string();
             assert!(told.starts_with(error), "{pattern:.40}: {told:.200}");
             assert!(Pattern(pattern).is_found_in("from elsewhere"));
+        }
+    }
+
+    #[test]
+    fn an_error_is_one_line_with_the_place_and_what_to_do() {
+        for (pattern, place, advice) in [
+            ("^(?!admin)", "at character 2: ", "look-around"),
+            ("é(?<=a)", "at character 2: ", "look-around"),
+            (r"(a)\1", "at character 4: ", "back-references"),
+            ("a[", "at character 2", ""),
+            ("a\nb(", "at character 4", ""),
+            (r"\p{Nonsense}", "at character 1", ""),
+        ] {
+            let told = Pattern::new(pattern).unwrap_err().to_string();
+            assert!(told.contains(place) && told.contains(advice), "{pattern:?}: {told}");
+            assert_eq!(told.lines().count(), 1, "{pattern:?}: {told}");
+            assert_eq!(told.contains("in the handler"), !advice.is_empty(), "{pattern:?}: {told}");
         }
     }
 }

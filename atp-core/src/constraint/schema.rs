@@ -1,13 +1,16 @@
 //! JSON Schemas, judged within bounds of time, memory and stack that an answer cannot stretch.
 //!
-//! A schema may refer to itself, so a short answer can ask for more steps than there are atoms. Three bounds hold:
+//! A schema may refer to itself, so a short answer can ask for more steps than there are atoms.
+//! Three bounds hold:
 //!
-//! * Where a schema is made, whatever it applies to one value, however often, is counted; what applies itself
-//!   to the same value again, or applies more than [`limits::SCHEMAS_APPLIED`] schemas to it, is refused.
-//! * While an answer is judged, each look at it is counted by the node type that the validator reads it through. When the
-//!   count is used up, that type has nothing more to show, and so the validator comes to its end. The stack is measured there too.
-//! * Details are asked for only after the verdict, with a count that is much smaller, and not of long paths. An error tree has
-//!   no more entries than looks at the answer.
+//! * Where a schema is made, whatever it applies to one value, however often, is counted; what
+//!   applies itself to the same value again, or applies more than [`limits::SCHEMAS_APPLIED`]
+//!   schemas to it, is refused.
+//! * While an answer is judged, each look at it is counted by the node type that the validator
+//!   reads it through. When the count is used up, that type has nothing more to show, and so the
+//!   validator comes to its end. The stack is measured there too.
+//! * Details are asked for only after the verdict, with a count that is much smaller, and not of
+//!   long paths. An error tree has no more entries than looks at the answer.
 
 use std::{
     cell::Cell,
@@ -37,7 +40,8 @@ pub(crate) struct Schema {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Fits,
-    /// The places, and the rules as pointers into the schema. None where there are too many to tell.
+    /// The places, and the rules as pointers into the schema. None where there are too many to
+    /// tell.
     Unfit(Vec<(String, String)>),
     /// It was not judged to the end.
     TooCostly,
@@ -64,7 +68,8 @@ impl SchemaFault {
 static COMPILED: Cache<Result<Schema, SchemaFault>, { limits::SCHEMAS }> = Cache::new();
 
 impl Schema {
-    /// Compiles it, once a process while it is among the last 32; remote references are not followed.
+    /// Compiles it, once a process while it is among the last 32; remote references are not
+    /// followed.
     pub(crate) fn with<R>(schema: &Value, with: impl FnOnce(Result<&Self, &SchemaFault>) -> R) -> R {
         let text = schema.to_string();
         COMPILED.with(&text, || Self::new(schema), |made| with(made.as_ref()))
@@ -107,7 +112,8 @@ impl Schema {
     }
 }
 
-/// The bytes of the longest path, of which each step counts as at least [`limits::SCHEMA_DETAIL_STEP`]. An instance is nested at most 128 deep.
+/// The bytes of the longest path, of which each step counts as at least
+/// [`limits::SCHEMA_DETAIL_STEP`]. An instance is nested at most 128 deep.
 fn longest_path(value: &Value) -> usize {
     match value {
         Value::Object(members) => {
@@ -345,7 +351,8 @@ fn unescaped(fragment: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The steps that a byte of a string costs where this pattern looks at it, by the size of what it compiles to.
+/// The steps that a byte of a string costs where this pattern looks at it, by the size of what it
+/// compiles to.
 fn cost_of(pattern: &str) -> Result<u64, PatternError> {
     if pattern.len() > Pattern::MAX_LEN {
         return Err(PatternError::TooLong);
@@ -358,7 +365,8 @@ fn cost_of(pattern: &str) -> Result<u64, PatternError> {
 /// What a look costs, in steps.
 #[derive(Clone, Copy, Default)]
 struct Costs {
-    /// At a value within another: as much as there are schemas that may be applied to it without looking.
+    /// At a value within another: as much as there are schemas that may be applied to it without
+    /// looking.
     value: u64,
     /// At a byte of a string.
     byte: u64,
@@ -388,7 +396,8 @@ impl Budget {
         (left.steps > 0 && left.bytes > 0).then_some(result)
     }
 
-    /// Whether there was as much left. From the first time that there is not, there is nothing left.
+    /// Whether there was as much left. From the first time that there is not, there is nothing
+    /// left.
     fn spend(steps: u64, bytes: u64) -> bool {
         let mut left = BUDGET.get();
         let is_within = left.steps > steps && left.bytes > bytes && stack_pointer() >= left.stack_end;
@@ -412,7 +421,8 @@ impl Budget {
     }
 }
 
-/// About where the stack ends. It grows downwards wherever Rust has one; elsewhere this bounds nothing.
+/// About where the stack ends. It grows downwards wherever Rust has one; elsewhere this bounds
+/// nothing.
 #[inline(never)]
 fn stack_pointer() -> usize {
     let here = 0_u8;

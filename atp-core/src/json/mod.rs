@@ -1,9 +1,8 @@
 //! RFC 8259 text as a flat index: one pass, nothing copied, no recursion.
 //!
-//! Everything that looks into a body does it through this index: the canonical texts, the strict parse of an answer and
-//! the validation of its data. A body is UTF-8 without a byte order mark, at most
-//! [`limits::INDEX_DEPTH`] deep; its numbers and
-//! strings stay the text that they are.
+//! Everything that looks into a body does it through this index: the canonical texts, the strict
+//! parse of an answer and the validation of its data. A body is UTF-8 without a byte order mark, at
+//! most [`limits::INDEX_DEPTH`] deep; its numbers and strings stay the text that they are.
 
 mod names;
 mod reader;
@@ -110,8 +109,9 @@ impl<'a> Index<'a> {
         unquote(self.raw(token))
     }
 
-    /// The value of a string, as generalized UTF-8: half of a surrogate pair keeps its three bytes, so that byte order
-    /// is code point order and two different names never meet. Where many are compared, [`Names`] decodes each once.
+    /// The value of a string, as generalized UTF-8: half of a surrogate pair keeps its three bytes,
+    /// so that byte order is code point order and two different names never meet. Where many are
+    /// compared, [`Names`] decodes each once.
     pub(crate) fn name(&self, token: Token) -> Cow<'a, [u8]> {
         let decoded = || {
             let mut bytes = Vec::new();
@@ -160,7 +160,8 @@ impl<'a> Index<'a> {
         std::iter::successors(first.filter(open), move |&token| Some(self.after(token)).filter(open))
     }
 
-    /// The members of an object, as the tokens of their names; the value is the token after the name.
+    /// The members of an object, as the tokens of their names; the value is the token after the
+    /// name.
     pub(crate) fn members(&self, object: Token) -> impl Iterator<Item = Token> {
         let first = (self.kind(object) == Kind::Object).then_some(object + 1);
         let open = move |token: &Token| self.kind(*token) != Kind::Close;

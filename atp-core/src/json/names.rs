@@ -10,8 +10,8 @@ use super::{
 
 /// The members of one object, by their names: what is escaped is decoded here, once.
 ///
-/// It is made to be used for one object after another, so that its memory is that of the largest one: 32 bytes a member, and
-/// at most the bytes of the names.
+/// It is made to be used for one object after another, so that its memory is that of the largest
+/// one: 32 bytes a member, and at most the bytes of the names.
 #[derive(Default)]
 pub(crate) struct Names {
     pub(crate) list: Vec<Name>,
@@ -24,7 +24,8 @@ pub(crate) struct Names {
 /// A member, ready to be sorted.
 #[derive(Clone, Copy)]
 pub(crate) struct Name {
-    /// The first sixteen bytes of its name, zero-filled, so that most comparisons are one of numbers.
+    /// The first sixteen bytes of its name, zero-filled, so that most comparisons are one of
+    /// numbers.
     head: u128,
     token: u32,
     /// Where its name is: in the text, or in what was decoded.
@@ -69,19 +70,22 @@ impl Names {
         value(&self.decoded, index, name)
     }
 
-    /// Sorts by the code points of the names, equal ones in no order: where a sender repeats a few, that is much faster.
+    /// Sorts by the code points of the names, equal ones in no order: where a sender repeats a few,
+    /// that is much faster.
     pub(crate) fn sort(&mut self, index: &Index<'_>) {
         let Self { list, decoded, .. } = self;
         list.sort_unstable_by(|a, b| compare(decoded, index, a, b));
     }
 
-    /// The members, those that have one name together, in no order; they must have been sorted, unless all names differ.
+    /// The members, those that have one name together, in no order; they must have been sorted,
+    /// unless all names differ.
     pub(crate) fn twins(&self, index: &Index<'_>) -> impl Iterator<Item = &[Name]> {
         self.list.chunk_by(|a, b| compare(&self.decoded, index, a, b).is_eq())
     }
 
-    /// Whether two names of an object might be the same: by a number that equal names share, so that most objects need not be
-    /// sorted to know that they are not. Says yes where a name is escaped.
+    /// Whether two names of an object might be the same: by a number that equal names share, so
+    /// that most objects need not be sorted to know that they are not. Says yes where a name is
+    /// escaped.
     pub(crate) fn may_repeat(&mut self, index: &Index<'_>, object: Token) -> bool {
         let prints = &mut self.prints;
         prints.clear();
@@ -142,8 +146,8 @@ fn head(name: &[u8]) -> u128 {
     u128::from_be_bytes(head)
 }
 
-/// Whether a number may be there twice, by a table of which half stays free. Where too many numbers want one place, as a
-/// sender could arrange, it says yes rather than search.
+/// Whether a number may be there twice, by a table of which half stays free. Where too many numbers
+/// want one place, as a sender could arrange, it says yes rather than search.
 fn may_have_twins(numbers: &[u64]) -> bool {
     const FREE: u64 = 0;
     const STEPS: usize = 32;
@@ -172,7 +176,8 @@ fn fingerprint(name: &[u8]) -> u64 {
 }
 
 impl Index<'_> {
-    /// The name of the first member that repeats the name of another, in the order in which objects start.
+    /// The name of the first member that repeats the name of another, in the order in which objects
+    /// start.
     pub(crate) fn duplicate(&self) -> Option<Token> {
         let mut names = Names::default();
         (0..self.entries.len())
@@ -186,7 +191,8 @@ mod tests {
     use super::super::strings::DECODED;
     use super::*;
 
-    /// Members with an escape in each name, that share what is compared first, and values that say where they stand.
+    /// Members with an escape in each name, that share what is compared first, and values that say
+    /// where they stand.
     fn escaped_names(count: usize, different: usize) -> String {
         let member = |nth: usize| format!(r#""aaaaaaaaaaaaaaaa\n{:03}":{nth}"#, nth * 7919 % different);
         let members: Vec<String> = (0..count).map(member).collect();

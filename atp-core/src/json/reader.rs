@@ -92,7 +92,8 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        // A token for every eight bytes is what a form has. A large text has fewer, a list of digits four times that.
+        // A token for every eight bytes is what a form has. A large text has fewer, a list of
+        // digits four times that.
         let entries = Vec::with_capacity(8 + text.len().min(limits::INDEX_RESERVED) / 8);
         let (open, too_deep, lone_surrogates) = (Vec::new(), None, false);
         Self { src: text.as_bytes(), at: 0, entries, too_deep, lone_surrogates, open }
@@ -310,8 +311,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Steps over bytes of a string that need no look, eight at a time: not a quote, not a backslash, not a control
-/// character, and, unless `wide`, not DEL and not beyond ASCII. Stops at the first other byte or near the end.
+/// Steps over bytes of a string that need no look, eight at a time: not a quote, not a backslash,
+/// not a control character, and, unless `wide`, not DEL and not beyond ASCII. Stops at the first
+/// other byte or near the end.
 fn ordinary(src: &[u8], at: usize, wide: bool) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
@@ -321,8 +323,8 @@ fn ordinary(src: &[u8], at: usize, wide: bool) -> usize {
     let (chunks, _) = src.get(at..).unwrap_or_default().as_chunks::<8>();
     for (nth, chunk) in chunks.iter().enumerate() {
         let word = u64::from_le_bytes(*chunk);
-        // A byte's high bit is set where the byte is zero (or beyond ASCII), and maybe above such a byte, by a borrow:
-        // the lowest is exact.
+        // A byte's high bit is set where the byte is zero (or beyond ASCII), and maybe above such a
+        // byte, by a borrow: the lowest is exact.
         let zero = |word: u64| word.wrapping_sub(ONES);
         let mut stops = zero(word ^ QUOTES) | zero(word ^ BACKSLASHES) | word.wrapping_sub(SPACES);
         if wide {

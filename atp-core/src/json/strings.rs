@@ -53,7 +53,8 @@ fn decode(unit: u16, low: Option<u16>) -> Scalar {
     }
 }
 
-/// The value of a string's source with its quotes, a lone surrogate as U+FFFD. `None` for the source of any other value.
+/// The value of a string's source with its quotes, a lone surrogate as U+FFFD. `None` for the
+/// source of any other value.
 pub(crate) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     Some(if inner.contains('\\') { Cow::Owned(readable(inner)) } else { Cow::Borrowed(inner) })
@@ -87,7 +88,8 @@ pub(super) fn generalized(inner: &str, bytes: &mut Vec<u8>) {
     }
 }
 
-/// The same JSON text with every lone surrogate spelled `\ufffd`, for parsers that refuse the former.
+/// The same JSON text with every lone surrogate spelled `\ufffd`, for parsers that refuse the
+/// former.
 pub(crate) fn without_lone_surrogates(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find('\\') {

@@ -27,7 +27,8 @@ pub struct Action {
     pub other: Map<String, Value>,
 }
 
-/// What an answer's `response_data` must be (protocol, section 3), with what the action demands of it.
+/// What an answer's `response_data` must be (protocol, section 3), with what the action demands of
+/// it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Expects {
@@ -149,18 +150,22 @@ impl Action {
         Self::new(id, label, Expects::Json(None))
     }
 
-    /// A JSON object that is valid against a JSON Schema. It is judged with the feature `json-schema`; without it
-    /// [`Action::check`] and [`validate`](crate::validate) refuse the action rather than judge half of it.
+    /// A JSON object that is valid against a JSON Schema. It is judged with the feature
+    /// `json-schema`; without it [`Action::check`] and [`validate`](crate::validate) refuse the
+    /// action rather than judge half of it.
     ///
-    /// No answer can stretch the judgement: it takes at most four million steps and 64 more for each byte of the answer, and
-    /// 512 KiB of stack. An answer that would take more does not fit. For that [`Action::check`] refuses a schema that applies
-    /// more than 10,000 schemas to one value, more than 64 within each other, or itself to the same value without end; one
-    /// that refers by `$dynamicRef` or `$recursiveRef`, to another document, or has an `$id` within it; and patterns that
-    /// [`Pattern`] refuses. A schema is compiled once a process, while it is among the 32 that were used last.
+    /// No answer can stretch the judgement: it takes at most four million steps and 64 more for
+    /// each byte of the answer, and 512 KiB of stack. An answer that would take more does not fit.
+    /// For that [`Action::check`] refuses a schema that applies more than 10,000 schemas to one
+    /// value, more than 64 within each other, or itself to the same value without end; one that
+    /// refers by `$dynamicRef` or `$recursiveRef`, to another document, or has an `$id` within it;
+    /// and patterns that [`Pattern`] refuses. A schema is compiled once a process, while it is
+    /// among the 32 that were used last.
     ///
-    /// What is judged is what was said: a number that a double does not hold to the last digit does not fit, nor do two
-    /// members whose names differ only in half of a surrogate pair. Which rules are not satisfied is told where that takes at
-    /// most 10,000 steps and no path has more than 16 names or 512 bytes; else only that there are some.
+    /// What is judged is what was said: a number that a double does not hold to the last digit does
+    /// not fit, nor do two members whose names differ only in half of a surrogate pair. Which rules
+    /// are not satisfied is told where that takes at most 10,000 steps and no path has more than 16
+    /// names or 512 bytes; else only that there are some.
     #[must_use]
     pub fn json_schema(id: impl Into<String>, label: impl Into<String>, schema: Value) -> Self {
         Self::new(id, label, Expects::Json(Some(schema)))

@@ -29,7 +29,8 @@ impl QuestionError {
 }
 
 impl Notification {
-    /// Refuses a question that nobody could answer, or whose answers could not be told apart. Do this before sending.
+    /// Refuses a question that nobody could answer, or whose answers could not be told apart. Do
+    /// this before sending.
     pub fn check(&self) -> Result<(), QuestionError> {
         let fail =
             |at: &str, rule: &'static str| Err(QuestionError { at: at.to_owned(), rule: rule.to_owned() });

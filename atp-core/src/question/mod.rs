@@ -63,8 +63,8 @@ fn version() -> String {
 }
 
 impl Notification {
-    /// The longest id, in bytes: with a service's name it fits into a key of any database. The protocol does not say; its
-    /// ids have 36.
+    /// The longest id, in bytes: with a service's name it fits into a key of any database. The
+    /// protocol does not say; its ids have 36.
     pub const MAX_ID: usize = limits::NOTIFICATION_ID;
 
     /// A question made now, without actions yet.
@@ -158,9 +158,9 @@ impl Service {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Context {
-    /// One line.
+    /// What it is about, in one line.
     pub title: String,
-    /// The whole of it.
+    /// All that the human should know to decide.
     #[serde(default)]
     pub description: String,
     /// The project that it is about.
@@ -184,17 +184,17 @@ pub struct Attachment {
     /// What it is, for humans.
     #[serde(default)]
     pub description: String,
-    /// Where it is, or what it is.
+    /// Its address or its bytes.
     #[serde(flatten)]
     pub content: AttachmentContent,
 }
 
-/// An attachment has one of the two.
+/// An attachment has either an address or its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AttachmentContent {
-    /// Where it is.
+    /// The address where it is.
     Uri(String),
     /// Its bytes in Base64.
     Data(String),
@@ -217,8 +217,8 @@ impl Attachment {
     }
 }
 
-/// Where a question stands. One way: created, delivered, acknowledged, responded, completed; expired and invalidated end
-/// it too.
+/// Where a question stands. One way: created, delivered, acknowledged, responded, completed;
+/// expired and invalidated end it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -22,7 +22,7 @@ pub struct Labels {
 #[serde(transparent)]
 pub struct Options(pub Vec<Choosable>);
 
-/// One option.
+/// One option that a human may choose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Choosable {
@@ -142,7 +142,8 @@ impl TextRules {
     }
 }
 
-/// What a `number` must be, exactly: nothing is rounded, neither here nor in an answer. Its names on the wire are inferred.
+/// What a `number` must be, exactly: nothing is rounded, neither here nor in an answer. Its names
+/// on the wire are inferred.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NumberRules {
@@ -152,8 +153,8 @@ pub struct NumberRules {
     /// At most; no limit unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Decimal>,
-    /// A whole multiple of this, counted from `min`, else from 0; any number unless set. A step of 0
-    /// demands nothing.
+    /// A whole multiple of this, counted from `min`, else from 0; any number unless set. A step of
+    /// 0 demands nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Decimal>,
     /// Constraints that the protocol does not name.
@@ -182,8 +183,8 @@ impl NumberRules {
         self
     }
 
-    /// A whole multiple of this, counted from `min`, else from 0. A step of 0 demands nothing, as if none
-    /// were set; [`Action::check`] refuses one that has too many digits to be counted in.
+    /// A whole multiple of this, counted from `min`, else from 0. A step of 0 demands nothing, as
+    /// if none were set; [`Action::check`] refuses one that has too many digits to be counted in.
     #[must_use]
     pub fn step(mut self, step: impl Into<Decimal>) -> Self {
         self.step = Some(step.into());
@@ -200,7 +201,8 @@ pub struct Field {
     /// What the human reads.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// What the client shows, such as `text`. It is not judged: the handler's type says what a field must be.
+    /// What the client shows, such as `text`. It is not judged: the handler's type says what a
+    /// field must be.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Whether an answer must have it, filled in: neither `null` nor an empty text.

@@ -33,7 +33,8 @@ pub(crate) struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// The text was checked when the `RawJson` was made, so this fails only if memory was damaged since.
+    /// The text was checked when the `RawJson` was made, so this fails only if memory was damaged
+    /// since.
     pub(super) fn of(raw: &'a RawJson) -> Result<Self, Violation> {
         let index =
             Index::of_str(raw.as_str()).map_err(|_| Violation::new("", "must be JSON", "something else"))?;
@@ -137,7 +138,8 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Refuses members that would be one where half of a surrogate pair is read as U+FFFD: one of them would be lost.
+    /// Refuses members that would be one where half of a surrogate pair is read as U+FFFD: one of
+    /// them would be lost.
     pub(crate) fn check_names(&self) -> Result<(), Violation> {
         let mut todo = vec![0];
         while let Some(token) = todo.pop() {

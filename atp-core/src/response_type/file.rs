@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{json::Kind, limits, response::RawJson};
 
-/// `file`: a file's name and type, and its bytes or where they are. Nothing is fetched. The members' names are inferred.
+/// `file`: a file's name and type, and its bytes or where they are. Nothing is fetched. The
+/// members' names are inferred.
 ///
-/// An address is one of `http` or `https` with a host, spelled in the ASCII of RFC 3986, of at most 2,048 bytes. A member that
-/// is `null` is not there.
+/// An address is one of `http` or `https` with a host, spelled in the ASCII of RFC 3986, of at most
+/// 2,048 bytes. A member that is `null` is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct File {
@@ -33,9 +34,9 @@ pub struct File {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileContent {
-    /// Here, decoded from Base64.
+    /// The bytes that came with the answer, decoded from Base64.
     Bytes(Bytes),
-    /// There. It came from outside: before you fetch it, see where it leads.
+    /// The address where they are. It came from outside: before you fetch it, see where it leads.
     Url(String),
 }
 
@@ -138,8 +139,8 @@ fn file_content(
     }
 }
 
-/// Whether it is an address as RFC 3986 spells one: of `http` or `https`, with a host, and nothing that would end a line of a
-/// header or be read as another address by a browser.
+/// Whether it is an address as RFC 3986 spells one: of `http` or `https`, with a host, and nothing
+/// that would end a line of a header or be read as another address by a browser.
 fn is_address(url: &str) -> bool {
     let rest = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
     let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();

@@ -22,8 +22,8 @@ use crate::{json::Kind, response::RawJson};
 
 /// A kind of answer: how `response_data` is read, and what the handler gets.
 ///
-/// The protocol's ten are here: [`Simple`], [`Binary`], [`Choice`], [`MultiChoice`], [`Text`], [`Number`], [`Select`],
-/// [`Form`], [`Json`] and [`File`]. A type of your own is one `impl`:
+/// The protocol's ten are here: [`Simple`], [`Binary`], [`Choice`], [`MultiChoice`], [`Text`],
+/// [`Number`], [`Select`], [`Form`], [`Json`] and [`File`]. A type of your own is one `impl`:
 ///
 /// ```
 /// use atp_core::{RawJson, ResponseType, Violation, Violations};
@@ -53,8 +53,8 @@ pub trait ResponseType {
 
 /// `simple`: nothing but the choice itself. Data is `null` or missing.
 ///
-/// The guide does not look at the data here. This does: data beside a bare choice is something that the human said and
-/// that nobody would read.
+/// The guide does not look at the data here. This does: data beside a bare choice is something that
+/// the human said and that nobody would read.
 pub struct Simple;
 
 impl ResponseType for Simple {
@@ -156,8 +156,8 @@ impl ResponseType for Text {
     }
 }
 
-/// `number`: a JSON number, as `T`. Nothing is rounded for an integer or a decimal type; `f64` rounds as it must, and
-/// refuses what it cannot hold.
+/// `number`: a JSON number, as `T`. Nothing is rounded for an integer or a decimal type; `f64`
+/// rounds as it must, and refuses what it cannot hold.
 pub struct Number<T = f64>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Number<T> {
@@ -170,8 +170,8 @@ impl<T: DeserializeOwned> ResponseType for Number<T> {
     }
 }
 
-/// `select`: the value of one option, or an array of at least one, each once: who chose nothing has not answered. The
-/// handler gets a list either way.
+/// `select`: the value of one option, or an array of at least one, each once: who chose nothing has
+/// not answered. The handler gets a list either way.
 pub struct Select<T = String>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Select<T> {
@@ -187,15 +187,16 @@ impl<T: DeserializeOwned> ResponseType for Select<T> {
     }
 }
 
-/// `form`: an object, as your own struct. Which members must be there, `T` says; the question may say it too, and then
-/// [`validate`](crate::validate) asks for them to be filled in.
+/// `form`: an object, as your own struct. Which members must be there, `T` says; the question may
+/// say it too, and then [`validate`](crate::validate) asks for them to be filled in.
 pub struct Form<T>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Form<T> {
     type Data = T;
 
     fn read(data: Option<&RawJson>) -> Result<T, Violations> {
-        // An object that is read as `T` needs no index: only one that does not fit is looked at again.
+        // An object that is read as `T` needs no index: only one that does not fit is looked at
+        // again.
         match data.filter(|data| data.as_bytes().trim_ascii_start().starts_with(b"{")) {
             Some(object) => typed(object),
             None => Err(Data::required(data)?.violation(0, "must be an object").into()),

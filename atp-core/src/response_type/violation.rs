@@ -4,9 +4,11 @@ use std::{borrow::Cow, fmt};
 
 use crate::{json::printable, limits};
 
-/// One way in which data does not fit: where, which rule, and what was found, as kind and size and never as value.
+/// One way in which data does not fit: where, which rule, and what was found, as kind and size and
+/// never as value.
 ///
-/// Each of the three has at most 256 bytes; of a longer one the rest is left out, and `…` says so.
+/// Each of the three has at most [`limits::VIOLATION_TEXT`] bytes; of a longer one the rest is left
+/// out, and `…` says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pointer: Cow<'static, str>,
@@ -15,8 +17,9 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// `pointer` is a JSON Pointer into `response_data`, empty for the whole; `rule` says what must be; `found` says what is
-    /// there instead, without its value: an answer may be private. Of each name in `pointer` 64 characters are kept.
+    /// `pointer` is a JSON Pointer into `response_data`, empty for the whole; `rule` says what must
+    /// be; `found` says what is there instead, without its value: an answer may be private. Of each
+    /// name in `pointer` 64 characters are kept.
     #[must_use]
     pub fn new(
         pointer: impl Into<String>,
@@ -88,7 +91,8 @@ fn start(text: &str, len: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// All ways in which data does not fit, at most a hundred: whoever sends thousands needs no more. Never empty.
+/// All ways in which data does not fit, at most a hundred: whoever sends thousands needs no more.
+/// Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violations {
     first: Violation,
