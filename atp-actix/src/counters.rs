@@ -10,15 +10,15 @@ use crate::{
 /// Counts after the answer, without holding up the next one: the first at once, and what comes
 /// shortly after a batch in the next batch, where the same delivery again is a greater number.
 pub(crate) async fn count<S: Store>(store: &S, note: DeliveryCount) {
-    match store.activity().add(note) {
+    match store.get_activity().add(note) {
         Added::Waiting => {}
         // No local task: one that is dropped at shutdown would hold a connection outside of its
         // runtime.
         Added::Unattended => drop(tokio::spawn(CounterWriter::new(store.clone()).run())),
         Added::Full(note) => {
-            let request_id = note.request_id.clone();
-            if let Err(error) = store.note(&[*note]).await
-                && store.activity().may_tell()
+            let request_id = note.arrival.request_id.clone();
+            if let Err(error) = store.count_deliveries(&[*note]).await
+                && store.get_activity().may_tell()
             {
                 tracing::error!(target: "atp_actix", request_id, %error, "not counted");
             }
@@ -41,10 +41,10 @@ impl<S: Store> CounterWriter<S> {
     }
 
     async fn run(mut self) {
-        while let Some(batch) = self.store.activity().next() {
+        while let Some(batch) = self.store.get_activity().next() {
             self.batch = batch;
-            if let Err(error) = self.store.note(&self.batch).await {
-                if self.store.activity().may_tell() {
+            if let Err(error) = self.store.count_deliveries(&self.batch).await {
+                if self.store.get_activity().may_tell() {
                     let rows = self.batch.len();
                     tracing::error!(target: "atp_actix", rows, %error, "not counted yet");
                 }
@@ -63,7 +63,7 @@ impl<S: Store> CounterWriter<S> {
 impl<S: Store> Drop for CounterWriter<S> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.store.activity().stopped_writing(std::mem::take(&mut self.batch));
+            self.store.get_activity().stopped_writing(std::mem::take(&mut self.batch));
         }
     }
 }
@@ -75,22 +75,11 @@ mod tests {
     use atp_core::{Fingerprint, Scheme};
 
     use super::*;
-    use crate::store::{MemoryStore, Verdict};
+    use crate::store::{Arrival, MemoryStore, Verdict};
 
     fn note(verdict: Verdict, status: u16) -> DeliveryCount {
-        DeliveryCount {
-            service: "default".to_owned(),
-            notification_id: "n-1".to_owned(),
-            fingerprint: Fingerprint::new("approve", None),
-            verdict,
-            count: 1,
-            request_id: None,
-            scheme: Scheme::Raw,
-            secret: 0,
-            responder: None,
-            status,
-            duration: Duration::ZERO,
-        }
+        let arrival = Arrival::new(Scheme::Raw, 0);
+        DeliveryCount::new("default", "n-1", Fingerprint::new("approve", None), verdict, arrival, status)
     }
 
     /// Nobody delivers any more, and soon this is written.
@@ -124,8 +113,8 @@ mod tests {
     #[actix_web::test]
     async fn a_writer_whose_runtime_ended_is_followed_by_another() {
         let store = MemoryStore::new();
-        assert!(matches!(store.activity().add(note(Verdict::Handled, 200)), Added::Unattended));
-        let batch = store.activity().next().expect("a batch");
+        assert!(matches!(store.get_activity().add(note(Verdict::Handled, 200)), Added::Unattended));
+        let batch = store.get_activity().next().expect("a batch");
         drop(CounterWriter { store: store.clone(), batch, is_over: false });
         count(&store, note(Verdict::Handled, 200)).await;
         expect(&store, &[(Verdict::Handled, 2, 200)]).await;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::refusal::Refusal;
+use crate::{refusal::Refusal, store::Arrival};
 
 /// A delivery that was verified: the answer, and how it came. A clone shares it.
 ///
@@ -152,6 +152,14 @@ impl Delivery {
     #[must_use]
     pub fn secret_index(&self) -> usize {
         self.0.secret_index
+    }
+
+    /// How it came, as a store remembers it.
+    pub(crate) fn arrival(&self) -> Arrival {
+        let responder = self.answer().responder.as_ref().map(|responder| responder.id.clone());
+        Arrival::new(self.scheme(), self.secret_index())
+            .request_id(self.request_id().map(str::to_owned))
+            .responder(responder)
     }
 
     /// The time that was signed: of the header, else of the payload.

@@ -59,6 +59,10 @@ pub const MAX_SERVICE: usize = 250;
 /// likes; whoever looks into a notification that was refused so often needs no more of them.
 pub const MAX_KEPT: u32 = 100;
 
+/// The longest body of a handler's answer that is recorded, in bytes: it is stored with every decision, and what a
+/// sender reads of it is a status.
+pub const LONGEST_OUTCOME: usize = 16 << 10;
+
 /// How long an ATP server may go on delivering an answer, unless set: three days.
 pub const DEFAULT_REDELIVERY_WINDOW: Duration = Duration::from_hours(72);
 

@@ -98,19 +98,10 @@ impl Report<'_> {
     pub(crate) fn to_count(&self, service: &str) -> Option<DeliveryCount> {
         let (delivery, verdict) = (self.delivery?, self.verdict?);
         let answer = delivery.answer();
-        Some(DeliveryCount {
-            service: service.to_owned(),
-            notification_id: answer.notification_id.clone(),
-            fingerprint: delivery.fingerprint(),
-            verdict,
-            count: 1,
-            request_id: delivery.request_id().map(str::to_owned),
-            scheme: delivery.scheme(),
-            secret: delivery.secret_index(),
-            responder: answer.responder.as_ref().map(|responder| responder.id.clone()),
-            status: self.told.as_u16(),
-            duration: self.duration,
-        })
+        let id = answer.notification_id.clone();
+        let (fingerprint, arrival) = (delivery.fingerprint(), delivery.arrival());
+        let count = DeliveryCount::new(service, id, fingerprint, verdict, arrival, self.told.as_u16());
+        Some(count.duration(self.duration))
     }
 }
 

@@ -374,7 +374,7 @@ pub async fn judged<S: Store>(
     answer: &SignedAnswer,
 ) -> Result<Result<Judged, Refusal>, StoreError> {
     let (headers, body) = answer.to_parts();
-    let key = Some(*decisions.store.fingerprint_key());
+    let key = Some(*decisions.store.get_fingerprint_key());
     let proof = verifier.clone().any_age().verify(headers, body.clone()).map_err(Refusal::of_verdict);
     let read = |verified| {
         let service = decisions.service.as_str().into();

@@ -34,7 +34,7 @@ use crate::{
     reply::{ErrorBody, ErrorReply},
     report::{Cause, Observer, Report, verdict_of},
     reporter::{PendingReport, Reporter},
-    store::{self, DEFAULT_SERVICE, Redrive, RefusedDelivery, StoreError, Token, Verdict},
+    store::{DEFAULT_SERVICE, Redrive, RefusedDelivery, StoreError, Token, Verdict},
 };
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and
@@ -406,11 +406,9 @@ impl VerifySignature {
             Ok(()) => (Verdict::Malformed, Refusal::Malformed(malformed)),
             Err(refusal) => (Verdict::Stale, refusal),
         };
-        let (service, notification_id) = (self.service.as_ref().to_owned(), None);
-        let (signed, body) = (store::digest(&text), body.clone());
-        keeper
-            .keep(RefusedDelivery { service, notification_id, verdict, scheme, secret, signed, body })
-            .await?;
+        let service = self.service.as_ref();
+        let refused = RefusedDelivery::new(service, verdict, scheme, secret, &text, body.clone());
+        keeper.keep(refused).await?;
         Err(refusal)
     }
 

@@ -301,7 +301,7 @@ impl Webhook {
         if self.path.contains('{') {
             path_with_parameter(&self.path);
         }
-        if !store.activity().admits(&service, &self.verifier) {
+        if !store.get_activity().admits(&service, &self.verifier) {
             other_secrets(&service);
         }
         let settings = Settings {
@@ -401,7 +401,7 @@ impl<S: Store> RefusalStore for RefusalsOf<S> {
     }
 
     fn fingerprint_key(&self) -> [u8; 32] {
-        *self.store.fingerprint_key()
+        *self.store.get_fingerprint_key()
     }
 }
 

@@ -98,9 +98,9 @@ impl<S: Store> Store for Killing<S> {
         self.around("before claim", "after claim", self.store.claim(claim)).await
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<S::Transaction>, StoreError> {
+    async fn claim_in_transaction(&self, claim: &Claim) -> Result<Claimed<S::Transaction>, StoreError> {
         self.point.reached("before begin");
-        let transaction = self.store.begin(claim).await;
+        let transaction = self.store.claim_in_transaction(claim).await;
         self.point.reached("after begin");
         transaction
     }
@@ -123,8 +123,8 @@ impl<S: Store> Store for Killing<S> {
         self.store.release(claim).await
     }
 
-    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
-        self.around("before note", "after note", self.store.note(notes)).await
+    async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
+        self.around("before note", "after note", self.store.count_deliveries(counts)).await
     }
 
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
@@ -159,19 +159,19 @@ impl<S: Store> Store for Killing<S> {
         self.store.erase(service, notification_id).await
     }
 
-    fn transaction_limit(&self) -> Option<Duration> {
-        self.store.transaction_limit()
+    fn get_transaction_limit(&self) -> Option<Duration> {
+        self.store.get_transaction_limit()
     }
 
     fn get_redelivery_window(&self) -> Duration {
         self.store.get_redelivery_window()
     }
 
-    fn fingerprint_key(&self) -> &[u8; 32] {
-        self.store.fingerprint_key()
+    fn get_fingerprint_key(&self) -> &[u8; 32] {
+        self.store.get_fingerprint_key()
     }
 
-    fn activity(&self) -> &Activity {
-        self.store.activity()
+    fn get_activity(&self) -> &Activity {
+        self.store.get_activity()
     }
 }

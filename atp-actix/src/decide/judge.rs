@@ -151,6 +151,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::store::{Claim, Question};
     use crate::test::{Sender, SignedAnswer};
 
     const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
@@ -195,15 +196,7 @@ mod tests {
             Some(deadline) => notification.deadline(deadline),
             None => notification,
         };
-        RecordedQuestion {
-            notification,
-            user_id: None,
-            request_id: None,
-            context: Value::Null,
-            recorded_at: now() - HOUR,
-            invalidated: None,
-            state: None,
-        }
+        RecordedQuestion::new("n-1", &Question::new(notification), now() - HOUR)
     }
 
     fn known() -> Known {
@@ -213,8 +206,10 @@ mod tests {
     /// What was decided by this answer, with this status.
     fn decided_by(answer: &SignedAnswer, status: u16) -> Known {
         let outcome = Outcome { status, ..Outcome::success() };
-        let fingerprint = delivered(answer, false).fingerprint();
-        Known { decision: Some(CompletedDecision { fingerprint, outcome }), ..known() }
+        let (delivery, body) = (delivered(answer, false), answer.to_parts().1);
+        let (fingerprint, arrival) = (delivery.fingerprint(), delivery.arrival());
+        let claim = Claim::new("default", "n-1", fingerprint, "approve", arrival, body);
+        Known { decision: Some(CompletedDecision::new(&claim, outcome, now())), ..known() }
     }
 
     fn told(judged: &Result<Accepted, Declined>) -> String {

@@ -35,10 +35,7 @@ use crate::{
     refusal::Refusal,
     reply::ErrorBody,
     reporter::PendingReport,
-    store::{
-        self, Arrival, Claim, Claimed, Completion, RefusedDelivery, Store, StoreError, Token, UnderWay,
-        Verdict,
-    },
+    store::{Claim, Claimed, Completion, RefusedDelivery, Store, StoreError, UnderWay, Verdict},
 };
 
 pub(crate) use self::outcome::HandlerRan;
@@ -180,7 +177,7 @@ where
         if let Some((name, _)) = request.match_info().iter().next() {
             return failed(Refusal::PathParameter { name: name.to_owned() });
         }
-        let Some(under_way) = self.store.activity().begin() else { return failed(Refusal::Ending) };
+        let Some(under_way) = self.store.get_activity().begin() else { return failed(Refusal::Ending) };
         let work = rt::spawn({
             let (this, delivery, report) = (Rc::clone(&self), delivery.clone(), report.clone());
             async move { this.work(request, &delivery, &report, &under_way).await }
@@ -267,26 +264,21 @@ where
         }
     }
 
-    fn claim(&self, delivery: &Delivery, _is_late: bool) -> Claim {
+    fn claim(&self, delivery: &Delivery, is_late: bool) -> Claim {
         let answer = delivery.answer();
         let data = answer.response_data.as_ref().filter(|_| self.settings.with_data);
-        Claim {
-            service: self.settings.service.clone(),
-            notification_id: answer.notification_id.clone(),
-            fingerprint: delivery.fingerprint(),
-            action_id: answer.action_id.clone(),
-            data: data.map(|data| data.as_str().to_owned()),
-            token: Token::random(),
-            lease: self.settings.lease,
-            arrival: Arrival {
-                request_id: delivery.request_id().map(str::to_owned),
-                scheme: delivery.scheme(),
-                secret: delivery.secret_index(),
-                responder: answer.responder.as_ref().map(|responder| responder.id.clone()),
-                text: delivery.signed_text().clone(),
-                body: delivery.body().clone(),
-            },
-        }
+        Claim::new(
+            self.settings.service.clone(),
+            answer.notification_id.clone(),
+            delivery.fingerprint(),
+            answer.action_id.clone(),
+            delivery.arrival(),
+            delivery.body().clone(),
+        )
+        .signed_text(delivery.signed_text().clone())
+        .data(data.map(|data| data.as_str().to_owned()))
+        .lease(self.settings.lease)
+        .late(is_late)
     }
 
     /// Extractors, claim, handler, completion.
@@ -298,13 +290,13 @@ where
         claim: &Claim,
     ) -> Ended {
         let cell = ClaimCell::new(ClaimOf { store: self.store.clone(), claim: claim.clone() });
-        let state = NewState::new(Some(delivery.answer().action_id.clone()));
+        let state = NewState::new(None);
         prepare(request.request(), accepted, &cell, &state);
         let work = async {
             let response = self.next.call(request).await?;
             Ok(HandlerReply::read(response, delivery, self.settings.error_body.as_ref()).await)
         };
-        let within = Within { lease: self.settings.lease, transaction: self.store.transaction_limit() };
+        let within = Within { lease: self.settings.lease, transaction: self.store.get_transaction_limit() };
         let reply = run(work, &cell, within).await;
         // Whatever happened, the cell is empty from here on: what is dropped is rolled back.
         let (transaction, spoilt) = match cell.after_handler() {
@@ -333,7 +325,12 @@ where
         };
         let verdict = outcome.verdict();
         let state = state.take().filter(|_| outcome.is_success());
-        match self.complete(delivery, claim, Completion { outcome, state }, transaction).await {
+        let completion = Completion::new(claim, outcome);
+        let completion = match state {
+            Some(state) => completion.state(state),
+            None => completion,
+        };
+        match self.complete(delivery, claim, completion, transaction).await {
             Ok(()) => Ended::Decided(response, verdict),
             Err(error) => undone(HttpResponse::from_error(Refusal::Store(error)), Verdict::Failed, true),
         }
@@ -394,19 +391,20 @@ where
 
     /// Keeps the body of a delivery that is refused. Says whether it was not kept yet.
     async fn keep(&self, delivery: &Delivery, verdict: Verdict) -> Result<bool, StoreError> {
-        let kept = RefusedDelivery {
-            service: self.settings.service.clone(),
-            notification_id: Some(delivery.answer().notification_id.clone()),
+        let arrival = delivery.arrival();
+        let kept = RefusedDelivery::new(
+            self.settings.service.clone(),
             verdict,
-            scheme: delivery.scheme(),
-            secret: delivery.secret_index(),
-            signed: store::digest(delivery.signed_text()),
-            body: delivery.body().clone(),
-        };
+            arrival.scheme,
+            arrival.secret_index,
+            delivery.signed_text(),
+            delivery.body().clone(),
+        )
+        .notification_id(delivery.answer().notification_id.clone());
         match self.store.keep(&kept).await {
             // More of them would only fill the disk.
             Err(error @ StoreError::KeptEnough) => {
-                if self.store.activity().may_tell() {
+                if self.store.get_activity().may_tell() {
                     let request_id = delivery.request_id();
                     tracing::error!(target: "atp_actix", request_id, %error, "not kept");
                 }
@@ -443,7 +441,7 @@ impl<S: Store> Claims<S::Transaction> for ClaimOf<S> {
     }
 
     fn begin(&self) -> LocalBoxFuture<'_, Result<Claimed<S::Transaction>, StoreError>> {
-        Box::pin(self.store.begin(&self.claim))
+        Box::pin(self.store.claim_in_transaction(&self.claim))
     }
 
     fn resume(&self) -> LocalBoxFuture<'_, Result<S::Transaction, StoreError>> {

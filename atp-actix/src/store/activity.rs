@@ -220,22 +220,18 @@ impl Waiting {
 mod tests {
     use atp_core::{Scheme, Secret};
 
-    use super::*;
+    use super::{super::Arrival, *};
 
     fn note(status: u16) -> DeliveryCount {
-        DeliveryCount {
-            service: "default".to_owned(),
-            notification_id: "n-1".to_owned(),
-            fingerprint: Fingerprint::new("approve", None),
-            verdict: Verdict::Replayed,
-            count: 1,
-            request_id: None,
-            scheme: Scheme::Raw,
-            secret: 0,
-            responder: None,
+        let arrival = Arrival::new(Scheme::Raw, 0);
+        DeliveryCount::new(
+            "default",
+            "n-1",
+            Fingerprint::new("approve", None),
+            Verdict::Replayed,
+            arrival,
             status,
-            duration: Duration::ZERO,
-        }
+        )
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     Arrival, Claim, Claimed, CompletedDecision, Completion, DeliveryCount, MAX_KEPT, Outcome, Question,
-    RefusedDelivery, Store, StoreError, Token, Verdict, digest,
+    RefusedDelivery, STATE_REFUSED, Store, StoreError, Token, Verdict,
 };
 
 /// Tests a store: one of this crate's, or your own. It panics where the store breaks the contract of [`Store`].
@@ -66,37 +66,34 @@ fn fingerprint(answer: &str) -> Fingerprint {
     Fingerprint::new(answer, None)
 }
 
+/// What the human said in every claim.
+const DATA: &str = r#"{"reason":"\u0000"}"#;
+
 fn claim(service: &str, id: &str, answer: &str) -> Claim {
-    Claim {
-        service: service.to_owned(),
-        notification_id: id.to_owned(),
-        fingerprint: fingerprint(answer),
-        action_id: answer.to_owned(),
-        data: Some(r#"{"reason":"\u0000"}"#.to_owned()),
-        token: Token::random(),
-        lease: Duration::from_mins(1),
-        arrival: Arrival {
-            request_id: Some("req_1".to_owned()),
-            scheme: Scheme::NodeCompact,
-            secret: 1,
-            responder: Some("user_9".to_owned()),
-            text: Bytes::from(format!("{id} {answer} as it was signed")),
-            body: Bytes::from(format!("{id} {answer} as it came")),
-        },
-    }
+    let arrival =
+        Arrival::new(Scheme::NodeCompact, 1).request_id("req_1".to_owned()).responder("user_9".to_owned());
+    let body = format!("{id} {answer} as it came");
+    Claim::new(service, id, fingerprint(answer), answer, arrival, body)
+        .signed_text(format!("{id} {answer} as it was signed"))
+        .data(DATA.to_owned())
 }
 
 fn outcome(status: u16, text: &'static str) -> Outcome {
-    Outcome { status, content_type: Some("text/plain".to_owned()), body: Bytes::from_static(text.as_bytes()) }
+    Outcome::new(status, Some("text/plain".to_owned()), Bytes::from_static(text.as_bytes()))
 }
 
 fn completion(text: &'static str) -> Completion {
-    Completion { outcome: outcome(200, text), state: Some("approved".to_owned()) }
+    Completion { outcome: outcome(200, text), state: "approved".to_owned() }
+}
+
+/// Ends a claim that is in time.
+fn completed(outcome: Outcome) -> Completion {
+    Completion::new(&claim("any", "any", "approve"), outcome)
 }
 
 /// Claims in a transaction.
 async fn begin<S: Store>(store: &S, claim: &Claim) -> S::Transaction {
-    match store.begin(claim).await.expect("an answer") {
+    match store.claim_in_transaction(claim).await.expect("an answer") {
         Claimed::Started(transaction) => transaction,
         Claimed::Running => panic!("somebody is at it"),
         Claimed::Completed(completed) => panic!("it is over: {completed:?}"),
@@ -209,11 +206,12 @@ async fn of_many_claims_one_starts(store: &impl Store) {
     assert_eq!(claimed.iter().filter(|claimed| **claimed == Claimed::Running).count(), 15);
     let winner = &claims[winners[0]];
     store.complete(winner, &completion("done"), None).await.expect("a completion");
-    let expected = CompletedDecision { fingerprint: winner.fingerprint, outcome: outcome(200, "done") };
     let again = store.claim(&claim(OURS, "n", "approve")).await.expect("a claim");
-    assert_eq!(again, Claimed::Completed(expected.clone()));
     let found = store.find(OURS, "n", None).await.expect("an answer");
-    assert_eq!(found.decision, Some(expected));
+    let decision = found.decision.expect("a decision");
+    let expected = CompletedDecision::new(winner, outcome(200, "done"), decision.completed_at);
+    assert_eq!(decision, expected);
+    assert_eq!(again, Claimed::Completed(expected));
     assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
 }
 
@@ -230,7 +228,7 @@ async fn a_claim_is_fenced_once_another_took_it(store: &impl Store) {
     let unfinished = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!(unfinished.decision, None);
     claim_soon(store, &next).await;
-    assert!(matches!(store.begin(&short).await, Ok(Claimed::Running)));
+    assert!(matches!(store.claim_in_transaction(&short).await, Ok(Claimed::Running)));
     let late = store.complete(&short, &completion("late"), None).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
     store.release(&short).await.expect("no harm");
@@ -266,17 +264,17 @@ async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl
     assert!(matches!(released, Err(StoreError::Fenced)), "{released:?}");
     let next = claim(OURS, "dropped", "approve");
     claim_soon(store, &next).await;
-    assert!(matches!(store.begin(&dropped).await, Ok(Claimed::Running)));
+    assert!(matches!(store.claim_in_transaction(&dropped).await, Ok(Claimed::Running)));
     store.release(&next).await.expect("a release");
     let committed = claim(OURS, "committed", "approve");
     let transaction = begin(store, &committed).await;
     store.complete(&committed, &completion("in it"), Some(transaction)).await.expect("a completion");
     let found = store.find(OURS, "committed", None).await.expect("an answer");
-    assert_eq!(found.decision.expect("a decision").outcome, outcome(200, "in it"));
+    let decision = found.decision.expect("a decision");
+    assert_eq!(decision.outcome, outcome(200, "in it"));
     assert_eq!(found.question.expect("the question").state.as_deref(), Some("approved"));
-    let expected = CompletedDecision { fingerprint: committed.fingerprint, outcome: outcome(200, "in it") };
-    match store.begin(&claim(OURS, "committed", "reject")).await {
-        Ok(Claimed::Completed(completed)) => assert_eq!(completed, expected),
+    match store.claim_in_transaction(&claim(OURS, "committed", "reject")).await {
+        Ok(Claimed::Completed(completed)) => assert_eq!(completed, decision),
         _ => panic!("a completed decision can be begun"),
     }
 }
@@ -286,11 +284,11 @@ async fn what_a_handler_refuses_is_recorded_alone(store: &impl Store) {
     store.record(&question(OURS, "n")).await.expect("a question");
     let claim = claim(OURS, "n", "approve");
     let transaction = begin(store, &claim).await;
-    let refusal = Completion { outcome: outcome(409, "no"), state: None };
+    let refusal = completed(outcome(409, "no"));
     store.complete(&claim, &refusal, Some(transaction)).await.expect("a completion");
     let found = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!(found.decision.expect("a decision").outcome, outcome(409, "no"));
-    assert_eq!(found.question.expect("the question").state, None);
+    assert_eq!(found.question.expect("the question").state.as_deref(), Some(STATE_REFUSED));
 }
 
 async fn a_claim_is_completed_in_a_transaction_that_is_opened_later(store: &impl Store) {
@@ -308,7 +306,7 @@ async fn a_claim_is_completed_in_a_transaction_that_is_opened_later(store: &impl
             }
         };
         let status = if id == "done" { 200 } else { 409 };
-        let completion = Completion { outcome: outcome(status, id), state: None };
+        let completion = completed(outcome(status, id));
         store.complete(&claim, &completion, Some(transaction)).await.expect("a completion");
         let found = store.find(OURS, id, None).await.expect("an answer");
         assert_eq!(found.decision.expect("a decision").outcome, outcome(status, id));
@@ -326,19 +324,10 @@ async fn a_lease_that_ended_and_nobody_took_is_not_lost(store: &impl Store) {
 }
 
 fn note(service: &str, id: &str, answer: &str, verdict: Verdict) -> DeliveryCount {
-    DeliveryCount {
-        service: service.to_owned(),
-        notification_id: id.to_owned(),
-        fingerprint: fingerprint(answer),
-        verdict,
-        count: 1,
-        request_id: Some("req_1".to_owned()),
-        scheme: Scheme::Timestamped,
-        secret: 1,
-        responder: Some("user_9".to_owned()),
-        status: 200,
-        duration: Duration::from_micros(1234),
-    }
+    let arrival =
+        Arrival::new(Scheme::Timestamped, 1).request_id("req_1".to_owned()).responder("user_9".to_owned());
+    DeliveryCount::new(service, id, fingerprint(answer), verdict, arrival, 200)
+        .duration(Duration::from_micros(1234))
 }
 
 async fn deliveries_are_counted(store: &impl Store) {
@@ -351,14 +340,14 @@ async fn deliveries_are_counted(store: &impl Store) {
         ("reject", Verdict::Conflict),
         ("reject", Verdict::Conflict),
     ] {
-        store.note(&[note(OURS, "n", answer, verdict)]).await.expect("a note");
+        store.count_deliveries(&[note(OURS, "n", answer, verdict)]).await.expect("a note");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let many = |answer| DeliveryCount { count: 7, ..note(OURS, "other", answer, Verdict::Replayed) };
     for _ in 0..2 {
-        store.note(&[many("approve"), many("reject")]).await.expect("two notes");
+        store.count_deliveries(&[many("approve"), many("reject")]).await.expect("two notes");
     }
-    store.note(&[]).await.expect("nothing");
+    store.count_deliveries(&[]).await.expect("nothing");
     let others = store.deliveries(OURS, "other").await.expect("an answer");
     assert_eq!(others.iter().map(|noted| noted.count).collect::<Vec<_>>(), [14, 14]);
     let noted = store.deliveries(OURS, "n").await.expect("an answer");
@@ -367,8 +356,11 @@ async fn deliveries_are_counted(store: &impl Store) {
     assert!(noted[2].last_seen > noted[2].first_seen);
     assert_eq!((noted[0].fingerprint, noted[2].fingerprint), (fingerprint("approve"), fingerprint("reject")));
     let last = &noted[2];
-    assert_eq!((last.request_id.as_deref(), last.responder.as_deref()), (Some("req_1"), Some("user_9")));
-    assert_eq!((last.scheme, last.secret, last.status), (Scheme::Timestamped, 1, 200));
+    assert_eq!(
+        (last.arrival.request_id.as_deref(), last.arrival.responder.as_deref()),
+        (Some("req_1"), Some("user_9"))
+    );
+    assert_eq!((last.arrival.scheme, last.arrival.secret_index, last.status), (Scheme::Timestamped, 1, 200));
     assert_eq!(last.duration, Duration::from_micros(1234));
     let found = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!((found.first_seen, found.answer_seen), (Some(noted[0].first_seen), None));
@@ -385,7 +377,7 @@ async fn a_decision_is_told_without_its_counter(store: &impl Store) {
     const OURS: &str = "told";
     for (id, status, verdict) in [("done", 200, Verdict::Handled), ("refused", 409, Verdict::Refused)] {
         store.record(&question(OURS, id)).await.expect("a question");
-        let completion = Completion { outcome: outcome(status, id), state: None };
+        let completion = completed(outcome(status, id));
         decide(store, OURS, id, "approve", &completion).await;
         let noted = store.deliveries(OURS, id).await.expect("an answer");
         assert_eq!(noted.len(), 1, "{id}: {noted:?}");
@@ -395,15 +387,20 @@ async fn a_decision_is_told_without_its_counter(store: &impl Store) {
             (fingerprint("approve"), verdict, 1),
             "{id}"
         );
-        assert_eq!((told.scheme, told.secret, told.status), (Scheme::NodeCompact, 1, status), "{id}");
-        assert_eq!(told.request_id.as_deref(), Some("req_1"), "{id}");
-        assert_eq!(told.responder.as_deref(), Some("user_9"), "{id}");
+        assert_eq!(
+            (told.arrival.scheme, told.arrival.secret_index, told.status),
+            (Scheme::NodeCompact, 1, status),
+            "{id}"
+        );
+        assert_eq!(told.arrival.request_id.as_deref(), Some("req_1"), "{id}");
+        assert_eq!(told.arrival.responder.as_deref(), Some("user_9"), "{id}");
         // The counter, which knows more, takes its place.
-        let counted =
-            DeliveryCount { request_id: Some("req_2".to_owned()), ..note(OURS, id, "approve", verdict) };
-        store.note(&[counted]).await.expect("a note");
+        let mut counted = note(OURS, id, "approve", verdict);
+        counted.arrival.request_id = Some("req_2".to_owned());
+        store.count_deliveries(&[counted]).await.expect("a note");
         let noted = store.deliveries(OURS, id).await.expect("an answer");
-        let told: Vec<_> = noted.iter().map(|noted| (noted.count, noted.request_id.as_deref())).collect();
+        let told: Vec<_> =
+            noted.iter().map(|noted| (noted.count, noted.arrival.request_id.as_deref())).collect();
         assert_eq!(told, [(1, Some("req_2"))], "{id}");
     }
     store.record(&question(OURS, "running")).await.expect("a question");
@@ -413,15 +410,8 @@ async fn a_decision_is_told_without_its_counter(store: &impl Store) {
 }
 
 fn kept(service: &str, id: Option<&str>, signed: &'static str, verdict: Verdict) -> RefusedDelivery {
-    RefusedDelivery {
-        service: service.to_owned(),
-        notification_id: id.map(str::to_owned),
-        verdict,
-        scheme: Scheme::PythonCanonical,
-        secret: 1,
-        signed: digest(signed.as_bytes()),
-        body: Bytes::from_static(signed.as_bytes()),
-    }
+    RefusedDelivery::new(service, verdict, Scheme::PythonCanonical, 1, signed.as_bytes(), signed)
+        .notification_id(id.map(str::to_owned))
 }
 
 async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
@@ -447,7 +437,7 @@ async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
         (refused[0].notification_id.as_deref(), refused[1].notification_id.as_deref()),
         (Some("n"), None)
     );
-    assert_eq!((refused[0].scheme, refused[0].secret), (Scheme::PythonCanonical, 1));
+    assert_eq!((refused[0].scheme, refused[0].secret_index), (Scheme::PythonCanonical, 1));
     assert_eq!(store.refused(OURS, 0, 1).await.expect("an answer"), refused[..1]);
     assert_eq!(store.refused(OURS, refused[0].id, 10).await.expect("an answer"), refused[1..]);
 
@@ -470,7 +460,7 @@ async fn what_is_refused_is_kept_once_and_redriven_once(store: &impl Store) {
 async fn of_one_notification_only_so_much_is_kept(store: &impl Store) {
     const OURS: &str = "kept enough";
     let nth = |id: &str, nth: u32| RefusedDelivery {
-        signed: digest(format!("{id} {nth}").as_bytes()),
+        digest: super::token::digest(format!("{id} {nth}").as_bytes()),
         ..kept(OURS, Some(id), "it", Verdict::Unfit)
     };
     for number in 0..MAX_KEPT {
@@ -507,7 +497,7 @@ async fn what_was_left_under_a_lease_is_refused_as_abandoned(store: &impl Store)
         assert_eq!(ids, [Some("later done"), Some("left")]);
         let left = refused.iter().find(|row| row.notification_id.as_deref() == Some("left")).expect("a row");
         assert_eq!((left.verdict, &left.body[..]), (Verdict::Abandoned, &b"left approve as it came"[..]));
-        assert_eq!((left.scheme, left.secret), (Scheme::NodeCompact, 1));
+        assert_eq!((left.scheme, left.secret_index), (Scheme::NodeCompact, 1));
     }
     let again = kept(OURS, Some("left"), "left approve as it was signed", Verdict::Abandoned);
     assert!(!store.keep(&again).await.expect("an answer"), "it is known by what was signed");
@@ -535,11 +525,11 @@ async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
     for id in ["refused", "done", "running"] {
         store.record(&question(OURS, id)).await.expect("a question");
     }
-    let refusal = Completion { outcome: outcome(409, "too late"), state: None };
+    let refusal = completed(outcome(409, "too late"));
     decide(store, OURS, "refused", "approve", &refusal).await;
     let state =
         store.find(OURS, "refused", None).await.expect("an answer").question.expect("the question").state;
-    assert_eq!(state, None, "a refusal leaves the state");
+    assert_eq!(state.as_deref(), Some(STATE_REFUSED));
     decide(store, OURS, "done", "approve", &completion("done")).await;
     let running = claim(OURS, "running", "approve");
     assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started(()));
@@ -563,14 +553,11 @@ async fn every_text_comes_back(store: &impl Store) {
         let data = RawJson::new(r#"{"\u0000":"\ud83d"}"#).expect("JSON").as_str().to_owned();
         let claim = Claim { data: Some(data), ..claim(id, id, text) };
         assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()), "{text:?}");
-        let completion = Completion { outcome: outcome(200, "done"), state: Some(text.to_owned()) };
+        let completion = completion("done").state(text);
         store.complete(&claim, &completion, None).await.expect("a completion");
-        let note = DeliveryCount {
-            request_id: Some(text.to_owned()),
-            responder: Some(text.to_owned()),
-            ..note(id, id, text, Verdict::Handled)
-        };
-        store.note(&[note]).await.expect("a note");
+        let mut note = note(id, id, text, Verdict::Handled);
+        note.arrival = note.arrival.request_id(text.to_owned()).responder(text.to_owned());
+        store.count_deliveries(&[note]).await.expect("a note");
         let found = store.find(id, id, None).await.expect("an answer");
         assert_eq!(found.decision.expect("a decision").fingerprint, fingerprint(text), "{text:?}");
         let question = found.question.expect("the question");
@@ -580,7 +567,7 @@ async fn every_text_comes_back(store: &impl Store) {
         }
         assert_eq!(question.context, json!({ text: text }));
         let noted = store.deliveries(id, id).await.expect("an answer");
-        let of_it = (noted[0].request_id.as_deref(), noted[0].responder.as_deref());
+        let of_it = (noted[0].arrival.request_id.as_deref(), noted[0].arrival.responder.as_deref());
         assert_eq!(of_it, (Some(text), Some(text)));
     }
     let long = "n".repeat(Notification::MAX_ID + 1);
@@ -594,7 +581,7 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
     const OURS: &str = "erased";
     store.record(&question(OURS, "n")).await.expect("a question");
     decide(store, OURS, "n", "approve", &completion("done")).await;
-    store.note(&[note(OURS, "n", "approve", Verdict::Handled)]).await.expect("a note");
+    store.count_deliveries(&[note(OURS, "n", "approve", Verdict::Handled)]).await.expect("a note");
     store.keep(&kept(OURS, Some("n"), "said", Verdict::Conflict)).await.expect("kept");
     store.keep(&kept(OURS, Some("other"), "said otherwise", Verdict::Conflict)).await.expect("kept");
     let running = claim(OURS, "running", "approve");
@@ -607,10 +594,10 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
     let found = store.find(OURS, "n", None).await.expect("an answer");
     assert_eq!(found.decision.expect("the decision stands").outcome, outcome(200, "done"));
     // What comes later, or waited to be counted, is counted and says nothing.
-    store.note(&[note(OURS, "n", "approve", Verdict::Handled)]).await.expect("a note");
-    store.note(&[note(OURS, "n", "approve", Verdict::Replayed)]).await.expect("a note");
+    store.count_deliveries(&[note(OURS, "n", "approve", Verdict::Handled)]).await.expect("a note");
+    store.count_deliveries(&[note(OURS, "n", "approve", Verdict::Replayed)]).await.expect("a note");
     let noted = store.deliveries(OURS, "n").await.expect("an answer");
-    let told: Vec<_> = noted.iter().map(|noted| (noted.count, noted.responder.as_deref())).collect();
+    let told: Vec<_> = noted.iter().map(|noted| (noted.count, noted.arrival.responder.as_deref())).collect();
     assert_eq!(told, [(2, None), (1, None)]);
     for id in ["n", "unknown"] {
         assert!(
@@ -625,7 +612,7 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
     // Of a decision that nobody counted, too.
     decide(store, OURS, "running", "approve", &completion("done")).await;
     let noted = store.deliveries(OURS, "running").await.expect("an answer");
-    assert_eq!(noted.iter().map(|noted| noted.responder.as_deref()).collect::<Vec<_>>(), [None]);
+    assert_eq!(noted.iter().map(|noted| noted.arrival.responder.as_deref()).collect::<Vec<_>>(), [None]);
 }
 
 async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
@@ -643,8 +630,8 @@ async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
         store.record(&question(OURS, id)).await.expect("a question");
     }
     decide(store, OURS, "done", "approve", &completion("done")).await;
-    store.note(&[note(OURS, "done", "approve", Verdict::Handled)]).await.expect("a note");
-    store.note(&[note(OURS, "unknown", "approve", Verdict::Unknown)]).await.expect("a note");
+    store.count_deliveries(&[note(OURS, "done", "approve", Verdict::Handled)]).await.expect("a note");
+    store.count_deliveries(&[note(OURS, "unknown", "approve", Verdict::Unknown)]).await.expect("a note");
     store.keep(&kept(OURS, Some("done"), "of the decided", Verdict::Conflict)).await.expect("kept");
     store.keep(&kept(OURS, None, "of nobody", Verdict::Malformed)).await.expect("kept");
     store.invalidate(OURS, "taken back", "superseded").await.expect("an invalidation");
@@ -658,7 +645,7 @@ async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
     tokio::time::sleep(Duration::from_millis(2)).await;
     let before = Utc::now();
     tokio::time::sleep(Duration::from_millis(2)).await;
-    store.note(&[note(OURS, "seen since", "approve", Verdict::Replayed)]).await.expect("a note");
+    store.count_deliveries(&[note(OURS, "seen since", "approve", Verdict::Replayed)]).await.expect("a note");
     store.keep(&kept(OURS, Some("refused since"), "just now", Verdict::Conflict)).await.expect("kept");
     let future = store.purge(Utc::now() + TimeDelta::hours(1)).await;
     assert!(matches!(future, Err(StoreError::TooRecent { .. })), "{future:?}");

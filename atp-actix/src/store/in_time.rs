@@ -39,8 +39,11 @@ impl Store for PostgresStore {
         self.in_time(self.steps.claim(claim)).await
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<OpenTransaction<Postgres>>, StoreError> {
-        self.in_time(self.steps.begin(claim)).await
+    async fn claim_in_transaction(
+        &self,
+        claim: &Claim,
+    ) -> Result<Claimed<OpenTransaction<Postgres>>, StoreError> {
+        self.in_time(self.steps.claim_in_transaction(claim)).await
     }
 
     async fn resume(&self, claim: &Claim) -> Result<OpenTransaction<Postgres>, StoreError> {
@@ -60,8 +63,8 @@ impl Store for PostgresStore {
         self.in_time(self.steps.release(claim)).await
     }
 
-    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
-        self.in_time(self.steps.note(notes)).await
+    async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
+        self.in_time(self.steps.count_deliveries(counts)).await
     }
 
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
@@ -97,19 +100,19 @@ impl Store for PostgresStore {
         self.in_time(self.steps.erase(service, notification_id)).await
     }
 
-    fn transaction_limit(&self) -> Option<Duration> {
-        self.steps.transaction_limit()
+    fn get_transaction_limit(&self) -> Option<Duration> {
+        self.steps.get_transaction_limit()
     }
 
     fn get_redelivery_window(&self) -> Duration {
         self.steps.get_redelivery_window()
     }
 
-    fn fingerprint_key(&self) -> &[u8; 32] {
-        self.steps.fingerprint_key()
+    fn get_fingerprint_key(&self) -> &[u8; 32] {
+        self.steps.get_fingerprint_key()
     }
 
-    fn activity(&self) -> &Activity {
-        self.steps.activity()
+    fn get_activity(&self) -> &Activity {
+        self.steps.get_activity()
     }
 }

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Activity, Arrival, Claim, Claimed, CompletedDecision, Completion, DEFAULT_REDELIVERY_WINDOW,
-    DeliveryCount, DeliveryRow, Known, MAX_KEPT, Outcome, Question, RecordedQuestion, RefusedDelivery, Store,
-    StoreError, StoredRefusal, Token, Verdict,
+    Activity, Claim, Claimed, CompletedDecision, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount,
+    DeliveryRow, Known, MAX_KEPT, Question, RecordedQuestion, RefusedDelivery, Store, StoreError,
+    StoredRefusal, Token, Verdict,
 };
 
 /// Remembers until the process ends: for tests. It gives handlers no [`Transaction`](crate::Transaction).
@@ -53,15 +53,11 @@ struct Stored {
 
 #[derive(Debug)]
 struct Decision {
-    fingerprint: Fingerprint,
-    data: Option<String>,
-    token: Token,
+    claim: Claim,
     leased: DateTime<Utc>,
-    lease: Duration,
-    arrival: Arrival,
     /// Whether it was moved to what is refused, as abandoned.
     is_told: bool,
-    completed: Option<(DateTime<Utc>, Outcome)>,
+    completed: Option<(DateTime<Utc>, Completion)>,
 }
 
 impl MemoryStore {
@@ -150,15 +146,7 @@ impl Store for MemoryStore {
                 Entry::Vacant(vacant) => vacant.insert(key.clone()),
             };
         }
-        let recorded = RecordedQuestion {
-            notification: notification.clone(),
-            user_id: question.user_id.clone(),
-            request_id: question.request_id.clone(),
-            context: question.context.clone(),
-            recorded_at: (self.clock)(),
-            invalidated: None,
-            state: None,
-        };
+        let recorded = RecordedQuestion::new(key.clone(), question, (self.clock)());
         let stored = Stored { question: question.clone(), recorded, invalidated_at: None };
         tables.questions.insert((service, key), stored);
         Ok(())
@@ -205,16 +193,7 @@ impl Store for MemoryStore {
         notification_id: &str,
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
-        let mut tables = self.tables();
-        let id = pair(service, notification_id);
-        let of_it = tables.noted(&id);
-        let first_seen = of_it.iter().map(|noted| noted.first_seen).min();
-        let was_judged = |noted: &DeliveryRow| !matches!(noted.verdict, Verdict::Forbidden | Verdict::Stale);
-        let same = of_it.iter().filter(|noted| Some(noted.fingerprint) == answer && was_judged(noted));
-        let answer_seen = same.map(|noted| noted.first_seen).min();
-        let question = tables.question(&id).map(|stored| stored.recorded.clone());
-        let decision = tables.decisions.get(&id).and_then(Decision::completed);
-        Ok(Known { question, decision, first_seen, answer_seen })
+        Ok(self.tables().known(&pair(service, notification_id), answer))
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -226,7 +205,7 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<Uncommitted>, StoreError> {
+    async fn claim_in_transaction(&self, claim: &Claim) -> Result<Claimed<Uncommitted>, StoreError> {
         let claimed = self.tables().claim(claim, (self.clock)());
         Ok(match claimed {
             Claimed::Started(before) => {
@@ -249,11 +228,8 @@ impl Store for MemoryStore {
         _: Option<Uncommitted>,
     ) -> Result<(), StoreError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        let (id, decision) = tables.running(claim)?;
-        decision.completed = Some((now, completion.outcome.clone()));
-        if let (Some(stored), Some(state)) = (tables.question(&id), &completion.state) {
-            stored.recorded.state = Some(state.clone());
-        }
+        let (_, decision) = tables.running(claim)?;
+        decision.completed = Some((now, completion.clone()));
         Ok(())
     }
 
@@ -265,9 +241,9 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
+    async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        for note in notes {
+        for note in counts {
             tables.count(note, now);
         }
         Ok(())
@@ -377,7 +353,7 @@ impl Store for MemoryStore {
         }
         for ((owner, id, ..), noted) in &mut tables.deliveries {
             if (&**owner, &**id) == (service, notification_id) {
-                noted.responder = None;
+                noted.arrival.responder = None;
             }
         }
         tables.refused.retain(|_, (owner, _, refused, _)| {
@@ -391,11 +367,11 @@ impl Store for MemoryStore {
         self.redelivery_window
     }
 
-    fn fingerprint_key(&self) -> &[u8; 32] {
+    fn get_fingerprint_key(&self) -> &[u8; 32] {
         &self.fingerprint_key
     }
 
-    fn activity(&self) -> &Activity {
+    fn get_activity(&self) -> &Activity {
         &self.activity
     }
 }
@@ -414,7 +390,7 @@ impl Tables {
     fn running(&mut self, claim: &Claim) -> Result<(Key, &mut Decision), StoreError> {
         let id = pair(&claim.service, &claim.notification_id);
         match self.decisions.get_mut(&id) {
-            Some(held) if held.token == claim.token && held.completed.is_none() => Ok((id, held)),
+            Some(held) if held.claim.token == claim.token && held.completed.is_none() => Ok((id, held)),
             _ => Err(StoreError::Fenced),
         }
     }
@@ -429,24 +405,16 @@ impl Tables {
         if standing.is_some_and(|decision| decision.is_leased(now)) {
             return Claimed::Running;
         }
-        let mut decision = Decision {
-            fingerprint: claim.fingerprint,
-            data: claim.data.clone(),
-            token: claim.token,
-            leased: now,
-            lease: claim.lease,
-            arrival: claim.arrival.clone(),
-            is_told: false,
-            completed: None,
-        };
+        let mut decision = Decision { claim: claim.clone(), leased: now, is_told: false, completed: None };
         if self.erased.contains(&id) {
             decision.erase();
         }
         let before = self.decisions.insert(id, decision);
         // What died under its lease is not lost where another answer takes its place.
-        let left = before.as_ref().filter(|left| !left.is_told && left.fingerprint != claim.fingerprint);
+        let left =
+            before.as_ref().filter(|left| !left.is_told && left.claim.fingerprint != claim.fingerprint);
         if let Some(left) = left {
-            self.abandon(&left.abandoned(&claim.service, &claim.notification_id), now);
+            self.abandon(&RefusedDelivery::abandoned(&left.claim), now);
         }
         Claimed::Started(before)
     }
@@ -471,7 +439,7 @@ impl Tables {
     fn keep(&mut self, kept: &RefusedDelivery, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut rows = self.refused.values_mut();
         if let Some((_, _, refused, _)) =
-            rows.find(|(service, signed, ..)| *service == kept.service && *signed == kept.signed)
+            rows.find(|(service, signed, ..)| *service == kept.service && *signed == kept.digest)
         {
             refused.verdict = kept.verdict;
             return Ok(false);
@@ -494,16 +462,8 @@ impl Tables {
 
     fn insert(&mut self, kept: &RefusedDelivery, now: DateTime<Utc>) {
         let id = self.refused.keys().next_back().copied().unwrap_or_default() + 1;
-        let refused = StoredRefusal {
-            id,
-            notification_id: kept.notification_id.clone(),
-            verdict: kept.verdict,
-            scheme: kept.scheme,
-            secret: kept.secret,
-            refused_at: now,
-            body: kept.body.clone(),
-        };
-        self.refused.insert(id, (kept.service.clone(), kept.signed, refused, None));
+        let refused = StoredRefusal::new(id, kept, now);
+        self.refused.insert(id, (kept.service.clone(), kept.digest, refused, None));
     }
 
     /// What a process left is kept also where enough is kept.
@@ -515,14 +475,14 @@ impl Tables {
 
     /// Moves what was left under a lease that ended to what is refused.
     fn tell_abandoned(&mut self, service: &str, now: DateTime<Utc>) {
-        let left = self.decisions.iter_mut().filter(|((owner, _), decision)| {
+        let left = self.decisions.values_mut().filter(|decision| {
             let is_over = decision.completed.is_some() || decision.is_told;
-            owner == service && !is_over && decision.lease_ended(now)
+            decision.claim.service == service && !is_over && decision.lease_ended(now)
         });
         let mut abandoned: Vec<(DateTime<Utc>, RefusedDelivery)> = left
-            .map(|((service, notification_id), decision)| {
+            .map(|decision| {
                 decision.is_told = true;
-                (decision.leased, decision.abandoned(service, notification_id))
+                (decision.leased, RefusedDelivery::abandoned(&decision.claim))
             })
             .collect();
         abandoned.sort_by(|(one, a), (other, b)| (one, &a.notification_id).cmp(&(other, &b.notification_id)));
@@ -535,78 +495,71 @@ impl Tables {
         let is_erased = self.erased.contains(&pair(&note.service, &note.notification_id));
         let id =
             (note.service.clone(), note.notification_id.clone(), *note.fingerprint.as_bytes(), note.verdict);
-        let earlier = self.deliveries.get(&id).map(|noted| (noted.first_seen, noted.count));
-        let (first_seen, count) = earlier.unwrap_or((now, 0));
-        let noted = DeliveryRow {
-            fingerprint: note.fingerprint,
-            verdict: note.verdict,
-            first_seen,
-            last_seen: now,
-            count: count.saturating_add(note.count),
-            request_id: note.request_id.clone(),
-            scheme: note.scheme,
-            secret: note.secret,
-            responder: note.responder.clone().filter(|_| !is_erased),
-            status: note.status,
-            duration: note.duration,
-        };
-        self.deliveries.insert(id, noted);
+        let mut row = DeliveryRow::new(note, now);
+        if let Some(earlier) = self.deliveries.get(&id) {
+            row.first_seen = earlier.first_seen;
+            row.count = row.count.saturating_add(earlier.count);
+        }
+        row.arrival.responder = row.arrival.responder.filter(|_| !is_erased);
+        self.deliveries.insert(id, row);
+    }
+
+    fn known(&self, id: &Key, answer: Option<Fingerprint>) -> Known {
+        let of_it = self.noted(id);
+        let was_judged = |noted: &DeliveryRow| !matches!(noted.verdict, Verdict::Forbidden | Verdict::Stale);
+        let same = of_it.iter().filter(|noted| Some(noted.fingerprint) == answer && was_judged(noted));
+        let decision = self.decisions.get(id);
+        let stored = self.bound.get(id).and_then(|key| self.questions.get(&(id.0.clone(), key.clone())));
+        let question = stored.map(|stored| {
+            let state = decision.and_then(Decision::state);
+            RecordedQuestion { state, ..stored.recorded.clone() }
+        });
+        let is_unknown = question.is_none();
+        let others = self.bound.keys().filter(|(_, other)| is_unknown && *other == id.1);
+        Known {
+            question,
+            decision: decision.and_then(Decision::completed),
+            first_seen: of_it.iter().map(|noted| noted.first_seen).min(),
+            answer_seen: same.map(|noted| noted.first_seen).min(),
+            other_service: others.map(|(service, _)| service.clone()).min(),
+        }
     }
 }
 
 impl Decision {
     fn completed(&self) -> Option<CompletedDecision> {
-        let (_, outcome) = self.completed.as_ref()?;
-        Some(CompletedDecision { fingerprint: self.fingerprint, outcome: outcome.clone() })
+        let (at, completion) = self.completed.as_ref()?;
+        Some(CompletedDecision::new(&self.claim, completion.outcome.clone(), *at))
     }
 
-    /// What is kept of it where its process died.
-    fn abandoned(&self, service: &str, notification_id: &str) -> RefusedDelivery {
-        let Arrival { scheme, secret, body, .. } = &self.arrival;
-        RefusedDelivery {
-            service: service.to_owned(),
-            notification_id: Some(notification_id.to_owned()),
-            verdict: Verdict::Abandoned,
-            scheme: *scheme,
-            secret: *secret,
-            signed: self.arrival.signed(),
-            body: body.clone(),
-        }
+    fn state(&self) -> Option<String> {
+        self.completed.as_ref().map(|(_, completion)| completion.state.clone())
     }
 
     /// What the audit tells of it.
     fn noted(&self) -> Option<DeliveryRow> {
-        let ((at, outcome), arrival) = (self.completed.as_ref()?, &self.arrival);
-        Some(DeliveryRow {
-            fingerprint: self.fingerprint,
-            verdict: outcome.verdict(),
-            first_seen: *at,
-            last_seen: *at,
-            count: 1,
-            request_id: arrival.request_id.clone(),
-            scheme: arrival.scheme,
-            secret: arrival.secret,
-            responder: arrival.responder.clone(),
-            status: outcome.status,
-            duration: (*at - self.leased).to_std().unwrap_or_default(),
-        })
+        let decision = self.completed()?;
+        let took = (decision.completed_at - self.leased).to_std().unwrap_or_default();
+        Some(DeliveryRow::of_decision(&self.claim, &decision, took))
     }
 
     fn erase(&mut self) {
-        self.data = None;
-        self.arrival.responder = None;
-        (self.arrival.text, self.arrival.body) = (Bytes::new(), Bytes::new());
+        self.claim.data = None;
+        self.claim.arrival.responder = None;
+        (self.claim.signed_text, self.claim.body) = (Bytes::new(), Bytes::new());
+        // What was blanked is not told as what a process left.
+        self.is_told = true;
     }
 
     fn is_leased(&self, now: DateTime<Utc>) -> bool {
-        self.leased <= now && (now - self.leased).to_std().is_ok_and(|held| held < self.lease)
+        self.leased <= now && (now - self.leased).to_std().is_ok_and(|held| held < self.claim.lease)
     }
 
     fn lease_ended(&self, before: DateTime<Utc>) -> bool {
-        (before - self.leased).to_std().is_ok_and(|held| held > self.lease)
+        (before - self.leased).to_std().is_ok_and(|held| held > self.claim.lease)
     }
 
     fn is_refusal(&self) -> bool {
-        self.completed.as_ref().is_some_and(|(_, outcome)| (400..500).contains(&outcome.status))
+        self.completed.as_ref().is_some_and(|(_, completion)| (400..500).contains(&completion.outcome.status))
     }
 }

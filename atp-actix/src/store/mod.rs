@@ -51,7 +51,7 @@ use chrono::{DateTime, Utc};
 
 pub use activity::Activity;
 pub(crate) use activity::{Added, UnderWay};
-pub use claim::{Arrival, Claim, Claimed, CompletedDecision, Completion, Outcome};
+pub use claim::{Arrival, Claim, Claimed, CompletedDecision, Completion, Outcome, STATE_LATE, STATE_REFUSED};
 pub use contract::contract;
 pub use delivery::{DeliveryCount, DeliveryRow, Verdict};
 pub use error::StoreError;
@@ -67,7 +67,6 @@ pub use refused::{RefusedDelivery, StoredRefusal};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use token::Token;
-pub(crate) use token::digest;
 
 pub use crate::limits::{DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, MAX_KEPT, MAX_SERVICE};
 
@@ -119,14 +118,14 @@ pub trait Store: Clone + Send + Sync + 'static {
     ///
     /// Whatever commits that transaction commits a success with it, until [`Store::complete`] says something else. Dropped,
     /// it is rolled back, and the claim is as it was before: none, as a rule.
-    fn begin(
+    fn claim_in_transaction(
         &self,
         claim: &Claim,
     ) -> impl Future<Output = Result<Claimed<Self::Transaction>, StoreError>> + Send;
 
     /// Opens the transaction that will complete a claim that was made before. [`StoreError::Fenced`] if it is no longer ours.
     ///
-    /// As with [`Store::begin`], but dropped it leaves the claim.
+    /// As with [`Store::claim_in_transaction`], but dropped it leaves the claim.
     fn resume(&self, claim: &Claim) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
 
     /// Ends a claim with its outcome and the task's state: in the transaction that the handler has worked in, if there is
@@ -150,7 +149,10 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Counts verified deliveries, all or none. Not durable, and never a reason to answer otherwise.
     ///
     /// No two of the notes are of the same row.
-    fn note(&self, notes: &[DeliveryCount]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn count_deliveries(
+        &self,
+        counts: &[DeliveryCount],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Keeps the body of an authentic delivery that was refused, once for each text that was signed, however often it comes
     /// and however it is spelled. Says whether it was not there yet. Durable.
@@ -232,7 +234,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// How long a handler may hold a [`Store::Transaction`]; for ever where this is `None`.
-    fn transaction_limit(&self) -> Option<Duration> {
+    fn get_transaction_limit(&self) -> Option<Duration> {
         None
     }
 
@@ -244,10 +246,10 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// What fingerprints are hashed with before they leave the webhook: 32 random bytes that were made with the database and
     /// never change.
-    fn fingerprint_key(&self) -> &[u8; 32];
+    fn get_fingerprint_key(&self) -> &[u8; 32];
 
     /// What the webhooks of this process share: the same for all clones.
-    fn activity(&self) -> &Activity;
+    fn get_activity(&self) -> &Activity;
 
     /// Ends the work of this process's webhooks in order: from now on deliveries are answered 503, what is under way may go
     /// on for so long, and the counters that wait are written. Says how many deliveries were still under way. An error is
@@ -276,14 +278,14 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// ```
     fn drain(&self, within: Duration) -> impl Future<Output = Result<usize, StoreError>> + Send {
         async move {
-            let left = self.activity().end(within).await;
+            let left = self.get_activity().end(within).await;
             loop {
-                let notes = self.activity().take();
-                if notes.is_empty() {
+                let counts = self.get_activity().take();
+                if counts.is_empty() {
                     return Ok(left);
                 }
-                if let Err(error) = self.note(&notes).await {
-                    self.activity().stopped_writing(notes);
+                if let Err(error) = self.count_deliveries(&counts).await {
+                    self.get_activity().stopped_writing(counts);
                     return Err(error);
                 }
             }

@@ -1,6 +1,9 @@
 //! A transaction over a connection that is lent for it, and that goes back clean or not at all.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
 
 use sqlx::{Connection as _, Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
@@ -131,6 +134,7 @@ impl<Db: Database> OpenTransaction<Db> {
         self.lent.connection_mut()
     }
 }
+
 impl<Db: Database> Deref for OpenTransaction<Db> {
     type Target = Db::Connection;
 
@@ -142,6 +146,12 @@ impl<Db: Database> Deref for OpenTransaction<Db> {
 impl<Db: Database> DerefMut for OpenTransaction<Db> {
     fn deref_mut(&mut self) -> &mut Db::Connection {
         self.connection_mut()
+    }
+}
+
+impl<Db: Database> fmt::Debug for OpenTransaction<Db> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenTransaction<{}>", Db::NAME)
     }
 }
 

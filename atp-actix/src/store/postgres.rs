@@ -123,7 +123,7 @@ impl PostgresStore {
     /// Sets how long a handler may hold its transaction; [`PostgresStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that
     /// it is rolled back, and the delivery is answered 503.
     #[must_use]
-    pub fn with_transaction_limit(mut self, limit: Duration) -> Self {
+    pub fn transaction_limit(mut self, limit: Duration) -> Self {
         self.steps.transaction_limit = limit;
         self
     }
@@ -278,7 +278,7 @@ impl Steps {
         .bind(escape(key))
         .fetch_optional(&mut *connection)
         .await?;
-        let same = row.map(|row| row::is_same(row, question)).transpose()?;
+        let same = row.map(|row| row::is_same(&row, question)).transpose()?;
         if same == Some(true) { Ok(()) } else { Err(StoreError::AlreadyRecorded(key.to_owned())) }
     }
 
@@ -412,12 +412,12 @@ impl Steps {
         let mut open = self.write().await?;
         sqlx::query(
             "WITH gone AS (
-                 SELECT service, notification_id, signed, scheme, secret, delivery, lease_until FROM atp_decisions
+                 SELECT service, notification_id, signed, scheme, secret_index, delivery, lease_until FROM atp_decisions
                  WHERE service = $1 AND lease_until < atp_now() AND completed_at IS NULL AND delivery IS NOT NULL
                  FOR UPDATE SKIP LOCKED),
              told AS (
-                 INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
-                 SELECT service, signed, notification_id, 'abandoned', scheme, secret, atp_now(), delivery
+                 INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
+                 SELECT service, signed, notification_id, 'abandoned', scheme, secret_index, atp_now(), delivery
                  FROM (SELECT DISTINCT ON (signed) * FROM gone) AS once
                  ORDER BY lease_until, notification_id
                  ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict)
@@ -433,8 +433,9 @@ impl Steps {
     /// What became of a claim that did not start.
     async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
         let mut pooled = self.pooled().await?;
-        let row: Option<row::Decision> = sqlx::query_as(
-            "SELECT fingerprint, status, content_type, body FROM atp_decisions
+        let row: Option<row::Decided> = sqlx::query_as(
+            "SELECT fingerprint, action_id, data, responder, completed_at, is_late, status, content_type, body
+             FROM atp_decisions
              WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
         )
         .bind(escape(&claim.service))
@@ -455,20 +456,20 @@ impl Steps {
         // No lease is so long that the time of its end overflows.
         let lease = row::micros(claim.lease).min(i64::MAX / 2);
         let outcome = completion.map(|completion| &completion.outcome);
-        let state = completion.and_then(|completion| completion.state.as_deref());
+        let state = completion.map(|completion| completion.state.as_str());
         // Of a claim alone the body is left behind, if the process of its handler dies.
         let arrival = &claim.arrival;
-        let left_behind = completion.is_none().then(|| (arrival.signed(), &arrival.body));
+        let left_behind = completion.is_none().then(|| (claim.digest(), &claim.body));
         // Who is at it may hold the row's lock, or be about to insert it: that is seen without waiting for it. Where it is
         // waited for all the same, the row is judged by the time after that, or what another has leased meanwhile would start
         // in the future.
         let taken = sqlx::query(
             "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret, responder,
-                 signed, delivery)
+                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret_index, responder,
+                 signed, delivery, is_late)
              SELECT $1, $2, $3, $4, CASE WHEN NOT n.is_erased THEN $5 END, $6, n.now, n.now + $7,
                  CASE WHEN $8 THEN n.now END, $9, $10, $11, $12, $13, $14, $15, CASE WHEN NOT n.is_erased THEN $16 END,
-                 $17, CASE WHEN NOT n.is_erased THEN $18 END
+                 $17, CASE WHEN NOT n.is_erased THEN $18 END, $19
              FROM (SELECT atp_now() AS now, CASE WHEN atp_alone($1, $2) THEN atp_is_erased($1, $2) END AS is_erased) AS n
              WHERE CASE WHEN $8 THEN atp_durable() ELSE atp_quick() END AND n.is_erased IS NOT NULL AND NOT EXISTS (
                  SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2
@@ -478,8 +479,9 @@ impl Steps {
                  leased_at = atp_now(), lease_until = atp_now() + $7,
                  completed_at = excluded.completed_at, status = excluded.status,
                  content_type = excluded.content_type, body = excluded.body, state = excluded.state,
-                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
-                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret_index = excluded.secret_index,
+                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery,
+                 is_late = excluded.is_late
              WHERE atp_decisions.completed_at IS NULL
                  AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())",
         )
@@ -497,10 +499,11 @@ impl Steps {
         .bind(state.map(escape))
         .bind(arrival.request_id.as_deref().map(escape))
         .bind(arrival.scheme.name())
-        .bind(row::integer(arrival.secret))
+        .bind(row::integer(arrival.secret_index))
         .bind(arrival.responder.as_deref().map(escape))
         .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
         .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
+        .bind(claim.is_late)
         .execute(connection)
         .await?;
         Ok(taken.rows_affected() == 1)
@@ -515,7 +518,7 @@ impl Steps {
         let aged: Vec<row::Aged> = sqlx::query_as(
             "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE
                  WHEN d.service IS NULL OR d.completed_at IS NULL AND d.lease_until < $1
-                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END
+                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END AS over_at
              FROM atp_questions AS q
              LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
              WHERE q.recorded_at < $1 AND (q.recorded_at, q.service, q.key) > ($2, $3, $4)
@@ -533,7 +536,7 @@ impl Steps {
         .fetch_all(&mut *connection)
         .await?;
         let (mut purged, mut last) = (0, None);
-        for (recorded_at, service, key, notification_id, over_at) in aged {
+        for row::Aged { recorded_at, service, key, notification_id, over_at } in aged {
             if over_at.is_some_and(|over_at| over_at < before) {
                 purged += Self::purge_question(connection, before, &service, &key, notification_id).await?;
             }
@@ -629,7 +632,7 @@ impl Steps {
         .bind(i64::from(outcome.status))
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
-        .bind(state.as_deref().map(escape))
+        .bind(escape(state))
         .execute(connection)
         .await?;
         Ok(ended.rows_affected() == 1)
@@ -642,7 +645,7 @@ impl Steps {
         claim: &Claim,
         completion: &Completion,
     ) -> Result<(), StoreError> {
-        let restated = if *completion == claim.expected() {
+        let restated = if *completion == Completion::expected(claim) {
             sqlx::query(
                 "SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND token = $3
                      AND xmin = pg_current_xact_id()::xid AND atp_finish()",
@@ -665,7 +668,7 @@ impl Steps {
             .bind(i64::from(outcome.status))
             .bind(&outcome.content_type)
             .bind(&outcome.body[..])
-            .bind(state.as_deref().map(escape))
+            .bind(escape(state))
             .execute(connection)
             .await?
         };
@@ -784,8 +787,8 @@ impl Store for Steps {
             .bind(escape(notification_id))
             .fetch_one(open.connection_mut())
             .await?;
-        let decided: Option<(bool, bool)> = sqlx::query_as(
-            "SELECT completed_at IS NOT NULL, lease_until > atp_now() AND leased_at <= atp_now() FROM atp_decisions
+        let decided: Option<row::Standing> = sqlx::query_as(
+            "SELECT completed_at IS NOT NULL AS is_completed, lease_until > atp_now() AND leased_at <= atp_now() AS is_running FROM atp_decisions
              WHERE service = $1 AND notification_id = $2 FOR SHARE",
         )
         .bind(escape(service))
@@ -819,13 +822,16 @@ impl Store for Steps {
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
         let mut pooled = self.pooled().await?;
-        let row: row::Find = sqlx::query_as(
-            "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
-                 d.fingerprint, d.status, d.content_type, d.body,
+        let row: row::Found = sqlx::query_as(
+            "SELECT q.key, q.notification_id, q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
+                 d.fingerprint, d.action_id, d.data, d.responder, d.completed_at, d.is_late, d.status, d.content_type,
+                 d.body,
                  (SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen,
                  (SELECT min(first_seen) FROM atp_deliveries
                      WHERE service = $1 AND notification_id = $2 AND fingerprint = $3
-                         AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen
+                         AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen,
+                 CASE WHEN q.service IS NULL THEN
+                     (SELECT min(o.service) FROM atp_questions AS o WHERE o.notification_id = $2) END AS other_service
              FROM (SELECT 1) AS one
              LEFT JOIN atp_questions AS q ON q.service = $1 AND q.notification_id = $2
              LEFT JOIN atp_decisions AS d
@@ -837,7 +843,7 @@ impl Store for Steps {
         .fetch_one(pooled.connection_mut())
         .await?;
         pooled.done();
-        row::found(row, notification_id)
+        row::known(row)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -847,10 +853,13 @@ impl Store for Steps {
         if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<OpenTransaction<Postgres>>, StoreError> {
+    async fn claim_in_transaction(
+        &self,
+        claim: &Claim,
+    ) -> Result<Claimed<OpenTransaction<Postgres>>, StoreError> {
         let mut open = self.admit().await?;
         // First of all: whatever the handler commits, it commits this with it.
-        let expected = claim.expected();
+        let expected = Completion::expected(claim);
         if Self::take(open.connection_mut(), claim, Some(&expected)).await? {
             return Ok(Claimed::Started(open));
         }
@@ -861,7 +870,7 @@ impl Store for Steps {
 
     async fn resume(&self, claim: &Claim) -> Result<OpenTransaction<Postgres>, StoreError> {
         let mut open = self.admit().await?.resumed();
-        let is_ended = Self::end(open.connection_mut(), claim, &claim.expected()).await?;
+        let is_ended = Self::end(open.connection_mut(), claim, &Completion::expected(claim)).await?;
         if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
     }
 
@@ -911,34 +920,34 @@ impl Store for Steps {
         Ok(())
     }
 
-    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
+    async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
         // In one order everywhere, or two processes would wait for each other's rows.
-        let mut notes: Vec<&DeliveryCount> = notes.iter().collect();
-        notes.sort_unstable_by_key(|note| note.row());
+        let mut counts: Vec<&DeliveryCount> = counts.iter().collect();
+        counts.sort_unstable_by_key(|note| note.row());
         let texts =
-            |of: fn(&DeliveryCount) -> &str| notes.iter().map(|note| escape(of(note))).collect::<Vec<_>>();
+            |of: fn(&DeliveryCount) -> &str| counts.iter().map(|note| escape(of(note))).collect::<Vec<_>>();
         let maybe = |of: fn(&DeliveryCount) -> &Option<String>| -> Vec<_> {
-            notes.iter().map(|note| of(note).as_deref().map(escape)).collect()
+            counts.iter().map(|note| of(note).as_deref().map(escape)).collect()
         };
-        let numbers = |of: fn(&DeliveryCount) -> i64| notes.iter().map(|note| of(note)).collect::<Vec<_>>();
-        let fingerprints: Vec<_> = notes.iter().map(|note| &note.fingerprint.as_bytes()[..]).collect();
+        let numbers = |of: fn(&DeliveryCount) -> i64| counts.iter().map(|note| of(note)).collect::<Vec<_>>();
+        let fingerprints: Vec<_> = counts.iter().map(|note| &note.fingerprint.as_bytes()[..]).collect();
         let mut pooled = self.pooled().await?;
         sqlx::query(
             "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
-                 request_id, scheme, secret, responder, status, duration_us)
+                 request_id, scheme, secret_index, responder, status, duration_us)
              SELECT n.service, n.notification_id, n.fingerprint, n.verdict, t.now, t.now, n.count,
-                 n.request_id, n.scheme, n.secret, CASE WHEN NOT EXISTS (SELECT 1 FROM atp_erased AS e
+                 n.request_id, n.scheme, n.secret_index, CASE WHEN NOT EXISTS (SELECT 1 FROM atp_erased AS e
                      WHERE e.service = n.service AND e.notification_id = n.notification_id) THEN n.responder END,
                  n.status, n.duration_us
              FROM unnest($1::TEXT[], $2::TEXT[], $3::BYTEA[], $4::TEXT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[],
                      $8::BIGINT[], $9::TEXT[], $10::BIGINT[], $11::BIGINT[])
-                 AS n (service, notification_id, fingerprint, verdict, count, request_id, scheme, secret, responder,
+                 AS n (service, notification_id, fingerprint, verdict, count, request_id, scheme, secret_index, responder,
                      status, duration_us),
                  (SELECT atp_now() AS now, atp_quick() AS is_quick) AS t
              WHERE t.is_quick
              ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
                  last_seen = excluded.last_seen, count = atp_deliveries.count + excluded.count,
-                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret_index = excluded.secret_index,
                  responder = excluded.responder, status = excluded.status, duration_us = excluded.duration_us",
         )
         .bind(texts(|note| &note.service))
@@ -946,10 +955,10 @@ impl Store for Steps {
         .bind(fingerprints)
         .bind(texts(|note| note.verdict.name()))
         .bind(numbers(|note| row::integer(note.count)))
-        .bind(maybe(|note| &note.request_id))
-        .bind(texts(|note| note.scheme.name()))
-        .bind(numbers(|note| row::integer(note.secret)))
-        .bind(maybe(|note| &note.responder))
+        .bind(maybe(|note| &note.arrival.request_id))
+        .bind(texts(|note| note.arrival.scheme.name()))
+        .bind(numbers(|note| row::integer(note.arrival.secret_index)))
+        .bind(maybe(|note| &note.arrival.responder))
         .bind(numbers(|note| i64::from(note.status)))
         .bind(numbers(|note| row::micros(note.duration)))
         .execute(pooled.connection_mut())
@@ -961,13 +970,13 @@ impl Store for Steps {
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no write.
         let mut pooled = self.pooled().await?;
-        let (known, is_erased, kept_of_it): (Option<String>, bool, i64) = sqlx::query_as(
-            "SELECT (SELECT verdict FROM atp_refused WHERE service = $1 AND digest = $2),
-                 EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3),
-                 (SELECT count(*) FROM atp_refused WHERE service = $1 AND notification_id = $3)",
+        let row::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(
+            "SELECT (SELECT verdict FROM atp_refused WHERE service = $1 AND digest = $2) AS verdict,
+                 EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3) AS is_erased,
+                 (SELECT count(*) FROM atp_refused WHERE service = $1 AND notification_id = $3) AS kept_of_it",
         )
         .bind(escape(&kept.service))
-        .bind(&kept.signed[..])
+        .bind(&kept.digest[..])
         .bind(kept.notification_id.as_deref().map(escape))
         .fetch_one(pooled.connection_mut())
         .await?;
@@ -980,7 +989,7 @@ impl Store for Steps {
             return Err(StoreError::KeptEnough);
         }
         let written = sqlx::query(
-            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
              SELECT $1, $2, $3, $4, $5, $6, atp_now(), $7
              WHERE atp_durable() AND NOT EXISTS (
                  SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3) AND (
@@ -989,11 +998,11 @@ impl Store for Steps {
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
         )
         .bind(escape(&kept.service))
-        .bind(&kept.signed[..])
+        .bind(&kept.digest[..])
         .bind(kept.notification_id.as_deref().map(escape))
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
-        .bind(row::integer(kept.secret))
+        .bind(row::integer(kept.secret_index))
         .bind(&kept.body[..])
         .bind(i64::from(MAX_KEPT))
         .execute(pooled.connection_mut())
@@ -1005,8 +1014,8 @@ impl Store for Steps {
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
         let mut pooled = self.pooled().await?;
-        let rows: Vec<row::RefusedDelivery> = sqlx::query_as(
-            "SELECT id, notification_id, verdict, scheme, secret, refused_at, body FROM atp_refused
+        let rows: Vec<row::Refused> = sqlx::query_as(
+            "SELECT id, notification_id, verdict, scheme, secret_index, refused_at, body FROM atp_refused
              WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3",
         )
         .bind(escape(service))
@@ -1020,9 +1029,9 @@ impl Store for Steps {
 
     async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<row::RefusedDelivery> = sqlx::query_as(
+        let row: Option<row::Refused> = sqlx::query_as(
             "UPDATE atp_refused SET token = $3 WHERE service = $1 AND id = $2
-             RETURNING id, notification_id, verdict, scheme, secret, refused_at, body",
+             RETURNING id, notification_id, verdict, scheme, secret_index, refused_at, body",
         )
         .bind(escape(service))
         .bind(id)
@@ -1063,12 +1072,12 @@ impl Store for Steps {
         let mut pooled = self.pooled().await?;
         let rows: Vec<row::Delivery> = sqlx::query_as(
             "WITH noted AS (
-                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
+                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret_index, responder, status,
                      duration_us
                  FROM atp_deliveries WHERE service = $1 AND notification_id = $2),
              decided AS (
                  SELECT fingerprint, CASE WHEN status < 400 THEN 'handled' ELSE 'refused' END AS verdict,
-                     completed_at AS first_seen, completed_at AS last_seen, 1::BIGINT AS count, request_id, scheme, secret,
+                     completed_at AS first_seen, completed_at AS last_seen, 1::BIGINT AS count, request_id, scheme, secret_index,
                      responder, status, completed_at - leased_at AS duration_us
                  FROM atp_decisions
                  WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL)
@@ -1081,7 +1090,7 @@ impl Store for Steps {
         .fetch_all(pooled.connection_mut())
         .await?;
         pooled.done();
-        rows.into_iter().map(row::noted).collect()
+        rows.into_iter().map(row::counted).collect()
     }
 
     async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
@@ -1167,15 +1176,15 @@ impl Store for Steps {
         self.redelivery_window
     }
 
-    fn fingerprint_key(&self) -> &[u8; 32] {
+    fn get_fingerprint_key(&self) -> &[u8; 32] {
         &self.fingerprint_key
     }
 
-    fn activity(&self) -> &Activity {
+    fn get_activity(&self) -> &Activity {
         &self.activity
     }
 
-    fn transaction_limit(&self) -> Option<Duration> {
+    fn get_transaction_limit(&self) -> Option<Duration> {
         Some(self.transaction_limit)
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn check_length(what: &'static str, text: &str, most: usize) -> Resul
 /// A question that is about to be sent, and what its answer will be correlated with.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
+#[non_exhaustive]
 pub struct Question {
     pub(crate) service: String,
     pub(crate) key: Option<String>,
@@ -124,7 +125,10 @@ impl Question {
 
 /// A question that was recorded.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RecordedQuestion {
+    /// The key that it was recorded under: the notification's id, unless [`Question::key`] named another.
+    pub key: String,
     /// As it was sent.
     pub notification: Notification,
     /// For whom it was asked.
@@ -139,4 +143,21 @@ pub struct RecordedQuestion {
     pub invalidated: Option<String>,
     /// What became of the task; none while it waits.
     pub state: Option<String>,
+}
+
+impl RecordedQuestion {
+    /// This question, recorded at this time and open.
+    #[must_use]
+    pub fn new(key: impl Into<String>, question: &Question, recorded_at: DateTime<Utc>) -> Self {
+        Self {
+            key: key.into(),
+            notification: question.notification.clone(),
+            user_id: question.user_id.clone(),
+            request_id: question.request_id.clone(),
+            context: question.context.clone(),
+            recorded_at,
+            invalidated: None,
+            state: None,
+        }
+    }
 }

@@ -6,57 +6,153 @@ use atp_core::{Fingerprint, Scheme};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use sqlx::Row;
+
 use super::{
-    CompletedDecision, DeliveryRow, Known, Outcome, Question, RecordedQuestion, StoreError, StoredRefusal,
-    Verdict,
+    Arrival, CompletedDecision, DeliveryRow, Known, Outcome, Question, RecordedQuestion, StoreError,
+    StoredRefusal, Verdict,
 };
 
-/// Questions of one batch of a purge.
-pub(super) const BATCH: i64 = 200;
+/// Rows with named columns, read alike from either database.
+macro_rules! rows {
+    ($($(#[$meta:meta])* struct $name:ident { $($column:ident: $type:ty,)* })*) => {$(
+        $(#[$meta])*
+        pub(super) struct $name {
+            $(pub(super) $column: $type,)*
+        }
 
-/// `question, user_id, request_id, context, recorded_at, invalidated_why, state`, `fingerprint, status, content_type, body`,
-/// `first_seen` and `answer_seen`.
-pub(super) type Find = (
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-    Option<String>,
-    Option<Vec<u8>>,
-    Option<i64>,
-    Option<String>,
-    Option<Vec<u8>>,
-    Option<i64>,
-    Option<i64>,
-);
+        #[cfg(feature = "sqlite")]
+        impl<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> for $name {
+            fn from_row(row: &'r sqlx::sqlite::SqliteRow) -> sqlx::Result<Self> {
+                Ok(Self { $($column: row.try_get(stringify!($column))?,)* })
+            }
+        }
 
-/// `question, user_id, request_id, context`.
-pub(super) type Asked = (String, Option<String>, Option<String>, String);
+        #[cfg(feature = "postgres")]
+        impl<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> for $name {
+            fn from_row(row: &'r sqlx::postgres::PgRow) -> sqlx::Result<Self> {
+                Ok(Self { $($column: row.try_get(stringify!($column))?,)* })
+            }
+        }
+    )*};
+}
 
-/// `fingerprint, status, content_type, body`.
-pub(super) type Decision = (Vec<u8>, i64, Option<String>, Vec<u8>);
+rows! {
+    /// What was asked, to be compared with what is asked.
+    struct Asked {
+        question: String,
+        user_id: Option<String>,
+        request_id: Option<String>,
+        context: String,
+    }
 
-/// `id, notification_id, verdict, scheme, secret, refused_at, body`.
-pub(super) type RefusedDelivery = (i64, Option<String>, String, String, i64, i64, Vec<u8>);
+    /// A question, where it is recorded, and what is known of it.
+    struct Recorded {
+        key: Option<String>,
+        notification_id: Option<String>,
+        question: Option<String>,
+        user_id: Option<String>,
+        request_id: Option<String>,
+        context: Option<String>,
+        recorded_at: Option<i64>,
+        invalidated_why: Option<String>,
+        state: Option<String>,
+        first_seen: Option<i64>,
+        answer_seen: Option<i64>,
+        other_service: Option<String>,
+    }
 
-/// `fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status, duration_us`.
-pub(super) type Delivery =
-    (Vec<u8>, String, i64, i64, i64, Option<String>, String, i64, Option<String>, i64, i64);
+    /// A decision that is completed.
+    struct Decided {
+        fingerprint: Vec<u8>,
+        action_id: String,
+        data: Option<String>,
+        responder: Option<String>,
+        completed_at: i64,
+        is_late: bool,
+        status: i64,
+        content_type: Option<String>,
+        body: Vec<u8>,
+    }
+
+    /// A refused delivery that is kept.
+    struct Refused {
+        id: i64,
+        notification_id: Option<String>,
+        verdict: String,
+        scheme: String,
+        secret_index: i64,
+        refused_at: i64,
+        body: Vec<u8>,
+    }
+
+    /// Counted deliveries.
+    struct Delivery {
+        fingerprint: Vec<u8>,
+        verdict: String,
+        first_seen: i64,
+        last_seen: i64,
+        count: i64,
+        request_id: Option<String>,
+        scheme: String,
+        secret_index: i64,
+        responder: Option<String>,
+        status: i64,
+        duration_us: i64,
+    }
+
+    /// What is known of a body that is to be kept.
+    struct Kept {
+        verdict: Option<String>,
+        is_erased: bool,
+        kept_of_it: i64,
+    }
+
+    /// How far a decision is.
+    struct Standing {
+        is_completed: bool,
+        is_running: bool,
+    }
+
+    /// A question that may be forgotten.
+    struct Aged {
+        recorded_at: i64,
+        service: String,
+        key: String,
+        notification_id: Option<String>,
+        over_at: Option<i64>,
+    }
+}
 
 /// `recorded_at, service, key` as they are stored: a place in the order in which questions are looked through.
 pub(super) type Place = (i64, String, String);
 
-/// Of a decision: whether it is completed, and whether somebody is at it.
-pub(super) fn check_undecided(
-    decided: Option<(bool, bool)>,
-    notification_id: &str,
-) -> Result<(), StoreError> {
-    match decided {
-        Some((true, _)) => Err(StoreError::Decided(notification_id.to_owned())),
-        Some((false, true)) => Err(StoreError::Running(notification_id.to_owned())),
-        Some((false, false)) | None => Ok(()),
+/// What is known of a notification, with its decision if that is completed.
+pub(super) struct Found {
+    recorded: Recorded,
+    decided: Option<Decided>,
+}
+
+impl<'r, R: Row> sqlx::FromRow<'r, R> for Found
+where
+    Recorded: sqlx::FromRow<'r, R>,
+    Decided: sqlx::FromRow<'r, R>,
+    Option<i64>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    &'static str: sqlx::ColumnIndex<R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        let is_decided = row.try_get::<Option<i64>, _>("completed_at")?.is_some();
+        let decided = is_decided.then(|| Decided::from_row(row)).transpose()?;
+        Ok(Self { recorded: Recorded::from_row(row)?, decided })
+    }
+}
+
+/// Refuses what a decision has overtaken, or is about to.
+pub(super) fn check_undecided(standing: Option<Standing>, notification_id: &str) -> Result<(), StoreError> {
+    match standing {
+        Some(Standing { is_completed: true, .. }) => Err(StoreError::Decided(notification_id.to_owned())),
+        Some(Standing { is_running: true, .. }) => Err(StoreError::Running(notification_id.to_owned())),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -67,116 +163,94 @@ pub(super) fn key(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
     })
 }
 
+/// Questions of one batch of a purge.
+pub(super) const BATCH: i64 = 200;
+
 /// Before all others.
 pub(super) const FIRST_PLACE: Place = (i64::MIN, String::new(), String::new());
 
-/// `recorded_at, service, key, notification_id` as they are stored, and when the question was over, if it is.
-pub(super) type Aged = (i64, String, String, Option<String>, Option<i64>);
-
 /// Whether a question was recorded before.
-pub(super) fn is_same(
-    (notification, user_id, request_id, context): Asked,
-    question: &Question,
-) -> Result<bool, StoreError> {
-    let notification = serde_json::from_str(&notification).map_err(backend)?;
+pub(super) fn is_same(asked: &Asked, question: &Question) -> Result<bool, StoreError> {
+    let notification = serde_json::from_str(&asked.question).map_err(backend)?;
     let earlier = Question {
-        user_id: user_id.as_deref().map(unescape),
-        request_id: request_id.as_deref().map(unescape),
-        context: serde_json::from_str(&context).map_err(backend)?,
+        user_id: asked.user_id.as_deref().map(unescape),
+        request_id: asked.request_id.as_deref().map(unescape),
+        context: serde_json::from_str(&asked.context).map_err(backend)?,
         ..Question::new(notification)
     };
     Ok(question.asks_the_same(&earlier))
 }
 
-pub(super) fn found(row: Find, notification_id: &str) -> Result<Known, StoreError> {
-    let (
-        question,
-        user_id,
-        request_id,
-        context,
-        recorded_at,
-        why,
-        state,
-        fingerprint,
-        status,
-        content_type,
-        body,
-        seen,
-        answer_seen,
-    ) = row;
-    let question = match (question, context, recorded_at) {
-        (Some(question), Some(context), Some(recorded_at)) => {
-            let mut notification: atp_core::Notification =
-                serde_json::from_str(&question).map_err(backend)?;
-            notification.id = Some(notification_id.to_owned());
-            Some(RecordedQuestion {
-                notification,
-                user_id: user_id.as_deref().map(unescape),
-                request_id: request_id.as_deref().map(unescape),
-                context: serde_json::from_str(&context).map_err(backend)?,
-                recorded_at: time(recorded_at),
-                invalidated: why.as_deref().map(unescape),
-                state: state.as_deref().map(unescape),
-            })
-        }
-        _ => None,
-    };
-    let decision = match (fingerprint, status, body) {
-        (Some(fingerprint), Some(status), Some(body)) => {
-            Some(completed((fingerprint, status, content_type, body))?)
-        }
-        _ => None,
-    };
-    Ok(Known { question, decision, first_seen: seen.map(time), answer_seen: answer_seen.map(time) })
+/// What is known of a notification.
+pub(super) fn known(Found { recorded: row, decided }: Found) -> Result<Known, StoreError> {
+    let first_seen = row.first_seen.map(time);
+    let answer_seen = row.answer_seen.map(time);
+    let other_service = row.other_service.as_deref().map(unescape);
+    let decision = decided.map(completed).transpose()?;
+    Ok(Known { question: recorded(row)?, decision, first_seen, answer_seen, other_service })
 }
 
-pub(super) fn completed(
-    (fingerprint, status, content_type, body): Decision,
-) -> Result<CompletedDecision, StoreError> {
-    let outcome = Outcome { status: number(status), content_type, body: body.into() };
-    Ok(CompletedDecision { fingerprint: self::fingerprint(&fingerprint)?, outcome })
+fn recorded(row: Recorded) -> Result<Option<RecordedQuestion>, StoreError> {
+    let (Some(key), Some(question), Some(context), Some(recorded_at)) =
+        (row.key, row.question, row.context, row.recorded_at)
+    else {
+        return Ok(None);
+    };
+    let mut notification: atp_core::Notification = serde_json::from_str(&question).map_err(backend)?;
+    if let Some(id) = row.notification_id {
+        notification.id = Some(unescape(&id));
+    }
+    Ok(Some(RecordedQuestion {
+        key: unescape(&key),
+        notification,
+        user_id: row.user_id.as_deref().map(unescape),
+        request_id: row.request_id.as_deref().map(unescape),
+        context: serde_json::from_str(&context).map_err(backend)?,
+        recorded_at: time(recorded_at),
+        invalidated: row.invalidated_why.as_deref().map(unescape),
+        state: row.state.as_deref().map(unescape),
+    }))
 }
 
-pub(super) fn refused(
-    (id, notification_id, verdict, scheme, secret, refused_at, body): RefusedDelivery,
-) -> Result<StoredRefusal, StoreError> {
-    Ok(StoredRefusal {
-        id,
-        notification_id: notification_id.as_deref().map(unescape),
-        verdict: self::verdict(&verdict)?,
-        scheme: self::scheme(&scheme)?,
-        secret: usize::try_from(secret).unwrap_or_default(),
-        refused_at: time(refused_at),
-        body: body.into(),
+pub(super) fn completed(row: Decided) -> Result<CompletedDecision, StoreError> {
+    Ok(CompletedDecision {
+        fingerprint: fingerprint(&row.fingerprint)?,
+        action_id: unescape(&row.action_id),
+        data: row.data,
+        responder: row.responder.as_deref().map(unescape),
+        completed_at: time(row.completed_at),
+        is_late: row.is_late,
+        outcome: Outcome::new(number(row.status), row.content_type, row.body),
     })
 }
 
-pub(super) fn noted(row: Delivery) -> Result<DeliveryRow, StoreError> {
-    let (
-        fingerprint,
-        verdict,
-        first_seen,
-        last_seen,
-        count,
-        request_id,
-        scheme,
-        secret,
-        responder,
-        status,
-        duration,
-    ) = row;
+pub(super) fn refused(row: Refused) -> Result<StoredRefusal, StoreError> {
+    Ok(StoredRefusal {
+        id: row.id,
+        notification_id: row.notification_id.as_deref().map(unescape),
+        verdict: verdict(&row.verdict)?,
+        scheme: scheme(&row.scheme)?,
+        secret_index: usize::try_from(row.secret_index).unwrap_or_default(),
+        refused_at: time(row.refused_at),
+        body: row.body.into(),
+    })
+}
+
+pub(super) fn counted(row: Delivery) -> Result<DeliveryRow, StoreError> {
     Ok(DeliveryRow {
-        fingerprint: self::fingerprint(&fingerprint)?,
-        verdict: self::verdict(&verdict)?,
-        first_seen: time(first_seen),
-        last_seen: time(last_seen),
-        count: u64::try_from(count).unwrap_or_default(),
-        request_id: request_id.as_deref().map(unescape),
-        scheme: self::scheme(&scheme)?,
-        secret: usize::try_from(secret).unwrap_or_default(),
-        responder: responder.as_deref().map(unescape),
-        status: number(status),
-        duration: Duration::from_micros(u64::try_from(duration).unwrap_or_default()),
+        fingerprint: fingerprint(&row.fingerprint)?,
+        verdict: verdict(&row.verdict)?,
+        first_seen: time(row.first_seen),
+        last_seen: time(row.last_seen),
+        count: u64::try_from(row.count).unwrap_or_default(),
+        arrival: Arrival {
+            request_id: row.request_id.as_deref().map(unescape),
+            scheme: scheme(&row.scheme)?,
+            secret_index: usize::try_from(row.secret_index).unwrap_or_default(),
+            responder: row.responder.as_deref().map(unescape),
+        },
+        status: number(row.status),
+        duration: Duration::from_micros(u64::try_from(row.duration_us).unwrap_or_default()),
     })
 }
 

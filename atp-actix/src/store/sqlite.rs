@@ -169,7 +169,7 @@ impl SqliteStore {
     /// Sets how long a handler may hold its transaction; [`SqliteStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that
     /// it is rolled back, and the delivery is answered 503.
     #[must_use]
-    pub fn with_transaction_limit(mut self, limit: Duration) -> Self {
+    pub fn transaction_limit(mut self, limit: Duration) -> Self {
         self.transaction_limit = limit;
         self
     }
@@ -218,7 +218,7 @@ impl SqliteStore {
         .bind(escape(key))
         .fetch_optional(&mut *connection)
         .await?;
-        let same = row.map(|row| row::is_same(row, question)).transpose()?;
+        let same = row.map(|row| row::is_same(&row, question)).transpose()?;
         if same == Some(true) { Ok(()) } else { Err(StoreError::AlreadyRecorded(key.to_owned())) }
     }
 
@@ -277,7 +277,7 @@ impl SqliteStore {
         let aged: Vec<row::Aged> = sqlx::query_as(
             "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE
                  WHEN d.service IS NULL OR d.completed_at IS NULL AND d.lease_until < ?1
-                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END
+                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END AS over_at
              FROM atp_questions AS q
              LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
              WHERE q.recorded_at < ?1 AND (q.recorded_at, q.service, q.key) > (?2, ?3, ?4)
@@ -295,7 +295,7 @@ impl SqliteStore {
         .fetch_all(&mut *connection)
         .await?;
         let (mut purged, mut last) = (0, None);
-        for (recorded_at, service, key, notification_id, over_at) in aged {
+        for row::Aged { recorded_at, service, key, notification_id, over_at } in aged {
             if over_at.is_some_and(|over_at| over_at < before) {
                 for statement in [
                     "DELETE FROM atp_decisions WHERE service = ?1 AND notification_id = ?2",
@@ -351,8 +351,8 @@ impl SqliteStore {
         }
         let mut open = self.write().await?;
         for statement in [
-            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
-             SELECT service, signed, notification_id, 'abandoned', scheme, secret, ?2, delivery FROM atp_decisions
+            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
+             SELECT service, signed, notification_id, 'abandoned', scheme, secret_index, ?2, delivery FROM atp_decisions
              WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL
              ORDER BY lease_until, notification_id
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
@@ -366,8 +366,9 @@ impl SqliteStore {
 
     /// What became of a claim that did not start.
     async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
-        let row: Option<row::Decision> = sqlx::query_as(
-            "SELECT fingerprint, status, content_type, body FROM atp_decisions
+        let row: Option<row::Decided> = sqlx::query_as(
+            "SELECT fingerprint, action_id, data, responder, completed_at, is_late, status, content_type, body
+             FROM atp_decisions
              WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL",
         )
         .bind(escape(&claim.service))
@@ -390,16 +391,16 @@ impl SqliteStore {
         let now = (self.clock)().timestamp_micros();
         let future = now.saturating_add(row::micros(Self::SLACK));
         let outcome = completion.map(|completion| &completion.outcome);
-        let state = completion.and_then(|completion| completion.state.as_deref());
+        let state = completion.map(|completion| completion.state.as_str());
         // Of a claim alone the body is left behind, if the process of its handler dies.
         let arrival = &claim.arrival;
-        let left_behind = completion.is_none().then(|| (arrival.signed(), &arrival.body));
+        let left_behind = completion.is_none().then(|| (claim.digest(), &claim.body));
         let taken = sqlx::query(
             "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret,
-                 responder, signed, delivery)
+                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret_index,
+                 responder, signed, delivery, is_late)
              SELECT ?1, ?2, ?3, ?4, iif(e.is_erased, NULL, ?5), ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15, ?16, ?17,
-                 iif(e.is_erased, NULL, ?18), ?19, iif(e.is_erased, NULL, ?20)
+                 iif(e.is_erased, NULL, ?18), ?19, iif(e.is_erased, NULL, ?20), ?21
              FROM (SELECT EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?2)
                  AS is_erased) AS e
              WHERE true
@@ -408,8 +409,9 @@ impl SqliteStore {
                  leased_at = excluded.leased_at, lease_until = excluded.lease_until,
                  completed_at = excluded.completed_at, status = excluded.status,
                  content_type = excluded.content_type, body = excluded.body, state = excluded.state,
-                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
-                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret_index = excluded.secret_index,
+                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery,
+                 is_late = excluded.is_late
              WHERE completed_at IS NULL AND (lease_until <= ?7 OR leased_at > ?14)",
         )
         .bind(escape(&claim.service))
@@ -428,10 +430,11 @@ impl SqliteStore {
         .bind(future)
         .bind(arrival.request_id.as_deref().map(escape))
         .bind(arrival.scheme.name())
-        .bind(row::integer(arrival.secret))
+        .bind(row::integer(arrival.secret_index))
         .bind(arrival.responder.as_deref().map(escape))
         .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
         .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
+        .bind(claim.is_late)
         .execute(connection)
         .await?;
         Ok(taken.rows_affected() == 1)
@@ -457,7 +460,7 @@ impl SqliteStore {
         .bind(i64::from(outcome.status))
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
-        .bind(state.as_deref().map(escape))
+        .bind(escape(state))
         .bind(is_ended)
         .execute(connection)
         .await?;
@@ -511,8 +514,8 @@ impl Store for SqliteStore {
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         let now = (self.clock)().timestamp_micros();
-        let decided: Option<(bool, bool)> = sqlx::query_as(
-            "SELECT completed_at IS NOT NULL, lease_until > ?3 AND leased_at <= ?4 FROM atp_decisions
+        let decided: Option<row::Standing> = sqlx::query_as(
+            "SELECT completed_at IS NOT NULL AS is_completed, lease_until > ?3 AND leased_at <= ?4 AS is_running FROM atp_decisions
              WHERE service = ?1 AND notification_id = ?2",
         )
         .bind(escape(service))
@@ -545,13 +548,16 @@ impl Store for SqliteStore {
         notification_id: &str,
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
-        let row: row::Find = sqlx::query_as(
-            "SELECT q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
-                 d.fingerprint, d.status, d.content_type, d.body,
+        let row: row::Found = sqlx::query_as(
+            "SELECT q.key, q.notification_id, q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
+                 d.fingerprint, d.action_id, d.data, d.responder, d.completed_at, d.is_late, d.status, d.content_type,
+                 d.body,
                  (SELECT min(first_seen) FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2) AS first_seen,
                  (SELECT min(first_seen) FROM atp_deliveries
                      WHERE service = ?1 AND notification_id = ?2 AND fingerprint = ?3
-                         AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen
+                         AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen,
+                 CASE WHEN q.service IS NULL THEN
+                     (SELECT min(o.service) FROM atp_questions AS o WHERE o.notification_id = ?2) END AS other_service
              FROM (SELECT 1) AS one
              LEFT JOIN atp_questions AS q ON q.service = ?1 AND q.notification_id = ?2
              LEFT JOIN atp_decisions AS d
@@ -562,7 +568,7 @@ impl Store for SqliteStore {
         .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
         .fetch_one(&self.readers)
         .await?;
-        row::found(row, notification_id)
+        row::known(row)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -572,10 +578,13 @@ impl Store for SqliteStore {
         if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Claimed<OpenTransaction<Sqlite>>, StoreError> {
+    async fn claim_in_transaction(
+        &self,
+        claim: &Claim,
+    ) -> Result<Claimed<OpenTransaction<Sqlite>>, StoreError> {
         let mut open = self.lend().await?;
         // First of all: whatever the handler commits, it commits this with it.
-        let expected = claim.expected();
+        let expected = Completion::expected(claim);
         if self.take(open.connection_mut(), claim, Some(&expected)).await? {
             return Ok(Claimed::Started(open));
         }
@@ -586,7 +595,8 @@ impl Store for SqliteStore {
     async fn resume(&self, claim: &Claim) -> Result<OpenTransaction<Sqlite>, StoreError> {
         let mut open = self.lend().await?.resumed();
         let now = (self.clock)().timestamp_micros();
-        let is_ended = Self::end(open.connection_mut(), claim, now, &claim.expected(), false).await?;
+        let is_ended =
+            Self::end(open.connection_mut(), claim, now, &Completion::expected(claim), false).await?;
         if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
     }
 
@@ -600,7 +610,7 @@ impl Store for SqliteStore {
         let (mut durable, has_claim) = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
                 // What was said when it began is not said again: the connection tells if it does not stand any more.
-                if *completion != claim.expected() {
+                if *completion != Completion::expected(claim) {
                     match Self::end(open.connection_mut(), claim, now, completion, true).await {
                         Ok(true) => {}
                         Err(error) if !is_refused_commit(&error) => return Err(error.into()),
@@ -638,17 +648,17 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
-        if notes.is_empty() {
+    async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
+        if counts.is_empty() {
             return Ok(());
         }
         let mut quick = self.turn().await?.quick().await?;
         let now = (self.clock)().timestamp_micros();
         let mut insert = QueryBuilder::new(
             "WITH n (service, notification_id, fingerprint, verdict, first_seen, last_seen, count, request_id, scheme,
-                 secret, responder, status, duration_us) AS (",
+                 secret_index, responder, status, duration_us) AS (",
         );
-        insert.push_values(notes, |mut row, note| {
+        insert.push_values(counts, |mut row, note| {
             row.push_bind(escape(&note.service))
                 .push_bind(escape(&note.notification_id))
                 .push_bind(&note.fingerprint.as_bytes()[..])
@@ -656,24 +666,24 @@ impl Store for SqliteStore {
                 .push_bind(now)
                 .push_bind(now)
                 .push_bind(row::integer(note.count))
-                .push_bind(note.request_id.as_deref().map(escape))
-                .push_bind(note.scheme.name())
-                .push_bind(row::integer(note.secret))
-                .push_bind(note.responder.as_deref().map(escape))
+                .push_bind(note.arrival.request_id.as_deref().map(escape))
+                .push_bind(note.arrival.scheme.name())
+                .push_bind(row::integer(note.arrival.secret_index))
+                .push_bind(note.arrival.responder.as_deref().map(escape))
                 .push_bind(i64::from(note.status))
                 .push_bind(row::micros(note.duration));
         });
         insert.push(
             ") INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
-                 request_id, scheme, secret, responder, status, duration_us)
+                 request_id, scheme, secret_index, responder, status, duration_us)
              SELECT n.service, n.notification_id, n.fingerprint, n.verdict, n.first_seen, n.last_seen, n.count,
-                 n.request_id, n.scheme, n.secret, iif(EXISTS (SELECT 1 FROM atp_erased AS e
+                 n.request_id, n.scheme, n.secret_index, iif(EXISTS (SELECT 1 FROM atp_erased AS e
                      WHERE e.service = n.service AND e.notification_id = n.notification_id), NULL, n.responder),
                  n.status, n.duration_us
              FROM n WHERE true
              ON CONFLICT (service, notification_id, fingerprint, verdict) DO UPDATE SET
                  last_seen = excluded.last_seen, count = atp_deliveries.count + excluded.count,
-                 request_id = excluded.request_id, scheme = excluded.scheme, secret = excluded.secret,
+                 request_id = excluded.request_id, scheme = excluded.scheme, secret_index = excluded.secret_index,
                  responder = excluded.responder, status = excluded.status, duration_us = excluded.duration_us",
         );
         insert.build().persistent(false).execute(quick.connection_mut()).await?;
@@ -683,13 +693,13 @@ impl Store for SqliteStore {
 
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no turn of those who write.
-        let (known, is_erased, kept_of_it): (Option<String>, bool, i64) = sqlx::query_as(
-            "SELECT (SELECT verdict FROM atp_refused WHERE service = ?1 AND digest = ?2),
-                 EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?3),
-                 (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3)",
+        let row::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(
+            "SELECT (SELECT verdict FROM atp_refused WHERE service = ?1 AND digest = ?2) AS verdict,
+                 EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?3) AS is_erased,
+                 (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3) AS kept_of_it",
         )
         .bind(escape(&kept.service))
-        .bind(&kept.signed[..])
+        .bind(&kept.digest[..])
         .bind(kept.notification_id.as_deref().map(escape))
         .fetch_one(&self.readers)
         .await?;
@@ -702,7 +712,7 @@ impl Store for SqliteStore {
         let mut durable = self.durable().await?;
         durable.allow_statement();
         let written = sqlx::query(
-            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
+            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
              WHERE NOT EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?3) AND (
                  (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3) < ?9
@@ -710,11 +720,11 @@ impl Store for SqliteStore {
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
         )
         .bind(escape(&kept.service))
-        .bind(&kept.signed[..])
+        .bind(&kept.digest[..])
         .bind(kept.notification_id.as_deref().map(escape))
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
-        .bind(row::integer(kept.secret))
+        .bind(row::integer(kept.secret_index))
         .bind((self.clock)().timestamp_micros())
         .bind(&kept.body[..])
         .bind(i64::from(MAX_KEPT))
@@ -726,8 +736,8 @@ impl Store for SqliteStore {
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
-        let rows: Vec<row::RefusedDelivery> = sqlx::query_as(
-            "SELECT id, notification_id, verdict, scheme, secret, refused_at, body FROM atp_refused
+        let rows: Vec<row::Refused> = sqlx::query_as(
+            "SELECT id, notification_id, verdict, scheme, secret_index, refused_at, body FROM atp_refused
              WHERE service = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
         )
         .bind(escape(service))
@@ -740,9 +750,9 @@ impl Store for SqliteStore {
 
     async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<row::RefusedDelivery> = sqlx::query_as(
+        let row: Option<row::Refused> = sqlx::query_as(
             "UPDATE atp_refused SET token = ?3 WHERE service = ?1 AND id = ?2
-             RETURNING id, notification_id, verdict, scheme, secret, refused_at, body",
+             RETURNING id, notification_id, verdict, scheme, secret_index, refused_at, body",
         )
         .bind(escape(service))
         .bind(id)
@@ -780,12 +790,12 @@ impl Store for SqliteStore {
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         let rows: Vec<row::Delivery> = sqlx::query_as(
             "WITH noted AS (
-                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret, responder, status,
+                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret_index, responder, status,
                      duration_us
                  FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2),
              decided AS (
                  SELECT fingerprint, iif(status < 400, 'handled', 'refused') AS verdict, completed_at AS first_seen,
-                     completed_at AS last_seen, 1 AS count, request_id, scheme, secret, responder, status,
+                     completed_at AS last_seen, 1 AS count, request_id, scheme, secret_index, responder, status,
                      completed_at - leased_at AS duration_us
                  FROM atp_decisions
                  WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL)
@@ -797,7 +807,7 @@ impl Store for SqliteStore {
         .bind(escape(notification_id))
         .fetch_all(&self.readers)
         .await?;
-        rows.into_iter().map(row::noted).collect()
+        rows.into_iter().map(row::counted).collect()
     }
 
     async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
@@ -878,15 +888,15 @@ impl Store for SqliteStore {
         self.redelivery_window
     }
 
-    fn fingerprint_key(&self) -> &[u8; 32] {
+    fn get_fingerprint_key(&self) -> &[u8; 32] {
         &self.fingerprint_key
     }
 
-    fn activity(&self) -> &Activity {
+    fn get_activity(&self) -> &Activity {
         &self.activity
     }
 
-    fn transaction_limit(&self) -> Option<Duration> {
+    fn get_transaction_limit(&self) -> Option<Duration> {
         Some(self.transaction_limit)
     }
 }

@@ -7,10 +7,7 @@ use actix_web::{HttpResponse, rt, rt::time::sleep, web::Bytes};
 use atp_actix::{
     AtpResponse, Scheme, Webhook,
     atp_core::Fingerprint,
-    store::{
-        Arrival, Claim, Claimed, Completion, DeliveryCount, Outcome, Redrive, RefusedDelivery, Store, Token,
-        Verdict,
-    },
+    store::{Arrival, Claim, Claimed, Completion, DeliveryCount, Redrive, RefusedDelivery, Store, Verdict},
     test::SignedAnswer,
 };
 use chrono::{TimeDelta, Utc};
@@ -117,17 +114,14 @@ async fn alternating_spellings_take_no_turn_to_write(store: impl Store) {
     assert!(verdicts.len() <= 2, "each replay wrote: {verdicts:?}");
 }
 
+fn claim_of(id: &str, body: &'static [u8], lease: Duration) -> Claim {
+    let mut claim = claim("approve", body, lease);
+    claim.notification_id = id.to_owned();
+    claim
+}
+
 fn claim(action: &str, body: &'static [u8], lease: Duration) -> Claim {
-    Claim {
-        service: "default".to_owned(),
-        notification_id: "n-1".to_owned(),
-        fingerprint: Fingerprint::new(action, None),
-        action_id: action.to_owned(),
-        data: None,
-        token: Token::random(),
-        lease,
-        arrival: Arrival { text: Bytes::from_static(body), body: Bytes::from_static(body), ..arrival() },
-    }
+    Claim::new("default", "n-1", Fingerprint::new(action, None), action, arrival(), body).lease(lease)
 }
 
 async fn what_died_under_a_lease_is_listed_although_another_answer_took_over(store: impl Store) {
@@ -137,7 +131,7 @@ async fn what_died_under_a_lease_is_listed_although_another_answer_took_over(sto
     sleep(Duration::from_millis(200)).await;
     let other = claim("reject", b"another answer", Duration::from_secs(60));
     assert!(matches!(store.claim(&other).await, Ok(Claimed::Started(()))));
-    let completion = Completion { outcome: Outcome::success(), state: None };
+    let completion = Completion::expected(&other);
     store.complete(&other, &completion, None).await.expect("completed");
     let kept = kept(&store).await;
     assert!(kept.iter().any(|(.., body)| body.contains("died")), "it is in no list: {kept:?}");
@@ -176,15 +170,10 @@ async fn a_token_that_was_used_does_not_hide_a_good_signature(store: impl Store)
 }
 
 fn of(id: &str, body: &'static [u8]) -> RefusedDelivery {
-    RefusedDelivery {
-        service: "default".to_owned(),
-        notification_id: Some(id.to_owned()),
-        verdict: Verdict::Unfit,
-        scheme: Scheme::Raw,
-        secret: 0,
-        signed: [7; 32],
-        body: Bytes::from_static(body),
-    }
+    let mut refused = RefusedDelivery::new("default", Verdict::Unfit, Scheme::Raw, 0, body, body)
+        .notification_id(id.to_owned());
+    refused.digest = [7; 32];
+    refused
 }
 
 #[actix_web::test]
@@ -193,8 +182,8 @@ async fn sqlite_what_waits_to_be_kept_while_it_is_erased_is_not_kept() {
     let store = file.open().await;
     record(&store, "n-1").await;
     record(&store, "n-2").await;
-    let busy = Claim { notification_id: "n-2".to_owned(), ..claim("approve", b"x", Duration::from_secs(60)) };
-    let Ok(Claimed::Started(open)) = store.begin(&busy).await else { panic!("begun") };
+    let busy = claim_of("n-2", b"x", Duration::from_secs(60));
+    let Ok(Claimed::Started(open)) = store.claim_in_transaction(&busy).await else { panic!("begun") };
     let erasing = rt::spawn({
         let s = store.clone();
         async move { s.erase("default", "n-1").await }
@@ -212,19 +201,8 @@ async fn sqlite_what_waits_to_be_kept_while_it_is_erased_is_not_kept() {
 }
 
 fn note(responder: &str) -> DeliveryCount {
-    DeliveryCount {
-        service: "default".to_owned(),
-        notification_id: "n-1".to_owned(),
-        fingerprint: Fingerprint::new("approve", None),
-        verdict: Verdict::Conflict,
-        count: 1,
-        request_id: None,
-        scheme: Scheme::Raw,
-        secret: 0,
-        responder: Some(responder.to_owned()),
-        status: 409,
-        duration: Duration::ZERO,
-    }
+    let arrival = Arrival::new(Scheme::Raw, 0).responder(responder.to_owned());
+    DeliveryCount::new("default", "n-1", Fingerprint::new("approve", None), Verdict::Conflict, arrival, 409)
 }
 
 #[actix_web::test]
@@ -234,9 +212,9 @@ async fn postgres_what_waits_to_be_kept_or_counted_while_it_is_erased_is_not_kep
     record(&store, "n-1").await;
     // Somebody else is about to write the same two rows, and does not in the end.
     let mut other = database.pool.begin().await.expect("begun");
-    sqlx::query("INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body) VALUES ('default', $1, 'n-9', 'unfit', 'raw', 0, 0, '')")
+    sqlx::query("INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body) VALUES ('default', $1, 'n-9', 'unfit', 'raw', 0, 0, '')")
         .bind(&[7_u8; 32][..]).execute(&mut *other).await.expect("a row");
-    sqlx::query("INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count, scheme, secret, status, duration_us) VALUES ('default', 'n-1', $1, 'conflict', 0, 0, 1, 'raw', 0, 409, 0)")
+    sqlx::query("INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count, scheme, secret_index, status, duration_us) VALUES ('default', 'n-1', $1, 'conflict', 0, 0, 1, 'raw', 0, 409, 0)")
         .bind(&Fingerprint::new("approve", None).as_bytes()[..]).execute(&mut *other).await.expect("a row");
     let keeping = rt::spawn({
         let s = store.clone();
@@ -244,7 +222,7 @@ async fn postgres_what_waits_to_be_kept_or_counted_while_it_is_erased_is_not_kep
     });
     let noting = rt::spawn({
         let s = store.clone();
-        async move { s.note(&[note("Jane Doe")]).await }
+        async move { s.count_deliveries(&[note("Jane Doe")]).await }
     });
     sleep(Duration::from_millis(300)).await;
     let erasing = rt::spawn({
@@ -257,7 +235,7 @@ async fn postgres_what_waits_to_be_kept_or_counted_while_it_is_erased_is_not_kep
     println!("{:?} {:?}", keeping.await.expect("no panic"), noting.await.expect("no panic"));
     let rows = store.deliveries("default", "n-1").await.expect("rows");
     assert!(
-        kept(&store).await.is_empty() && rows.iter().all(|r| r.responder.is_none()),
+        kept(&store).await.is_empty() && rows.iter().all(|r| r.arrival.responder.is_none()),
         "{:?} {rows:?}",
         kept(&store).await
     );
@@ -299,8 +277,8 @@ async fn sqlite_a_used_token_takes_no_turn() {
     let id = store.refused("default", 0, 10).await.expect("an answer")[0].id;
     let redrive = redrive(&store, id).await;
     assert_eq!(app.redrive(redrive.clone()).await.0, 200);
-    let busy = Claim { notification_id: "n-2".to_owned(), ..claim("approve", b"x", Duration::from_secs(60)) };
-    let Ok(Claimed::Started(open)) = store.begin(&busy).await else { panic!("begun") };
+    let busy = claim_of("n-2", b"x", Duration::from_secs(60));
+    let Ok(Claimed::Started(open)) = store.claim_in_transaction(&busy).await else { panic!("begun") };
     let used = tokio::time::timeout(Duration::from_secs(1), app.redrive(redrive)).await;
     drop(open);
     assert!(used.is_ok(), "a used token waits for its turn to write");
@@ -320,8 +298,8 @@ async fn sqlite_beyond_enough_takes_no_turn() {
     let captured = answer("n-1", "reject", "the one too many");
     app.send(&captured).await;
     sleep(Duration::from_millis(200)).await;
-    let busy = Claim { notification_id: "n-2".to_owned(), ..claim("approve", b"x", Duration::from_secs(60)) };
-    let Ok(Claimed::Started(open)) = store.begin(&busy).await else { panic!("begun") };
+    let busy = claim_of("n-2", b"x", Duration::from_secs(60));
+    let Ok(Claimed::Started(open)) = store.claim_in_transaction(&busy).await else { panic!("begun") };
     let again = tokio::time::timeout(Duration::from_secs(1), app.send(&captured)).await;
     drop(open);
     assert!(again.is_ok(), "a replay waits for its turn to write");
@@ -402,7 +380,7 @@ async fn draining_waits_for_what_a_failure_leaves_behind() {
 #[actix_web::test]
 async fn debug_of_what_holds_bodies_tells_none() {
     let kept = of("n-1", b"whisper");
-    let claim = Claim { data: Some("whisper".to_owned()), ..claim("approve", b"whisper", Duration::ZERO) };
+    let claim = claim("approve", b"whisper", Duration::ZERO).data("whisper".to_owned());
     let shown = format!("{kept:?} {claim:?}");
     assert!(!shown.contains("whisper"), "{shown}");
 }
@@ -413,7 +391,7 @@ async fn memory_and_sqlite_tell_of_what_is_abandoned_beyond_enough_alike() {
         record(&store, "n-1").await;
         for nth in 0..100_u8 {
             let mut kept = of("n-1", b"x");
-            kept.signed = [nth; 32];
+            kept.digest = [nth; 32];
             store.keep(&kept).await.expect("kept");
         }
         let dead = claim("approve", b"died", Duration::from_millis(20));
@@ -443,7 +421,7 @@ async fn sqlite_draining_writes_the_batch_that_is_being_written() {
     assert!(
         drained.is_err() || rows.iter().any(|r| r.verdict == Verdict::Replayed),
         "drained: {drained:?}, waiting {}, {rows:?}",
-        store.activity().counters_waiting()
+        store.get_activity().counters_waiting()
     );
 }
 
@@ -467,7 +445,7 @@ async fn sqlite_closing_tells_of_counters_that_were_lost() {
     assert!(
         is_there || log.contains("counters were lost"),
         "{rows:?} waiting {} log {}",
-        store.activity().counters_waiting(),
+        store.get_activity().counters_waiting(),
         log.text()
     );
 }
@@ -606,7 +584,7 @@ async fn replays_beside_an_erasure(store: impl Store) -> usize {
         };
         futures_util::future::join(sends, erase).await;
         for _ in 0..200 {
-            if store.activity().counters_waiting() == 0 {
+            if store.get_activity().counters_waiting() == 0 {
                 break;
             }
             sleep(Duration::from_millis(10)).await;
@@ -614,7 +592,7 @@ async fn replays_beside_an_erasure(store: impl Store) -> usize {
         sleep(Duration::from_millis(50)).await;
         let bodies = kept(&store).await.iter().filter(|(_, of, _)| of.as_deref() == Some(&*id)).count();
         let rows = store.deliveries("default", &id).await.expect("rows");
-        let responders = rows.iter().filter(|r| r.responder.is_some()).count();
+        let responders = rows.iter().filter(|r| r.arrival.responder.is_some()).count();
         println!("{id}: {bodies} bodies, {responders} responders of {} rows", rows.len());
         left += bodies + responders;
     }

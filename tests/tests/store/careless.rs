@@ -24,8 +24,7 @@ use atp_actix::{
     AtpResponse, Error, ErrorReply, PostgresTransaction, Simple, SqliteTransaction, Webhook,
     atp_core::Fingerprint,
     store::{
-        Claim, Claimed, MemoryStore, Question, Redrive, SqliteStore, Store, StoreError, Token, Verdict,
-        contract,
+        Claim, Claimed, MemoryStore, Question, Redrive, SqliteStore, Store, StoreError, Verdict, contract,
     },
 };
 use chrono::TimeDelta;
@@ -154,7 +153,7 @@ async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
         write(&mut tx, &answer.notification_id).await
     }
     let database = SqliteDatabase::new().await;
-    let store = database.store().clone().with_transaction_limit(Duration::from_millis(500));
+    let store = database.store().clone().transaction_limit(Duration::from_millis(500));
     for (nth, (step, is_waited_for, fails)) in [
         (LONG, true, false),
         (LONG_WRITE, true, false),
@@ -196,7 +195,7 @@ async fn a_transaction_that_is_leaked_is_told_by_whoever_waits_for_it() {
         Ok(())
     }
     let database = SqliteDatabase::new().await;
-    let store = database.store().clone().with_transaction_limit(Duration::from_millis(100));
+    let store = database.store().clone().transaction_limit(Duration::from_millis(100));
     let app = Mounted::new(webhook(&store).on("approve", leaks)).await;
     record(&store, "n-1").await;
     assert_eq!(app.send(&approve("n-1")).await.0, 500);
@@ -238,16 +237,8 @@ impl FromRequest for Maybe {
 }
 
 fn claim(lease: Duration) -> Claim {
-    Claim {
-        service: "default".to_owned(),
-        notification_id: "n-1".to_owned(),
-        fingerprint: Fingerprint::from_bytes([7; 32]),
-        action_id: "approve".to_owned(),
-        data: None,
-        token: Token::random(),
-        lease,
-        arrival: arrival(),
-    }
+    let fingerprint = Fingerprint::from_bytes([7; 32]);
+    Claim::new("default", "n-1", fingerprint, "approve", arrival(), "as it came").lease(lease)
 }
 
 #[actix_web::test]
@@ -296,7 +287,7 @@ async fn an_answer_within_its_grace_is_not_given_up_where_the_stores_clock_is_ah
 async fn a_question_that_is_being_decided_cannot_be_taken_back(store: impl Store) {
     record(&store, "n-1").await;
     let claim = claim(Duration::from_mins(1));
-    let Claimed::Started(transaction) = store.begin(&claim).await.expect("a claim") else {
+    let Claimed::Started(transaction) = store.claim_in_transaction(&claim).await.expect("a claim") else {
         panic!("nobody else is at it");
     };
     // On SQLite it waits for its turn, and has none before the transaction ends.

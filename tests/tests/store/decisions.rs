@@ -15,7 +15,7 @@ use atp_actix::{
     AtpResponse, Correlation, Decisions, Delivery, Error, ErrorReply, Number, Scheme, Secret, Simple, Task,
     Text, Verifier, Webhook,
     atp_core::{Action, Field, Fingerprint, Notification, NumberRules, Options, RawJson, TextRules},
-    store::{DeliveryRow, Question, Redrive, Store, Verdict},
+    store::{DeliveryRow, Question, Redrive, STATE_REFUSED, Store, Verdict},
     test::{Sender, SignedAnswer},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -567,7 +567,7 @@ async fn handlers_get_what_was_asked(store: impl Store) {
     assert_eq!(start, r#"2.1.0 Some("user_9") Some("req_7")"#);
     // It is of the store's own: nobody else can tell it from the answer.
     let expected = Fingerprint::new("approve", Some(&RawJson::new("null").expect("JSON")));
-    assert_eq!(id, decision_id("n-1", expected.keyed(store.fingerprint_key())).to_string());
+    assert_eq!(id, decision_id("n-1", expected.keyed(store.get_fingerprint_key())).to_string());
     assert_ne!(id, decision_id("n-1", expected).to_string());
 }
 
@@ -597,7 +597,7 @@ async fn the_state_is_the_action_unless_set(store: impl Store) {
     for (id, sent, status, expected) in [
         ("n-1", approve("n-1"), 200, Some("approved by a human")),
         ("n-2", answer("n-2", "reject", "no"), 200, Some("reject")),
-        ("n-3", answer("n-3", "pay", 5), 409, None),
+        ("n-3", answer("n-3", "pay", 5), 409, Some(STATE_REFUSED)),
     ] {
         record(&store, id).await;
         let first = app.send(&sent).await;
@@ -677,9 +677,9 @@ async fn deliveries_are_counted_by_verdict(store: impl Store) {
     );
     let rows = store.deliveries("default", "n-1").await.expect("an answer");
     let of = |verdict| rows.iter().find(|row| row.verdict == verdict).expect("a row");
-    assert_eq!(of(Verdict::Handled).request_id.as_deref(), Some("r"));
+    assert_eq!(of(Verdict::Handled).arrival.request_id.as_deref(), Some("r"));
     assert_eq!((of(Verdict::Handled).status, of(Verdict::Conflict).status), (200, 409));
-    assert_eq!(of(Verdict::Handled).responder.as_deref(), Some("user_123"));
+    assert_eq!(of(Verdict::Handled).arrival.responder.as_deref(), Some("user_123"));
 }
 
 async fn services_answer_only_their_own_questions(store: impl Store) {

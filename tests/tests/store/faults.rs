@@ -13,10 +13,7 @@ use actix_web::{rt, web};
 use atp_actix::{
     AtpResponse, Error, PostgresTransaction, Simple, SqliteTransaction, Webhook,
     atp_core::Fingerprint,
-    store::{
-        Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, SqliteStore, Store, StoreError,
-        Token,
-    },
+    store::{Claim, Claimed, Completion, MemoryStore, PostgresStore, SqliteStore, Store, StoreError},
 };
 use atp_tests::PATH;
 use chrono::TimeDelta;
@@ -145,7 +142,7 @@ async fn a_file_that_cannot_be_written_is_told_at_start() {
 #[actix_web::test]
 async fn one_handler_that_waits_in_its_transaction_does_not_stall_the_others() {
     let database = SqliteDatabase::new().await;
-    let store = database.store().clone().with_transaction_limit(Duration::from_millis(300));
+    let store = database.store().clone().transaction_limit(Duration::from_millis(300));
     async fn waits(answer: AtpResponse<Simple>, tx: SqliteTransaction) -> Result<(), Error> {
         if answer.notification_id == "slow" {
             sleep(Duration::from_secs(30)).await;
@@ -217,15 +214,9 @@ async fn a_clock_that_is_set_forward_or_back_decides_nothing() {
 
 /// Somebody claimed and went away; then the clock is set.
 async fn stepped(store: impl Store, clock: &Clock, times: &Clock, step: TimeDelta) {
-    let claim = |answer: &str| Claim {
-        service: "default".to_owned(),
-        notification_id: "n-1".to_owned(),
-        fingerprint: Fingerprint::new(answer, None),
-        action_id: answer.to_owned(),
-        data: None,
-        token: Token::random(),
-        lease: Duration::from_mins(1),
-        arrival: arrival(),
+    let claim = |answer: &str| {
+        let fingerprint = Fingerprint::new(answer, None);
+        Claim::new("default", "n-1", fingerprint, answer, arrival(), "as it came")
     };
     record(&store, "n-1").await;
     let gone = claim("reject");
@@ -236,7 +227,7 @@ async fn stepped(store: impl Store, clock: &Clock, times: &Clock, step: TimeDelt
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     times.ahead(step);
     app.expect(&approve("n-1"), 200, SUCCESS).await;
-    let completion = Completion { outcome: Outcome::success(), state: None };
+    let completion = Completion::expected(&gone);
     let late = store.complete(&gone, &completion, None).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{step}: {late:?}");
     times.ahead(-step);

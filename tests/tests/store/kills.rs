@@ -173,7 +173,8 @@ async fn kill_once(
     *tally.found.entry(if found.decision.is_some() { "completed" } else { "open" }).or_default() += 1;
     if found.decision.is_some() {
         let told = database.store().deliveries("default", id).await.expect("an answer");
-        let is_told = told.iter().any(|told| told.verdict == Verdict::Handled && told.responder.is_some());
+        let is_told =
+            told.iter().any(|told| told.verdict == Verdict::Handled && told.arrival.responder.is_some());
         assert!(is_told, "{point}: the decision is there, and not in the audit: {told:?}");
     }
     if plain && point != "before claim" {

@@ -26,8 +26,8 @@ use atp_actix::{
     AtpResponse, Decisions, Error, ErrorReply, PostgresTransaction, SqliteTransaction, Verifier, Webhook,
     atp_core::{Fingerprint, RawJson},
     store::{
-        Arrival, Claim, Claimed, Completion, MemoryStore, Outcome, PostgresStore, Question, Redrive,
-        SqliteStore, Store, StoreError, StoredRefusal, Token, Verdict,
+        Claim, Claimed, Completion, MemoryStore, PostgresStore, Question, Redrive, SqliteStore, Store,
+        StoreError, StoredRefusal, Verdict,
     },
     test::{Judged, Sender, SignedAnswer, judged},
 };
@@ -1016,7 +1016,7 @@ impl<B: Backend> Run<B> {
         Self {
             strict: Mounted::new(webhook(decisions())).await,
             lenient: Mounted::new(webhook(decisions().late(handler(true)))).await,
-            model: Model::new(start, B::HAS_TRANSACTIONS, *store.fingerprint_key()),
+            model: Model::new(start, B::HAS_TRANSACTIONS, *store.get_fingerprint_key()),
             bench,
             clock,
             store,
@@ -1233,20 +1233,15 @@ impl<B: Backend> Run<B> {
             Err(_) => return Ok(NOTHING.to_owned()),
         };
         let (action, data, _) = answers()[which].clone();
-        let claim = Claim {
-            service: "default".to_owned(),
-            notification_id: id.to_owned(),
-            fingerprint: self.model.fingerprint(which),
-            action_id: action.to_owned(),
-            data: Some(data.to_string()),
-            token: Token::random(),
-            lease: LEASE.to_std().expect("a lease"),
-            arrival: Arrival { text: answer.body.clone(), body: answer.body.clone(), ..arrival() },
-        };
+        let fingerprint = self.model.fingerprint(which);
+        let claim = Claim::new("default", id, fingerprint, action, arrival(), answer.body.clone())
+            .data(data.to_string())
+            .lease(LEASE.to_std().expect("a lease"));
         let found = self.store.claim(&claim).await.map(|claimed| match claimed {
             Claimed::Started(()) => "Started",
             Claimed::Running => "Running",
             Claimed::Completed(_) => "Completed",
+            _ => "unknown to this test",
         });
         if expected == "Started" {
             let holder = self.model.claim(&answer);
@@ -1261,8 +1256,7 @@ impl<B: Backend> Run<B> {
         }
         let Elsewhere { claim, id, answer, holder } = self.elsewhere.remove(0);
         let is_ours = self.model.holds(id, holder);
-        let state = Some(answers()[answer].0.to_owned());
-        let completion = Completion { outcome: Outcome::success(), state };
+        let completion = Completion::expected(&claim);
         let (found, is_completed) = match end {
             End::Completes => (said(self.store.complete(&claim, &completion, None).await), true),
             End::CompletesInTransaction => match self.store.resume(&claim).await {
@@ -1339,14 +1333,14 @@ impl<B: Backend> Run<B> {
             let which = |of| (0..answers().len()).find(|which| self.model.fingerprint(*which) == of);
             let lines = noted.iter().map(|noted| {
                 let which = which(noted.fingerprint).unwrap_or(usize::MAX);
-                counted_line(which, noted.verdict, noted.count, noted.responder.is_some())
+                counted_line(which, noted.verdict, noted.count, noted.arrival.responder.is_some())
             });
             let mut lines: Vec<_> = lines.collect();
             lines.sort();
             same(&format!("deliveries of {id}"), &lines, &self.model.deliveries(id))?;
         }
         // A decision is told without its counter.
-        same("counters that wait", &self.store.activity().counters_waiting(), &0)?;
+        same("counters that wait", &self.store.get_activity().counters_waiting(), &0)?;
         if let Some(counters) = self.bench.backend.counters().await {
             same("counters", &counters, &i64::try_from(self.model.counted.len()).expect("few"))?;
         }

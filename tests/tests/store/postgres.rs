@@ -16,7 +16,7 @@ use atp_actix::{
     AtpResponse, Error, PostgresTransaction, Simple, Webhook,
     atp_core::Fingerprint,
     limits::DEFAULT_RESPOND_WITHIN,
-    store::{Claim, Claimed, Completion, Outcome, PostgresStore, Question, Store as _, Token},
+    store::{Claim, Claimed, Completion, PostgresStore, Question, Store as _, Token},
 };
 use futures_util::future::{join, join_all};
 use sqlx::{
@@ -43,7 +43,7 @@ async fn patient(
     let url: PgConnectOptions = database.url().parse().expect("a URL");
     let pool = PgPoolOptions::new().max_connections(6).connect_with(options(url)).await.expect("a pool");
     let store = PostgresStore::from_pool(pool).await.expect("a store");
-    let store = store.with_transaction_limit(Duration::from_secs(10));
+    let store = store.transaction_limit(Duration::from_secs(10));
     Some(Orders { database, store, respond_within: Duration::from_secs(20) })
 }
 
@@ -520,20 +520,14 @@ async fn a_purge_leaves_a_question_that_somebody_is_deciding() {
         store.record(&Question::new(asked(id).deadline(old))).await.expect("a question");
     }
     prepare(&database.pool, "UPDATE atp_questions SET recorded_at = 0").await;
-    let claim = Claim {
-        service: "default".to_owned(),
-        notification_id: "n-1".to_owned(),
-        fingerprint: Fingerprint::from_bytes([7; 32]),
-        action_id: "approve".to_owned(),
-        data: None,
-        token: Token::random(),
-        lease: Duration::from_mins(1),
-        arrival: arrival(),
+    let fingerprint = Fingerprint::from_bytes([7; 32]);
+    let claim = Claim::new("default", "n-1", fingerprint, "approve", arrival(), "as it came");
+    let Claimed::Started(open) = store.claim_in_transaction(&claim).await.expect("a claim") else {
+        panic!("it is free")
     };
-    let Claimed::Started(open) = store.begin(&claim).await.expect("a claim") else { panic!("it is free") };
     let before = chrono::Utc::now() - chrono::TimeDelta::days(1);
     assert_eq!(store.purge(before).await.expect("a purge"), 1, "the other question");
-    let completion = Completion { outcome: Outcome::success(), state: None };
+    let completion = Completion::expected(&claim);
     store.complete(&claim, &completion, Some(open)).await.expect("completed");
     let found = store.find("default", "n-1", None).await.expect("an answer");
     assert!(found.question.is_some() && found.decision.is_some(), "{found:?}");

@@ -44,7 +44,7 @@ const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 async fn noted(store: &impl Store, id: &str) -> Vec<DeliveryRow> {
     for _ in 0..500 {
         sleep(Duration::from_millis(10)).await;
-        if store.activity().counters_waiting() == 0 {
+        if store.get_activity().counters_waiting() == 0 {
             break;
         }
     }
@@ -163,7 +163,7 @@ async fn what_is_erased_stays_erased(store: impl Store) {
     app.refuses(&answer("n-1", "delay", "1h"), 409, "NOTIFICATION_ALREADY_RESPONDED").await;
     let noted = noted(&store, "n-1").await;
     assert_eq!(noted.iter().map(|noted| noted.count).sum::<u64>(), 5, "{noted:?}");
-    assert!(noted.iter().all(|noted| noted.responder.is_none()), "{noted:?}");
+    assert!(noted.iter().all(|noted| noted.arrival.responder.is_none()), "{noted:?}");
     assert_eq!(kept(&store).await, []);
 }
 
@@ -177,10 +177,11 @@ async fn what_is_sent_in_again_is_told_with_its_secret(store: impl Store) {
     let sent = atp_actix::test::Sender::new("the secret before").answer("n-1", "approve", ());
     assert_eq!(before.send(&sent).await.0, 500, "there is no handler yet");
     let refused = store.refused("default", 0, 10).await.expect("an answer");
-    assert_eq!((refused[0].secret, refused[0].scheme), (1, Scheme::Timestamped));
+    assert_eq!((refused[0].secret_index, refused[0].scheme), (1, Scheme::Timestamped));
     let again = atp_actix::store::Redrive::prepare(&store, &verifier(), "default", refused[0].id).await;
     assert_eq!(after.redrive(again.expect("a redrive")).await, (200, "run 1".to_owned()));
-    let told: Vec<_> = noted(&store, "n-1").await.iter().map(|noted| (noted.verdict, noted.secret)).collect();
+    let told: Vec<_> =
+        noted(&store, "n-1").await.iter().map(|noted| (noted.verdict, noted.arrival.secret_index)).collect();
     assert!(told.contains(&(Verdict::Handled, 1)), "{told:?}");
 }
 
@@ -278,7 +279,7 @@ async fn a_server_that_stops_at_once_leaves_every_decision_in_the_audit() {
     for id in &ids {
         let told = store.deliveries("default", id).await.expect("an answer");
         let told: Vec<_> =
-            told.iter().map(|told| (told.verdict, told.status, told.responder.as_deref())).collect();
+            told.iter().map(|told| (told.verdict, told.status, told.arrival.responder.as_deref())).collect();
         assert_eq!(told, [(Verdict::Handled, 200, Some("user_123"))], "{id}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::rt;
 use atp_actix::{
     atp_core::Fingerprint,
-    store::{Claim, Claimed, MemoryStore, SqliteStore, Store, Token, contract},
+    store::{Claim, Claimed, MemoryStore, SqliteStore, Store, contract},
 };
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::sleep;
@@ -39,16 +39,8 @@ async fn postgres_keeps_the_contract() {
 /// Claims of several processes that all wait for a lock; how many start once it is free.
 async fn started<S: Store>(stores: &[S], id: &str, free: impl Future<Output = ()>) -> usize {
     let claims = stores.iter().cloned().zip(0..).map(|(store, nth): (S, u64)| {
-        let claim = Claim {
-            service: "default".to_owned(),
-            notification_id: id.to_owned(),
-            fingerprint: Fingerprint::new("approve", None),
-            action_id: "approve".to_owned(),
-            data: None,
-            token: Token::random(),
-            lease: Duration::from_mins(1),
-            arrival: arrival(),
-        };
+        let fingerprint = Fingerprint::new("approve", None);
+        let claim = Claim::new("default", id, fingerprint, "approve", arrival(), "as it came");
         rt::spawn(async move {
             sleep(Duration::from_millis(7 * nth)).await;
             store.claim(&claim).await
@@ -91,8 +83,8 @@ async fn of_claims_that_waited_for_a_lock_one_starts_on_postgres() {
         let id = format!("n-{round}");
         sqlx::raw_sql("BEGIN").execute(&mut *other).await.expect("a transaction");
         let row = "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at, lease_until,
-                 scheme, secret)
-             VALUES ('default', $1, 'a', 'a', 'a', 0, 0, 'raw', 0)";
+                 is_late, scheme, secret_index)
+             VALUES ('default', $1, 'a', 'a', 'a', 0, 0, false, 'raw', 0)";
         sqlx::query(row).bind(&id).execute(&mut *other).await.expect("a row that others wait for");
         let free = async {
             sqlx::raw_sql("ROLLBACK").execute(&mut *other).await.expect("no lock");

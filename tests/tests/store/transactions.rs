@@ -110,7 +110,7 @@ impl Transactional for SqliteDatabase {
     }
 
     fn impatient(&self) -> SqliteStore {
-        self.store().clone().with_transaction_limit(LIMIT)
+        self.store().clone().transaction_limit(LIMIT)
     }
 
     async fn record_in(
@@ -142,7 +142,7 @@ impl Transactional for PostgresDatabase {
     }
 
     fn impatient(&self) -> PostgresStore {
-        self.store().clone().with_transaction_limit(LIMIT)
+        self.store().clone().transaction_limit(LIMIT)
     }
 
     async fn record_in(

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use actix_web::web::Bytes;
 use atp_actix::{
     Scheme,
     store::{Arrival, PostgresStore, SqliteStore, Store},
@@ -70,14 +69,7 @@ const TABLE: &str = "CREATE TABLE effects (notification_id TEXT NOT NULL, decisi
 
 /// How the answers of claims came that no delivery made.
 pub(crate) fn arrival() -> Arrival {
-    Arrival {
-        request_id: None,
-        scheme: Scheme::Timestamped,
-        secret: 0,
-        responder: None,
-        text: Bytes::from_static(b"as it was signed"),
-        body: Bytes::from_static(b"as it came"),
-    }
+    Arrival::new(Scheme::Timestamped, 0)
 }
 
 /// A name that no other test has.

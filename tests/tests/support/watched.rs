@@ -53,24 +53,24 @@ macro_rules! pass_on {
             })*
 
             /// Counters are written at any time after the answer, so they cannot be told from what is asked later.
-            async fn note(&self, notes: &[DeliveryCount]) -> Result<(), StoreError> {
-                self.store.note(notes).await
+            async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
+                self.store.count_deliveries(counts).await
             }
 
             fn get_redelivery_window(&self) -> Duration {
                 self.store.get_redelivery_window()
             }
 
-            fn fingerprint_key(&self) -> &[u8; 32] {
-                self.store.fingerprint_key()
+            fn get_fingerprint_key(&self) -> &[u8; 32] {
+                self.store.get_fingerprint_key()
             }
 
-            fn activity(&self) -> &Activity {
-                self.store.activity()
+            fn get_activity(&self) -> &Activity {
+                self.store.get_activity()
             }
 
-            fn transaction_limit(&self) -> Option<Duration> {
-                self.store.transaction_limit()
+            fn get_transaction_limit(&self) -> Option<Duration> {
+                self.store.get_transaction_limit()
             }
         }
     };
@@ -82,7 +82,7 @@ pass_on! {
     invalidate(service: &str, notification_id: &str, reason: &str) -> ();
     find(service: &str, notification_id: &str, answer: Option<Fingerprint>) -> Known;
     claim(claim: &Claim) -> Claimed;
-    begin(claim: &Claim) -> Claimed<S::Transaction>;
+    claim_in_transaction(claim: &Claim) -> Claimed<S::Transaction>;
     resume(claim: &Claim) -> S::Transaction;
     complete(claim: &Claim, completion: &Completion, transaction: Option<S::Transaction>) -> ();
     release(claim: &Claim) -> ();

@@ -39,7 +39,7 @@ CREATE TABLE atp_questions (
     invalidated_why TEXT,
     PRIMARY KEY (service, key)
 );
-CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
+CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (notification_id, service);
 CREATE INDEX atp_questions_by_age ON atp_questions (recorded_at, service, key);
 
 CREATE TABLE atp_decisions (
@@ -48,6 +48,7 @@ CREATE TABLE atp_decisions (
     fingerprint BYTEA NOT NULL,
     action_id TEXT NOT NULL,
     data TEXT,                              -- what the human said, JSON
+    is_late BOOLEAN NOT NULL, -- then the handler of late answers ran
     token BYTEA NOT NULL,                    -- of the claim
     leased_at BIGINT NOT NULL,
     lease_until BIGINT NOT NULL,
@@ -58,7 +59,7 @@ CREATE TABLE atp_decisions (
     state TEXT,                             -- of the task, from then on
     request_id TEXT,                        -- this and the next three: how the answer came
     scheme TEXT NOT NULL,
-    secret BIGINT NOT NULL,
+    secret_index BIGINT NOT NULL,
     responder TEXT,
     signed BYTEA,                            -- a digest; this and the next while it runs under a lease
     delivery BYTEA,                          -- the body as it came
@@ -79,7 +80,7 @@ CREATE TABLE atp_deliveries (
     count BIGINT NOT NULL,
     request_id TEXT,                        -- this and what follows: of the last
     scheme TEXT NOT NULL,
-    secret BIGINT NOT NULL,
+    secret_index BIGINT NOT NULL,
     responder TEXT,
     status BIGINT NOT NULL,
     duration_us BIGINT NOT NULL,
@@ -95,7 +96,7 @@ CREATE TABLE atp_refused (
     notification_id TEXT,                   -- none if it is no answer
     verdict TEXT NOT NULL,
     scheme TEXT NOT NULL,
-    secret BIGINT NOT NULL,
+    secret_index BIGINT NOT NULL,
     refused_at BIGINT NOT NULL,
     body BYTEA NOT NULL,
     token BYTEA,                             -- hashed, of a redrive that was not used yet
@@ -123,8 +124,8 @@ CREATE FUNCTION atp_is_erased(service TEXT, notification_id TEXT) RETURNS BOOLEA
 -- What died under its lease is not lost where another answer takes its place.
 CREATE FUNCTION atp_abandon() RETURNS TRIGGER LANGUAGE plpgsql AS '
 BEGIN
-    INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
-    VALUES (old.service, old.signed, old.notification_id, ''abandoned'', old.scheme, old.secret, new.leased_at, old.delivery)
+    INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
+    VALUES (old.service, old.signed, old.notification_id, ''abandoned'', old.scheme, old.secret_index, new.leased_at, old.delivery)
     ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict;
     RETURN new;
 END';

@@ -14,7 +14,7 @@ CREATE TABLE atp_questions (
     invalidated_why TEXT,
     PRIMARY KEY (service, key)
 ) STRICT;
-CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (service, notification_id);
+CREATE UNIQUE INDEX atp_questions_by_id ON atp_questions (notification_id, service);
 CREATE INDEX atp_questions_by_age ON atp_questions (recorded_at, service, key);
 
 CREATE TABLE atp_decisions (
@@ -23,6 +23,7 @@ CREATE TABLE atp_decisions (
     fingerprint BLOB NOT NULL,
     action_id TEXT NOT NULL,
     data TEXT,                              -- what the human said, JSON
+    is_late INTEGER NOT NULL, -- then the handler of late answers ran
     token BLOB NOT NULL,                    -- of the claim
     leased_at INTEGER NOT NULL,
     lease_until INTEGER NOT NULL,
@@ -33,7 +34,7 @@ CREATE TABLE atp_decisions (
     state TEXT,                             -- of the task, from then on
     request_id TEXT,                        -- this and the next three: how the answer came
     scheme TEXT NOT NULL,
-    secret INTEGER NOT NULL,
+    secret_index INTEGER NOT NULL,
     responder TEXT,
     signed BLOB,                            -- a digest; this and the next while it runs under a lease
     delivery BLOB,                          -- the body as it came
@@ -54,7 +55,7 @@ CREATE TABLE atp_deliveries (
     count INTEGER NOT NULL,
     request_id TEXT,                        -- this and what follows: of the last
     scheme TEXT NOT NULL,
-    secret INTEGER NOT NULL,
+    secret_index INTEGER NOT NULL,
     responder TEXT,
     status INTEGER NOT NULL,
     duration_us INTEGER NOT NULL,
@@ -70,7 +71,7 @@ CREATE TABLE atp_refused (
     notification_id TEXT,                   -- none if it is no answer
     verdict TEXT NOT NULL,
     scheme TEXT NOT NULL,
-    secret INTEGER NOT NULL,
+    secret_index INTEGER NOT NULL,
     refused_at INTEGER NOT NULL,
     body BLOB NOT NULL,
     token BLOB,                             -- hashed, of a redrive that was not used yet
@@ -93,8 +94,8 @@ CREATE TABLE atp_key (key BLOB NOT NULL) STRICT;
 -- What died under its lease is not lost where another answer takes its place.
 CREATE TRIGGER atp_decisions_taken_over BEFORE UPDATE ON atp_decisions
 WHEN old.completed_at IS NULL AND old.delivery IS NOT NULL AND old.fingerprint <> new.fingerprint BEGIN
-    INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret, refused_at, body)
-    SELECT old.service, old.signed, old.notification_id, 'abandoned', old.scheme, old.secret, new.leased_at, old.delivery
+    INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
+    SELECT old.service, old.signed, old.notification_id, 'abandoned', old.scheme, old.secret_index, new.leased_at, old.delivery
     WHERE true
     ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict;
 END;
