@@ -26,10 +26,10 @@ use atp_actix::{
     AtpResponse, Decisions, Error, ErrorReply, PostgresTransaction, SqliteTransaction, Verifier, Webhook,
     atp_core::{Fingerprint, RawJson},
     store::{
-        Claim, Claimed, Completion, MemoryStore, PostgresStore, Question, Redrive, STATE_LATE, STATE_REFUSED, SqliteStore, Store,
-        StoreError, StoredRefusal, Verdict,
+        Claim, Claimed, Completion, MemoryStore, PostgresStore, Question, Redrive, STATE_LATE, STATE_REFUSED,
+        SqliteStore, Store, StoreError, StoredRefusal, Verdict,
     },
-    test::{Sender, SignedAnswer},
+    test::{Judged, Sender, SignedAnswer, judged},
 };
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -1041,6 +1041,23 @@ impl<B: Backend> Run<B> {
         if takes_late { self.lenient.clone() } else { self.strict.clone() }
     }
 
+    /// Judges a delivery that is about to come: by the pure judgement alone, which knows of no claim.
+    async fn judge(&self, signed: &SignedAnswer, answer: &Answer, takes_late: bool) -> Result<(), String> {
+        let decisions = Decisions::in_store(self.store.clone());
+        let decisions = if takes_late { decisions.late(|| async { "" }) } else { decisions };
+        let found = judged(&verifier_at(&self.clock), &decisions, signed).await;
+        let found = match found.map_err(|error| error.to_string())?.map_err(|refusal| refusal.to_string())? {
+            Judged::Accepted { is_late } => Ok(is_late),
+            Judged::Replayed(_) => Err(Verdict::Replayed),
+            Judged::Refused { verdict, .. } => Err(verdict),
+            other => return Err(format!("the model does not know {other:?}")),
+        };
+        match self.model.judge(answer, takes_late).map_err(|(verdict, _)| verdict) {
+            Err(Verdict::Running) if found.is_ok() => Ok(()),
+            expected => same("the judgement", &found, &expected),
+        }
+    }
+
     fn signed(&self, id: &'static str, which: usize, age: Seconds) -> (SignedAnswer, Answer) {
         let (action, data, _) = answers()[which].clone();
         let at = self.model.now - age.delta();
@@ -1066,6 +1083,7 @@ impl<B: Backend> Run<B> {
             }
             Step::Deliver { id, answer, age, takes_late, handler } => {
                 let (signed, answer) = self.signed(id, answer, age);
+                self.judge(&signed, &answer, takes_late).await?;
                 self.bench.handler.set(handler);
                 let found = told(self.app(takes_late).send(&signed).await);
                 agreed(found, &self.delivered(&answer, takes_late, handler))
