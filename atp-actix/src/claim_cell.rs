@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::store::{Claimed, CompletedDecision, StoreError};
 
-/// What a store does for one delivery.
+/// The verbs of a store, for the claim of one delivery.
 pub(crate) trait Claims<T> {
     fn claim(&self) -> LocalBoxFuture<'_, Result<Claimed, StoreError>>;
 
@@ -35,7 +35,7 @@ pub(crate) struct ClaimCell<T> {
 }
 
 enum State<T> {
-    /// Nobody asked for the transaction.
+    /// Nobody has asked for the transaction.
     Idle,
     /// It is being opened.
     Opening,
@@ -43,7 +43,7 @@ enum State<T> {
     Out,
     /// The handler gave it back.
     Back(T),
-    /// It cannot be completed.
+    /// What was asked for did not come, or must not have been asked for: nothing can be completed.
     Spoilt(AfterHandler<T>),
     /// The handler has ended.
     Over,
@@ -51,15 +51,15 @@ enum State<T> {
 
 /// What is left after the handler has ended.
 pub(crate) enum AfterHandler<T> {
-    /// No transaction.
+    /// The handler had no transaction.
     Nothing,
-    /// What the claim is completed in.
+    /// The handler worked in this transaction, and the claim is completed in it.
     Transaction(T),
-    /// Somebody else is at it.
+    /// Another delivery is being handled, so the handler did not run.
     Running,
-    /// It is over.
+    /// Another delivery was handled meanwhile, so the handler did not run.
     Completed(CompletedDecision),
-    /// The store failed.
+    /// The store failed, so the handler did not run.
     Failed(StoreError),
     /// The handler did something to its transaction, or lost its claim before it asked for that.
     Unclean(StoreError),
@@ -113,7 +113,7 @@ impl<T> ClaimCell<T> {
         self.state.replace(State::Spoilt(left));
     }
 
-    /// Notes who has the claim if it is not ours. Who asked is told that much; the slot keeps the
+    /// Notes who has the claim if it is not ours. Who asked is told that much; the cell keeps the
     /// whole.
     fn unless_lost<R>(&self, claimed: Result<Claimed<R>, StoreError>) -> Result<R, StoreError> {
         self.spoil(match claimed {
@@ -157,16 +157,16 @@ impl<T> Drop for Opening<'_, T> {
     }
 }
 
-/// What a handler waits for, whatever transactions the store has.
-pub(crate) trait Claiming {
+/// A cell, whatever transactions its store has.
+pub(crate) trait AnyClaimCell {
     /// Whether the claim is ours, right before the handler runs.
     fn is_ours(self: Rc<Self>) -> LocalBoxFuture<'static, bool>;
 
-    /// The store's transactions, by name, for who asks for another.
+    /// The type of the store's transactions, for messages.
     fn transaction_type(&self) -> &'static str;
 }
 
-impl<T: 'static> Claiming for ClaimCell<T> {
+impl<T: 'static> AnyClaimCell for ClaimCell<T> {
     fn transaction_type(&self) -> &'static str {
         type_name::<T>()
     }

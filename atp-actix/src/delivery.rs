@@ -71,10 +71,10 @@ impl Delivery {
         Ok(Self(Arc::new(Inner {
             service: Arc::clone(service),
             scheme: verified.scheme(),
-            secret_index: verified.secret(),
+            secret_index: verified.secret_index(),
             signed_at: verified.signed_at(),
             is_redriven,
-            signed_text: verified.text().clone(),
+            signed_text: verified.signed_text().clone(),
             body,
             request_id: request_id.map(str::to_owned),
             key,

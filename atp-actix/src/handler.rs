@@ -14,7 +14,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use crate::{claim_cell::Claiming, decide::HandlerRan};
+use crate::{claim_cell::AnyClaimCell, decide::HandlerRan};
 
 /// A handler's route, and where it was given.
 pub(crate) struct Placed {
@@ -61,7 +61,8 @@ impl<H: Handler<Args>, Args: 'static> Handler<(HttpRequest, Args)> for Concludin
     type Future = LocalBoxFuture<'static, Self::Output>;
 
     fn call(&self, (request, args): (HttpRequest, Args)) -> Self::Future {
-        let (handler, claiming) = (self.0.clone(), request.extensions().get::<Rc<dyn Claiming>>().cloned());
+        let (handler, claiming) =
+            (self.0.clone(), request.extensions().get::<Rc<dyn AnyClaimCell>>().cloned());
         Box::pin(async move {
             let is_ours = match claiming {
                 Some(claiming) => claiming.is_ours().await,

@@ -126,7 +126,6 @@ mod report;
 mod reporter;
 pub mod store;
 pub mod test;
-mod transaction;
 mod verify;
 mod webhook;
 
@@ -145,15 +144,14 @@ pub use body::RefusalBody;
 pub use decisions::Decisions;
 pub use delivery::Delivery;
 pub use error::Error;
-pub use extract::{AtpResponse, Correlation, Raw, Task};
+#[cfg(feature = "postgres")]
+pub use extract::PostgresTransaction;
+#[cfg(feature = "sqlite")]
+pub use extract::SqliteTransaction;
+pub use extract::{AtpResponse, Correlation, Deferred, Raw, Task, Transaction};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;
 pub use report::Report;
-#[cfg(feature = "postgres")]
-pub use transaction::PostgresTransaction;
-#[cfg(feature = "sqlite")]
-pub use transaction::SqliteTransaction;
-pub use transaction::Transaction;
 pub use verify::{VerifySignature, Verifying};
 pub use webhook::Webhook;
 

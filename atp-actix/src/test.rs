@@ -375,12 +375,12 @@ pub async fn judged<S: Store>(
 ) -> Result<Result<Judged, Refusal>, StoreError> {
     let (headers, body) = answer.to_parts();
     let key = Some(*decisions.store.get_fingerprint_key());
-    let verified = verifier.clone().any_age().verify(headers, body.clone()).map_err(Refusal::of_verdict);
+    let proof = verifier.clone().any_age().verify(headers, body.clone()).map_err(Refusal::of_verdict);
     let read = |verified| {
         let service = decisions.service.as_str().into();
         Delivery::new(verified, body, None, &service, key, false).map_err(Refusal::Malformed)
     };
-    let delivery = match verified.and_then(read) {
+    let delivery = match proof.and_then(read) {
         Ok(delivery) => delivery,
         Err(refusal) => return Ok(Err(refusal)),
     };

@@ -387,8 +387,8 @@ impl VerifySignature {
         request_id: Option<&str>,
         is_redriven: bool,
     ) -> Result<Delivery, Refusal> {
-        let (scheme, secret) = (verified.scheme(), verified.secret());
-        let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+        let (scheme, secret) = (verified.scheme(), verified.secret_index());
+        let (text, signed_at) = (verified.signed_text().clone(), verified.signed_at());
         let key = self.kept.as_ref().map(|keeper| keeper.fingerprint_key());
         let delivery = Delivery::new(verified, body.clone(), request_id, &self.service, key, is_redriven);
         let malformed = match delivery {

@@ -1,4 +1,5 @@
-//! Wire types of the other calls between a service, an ATP server and a human's client (protocol, sections 4 and 5).
+//! Wire types of the other calls between a service, an ATP server and a human's client (protocol,
+//! sections 4 and 5).
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::notification::Status;
+use crate::question::Status;
 
 /// What an ATP server says to a new notification: 201.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +22,8 @@ pub struct NotificationCreated {
     pub estimated_delivery: Option<Value>,
 }
 
-/// What a service says to take a question back, or that its answer was handled: `PATCH /api/v1/notifications/{id}`.
+/// What a service says to take a question back, or that its answer was handled, by
+/// `PATCH /api/v1/notifications/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StatusChange {
@@ -39,7 +41,8 @@ impl StatusChange {
         Self { status: "invalidated".to_owned(), reason: Some(reason.into()) }
     }
 
-    /// Says that the answer was handled. The reference does not name this status, so a server may refuse it.
+    /// Says that the answer was handled. The reference does not name this status, so a server may
+    /// refuse it.
     #[must_use]
     pub fn processed() -> Self {
         Self { status: "processed".to_owned(), reason: None }
@@ -54,7 +57,7 @@ pub struct StatusChanged {
     pub notification_id: String,
     /// What it is now.
     pub status: String,
-    /// Since when.
+    /// When it became that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<DateTime<Utc>>,
 }
@@ -159,7 +162,7 @@ pub struct ClientResponded {
     pub action_id: String,
     /// `responded`.
     pub status: Status,
-    /// Since when.
+    /// When it became that.
     pub responded_at: DateTime<Utc>,
 }
 
@@ -170,13 +173,13 @@ pub struct ClientResponded {
 pub struct ServerError {
     /// Such as `NOTIFICATION_EXPIRED`.
     pub code: String,
-    /// For humans.
+    /// What is wrong, in words for humans.
     #[serde(default)]
     pub message: String,
-    /// More, by code.
+    /// More details, which differ by code.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub details: Map<String, Value>,
-    /// For the server's support.
+    /// The request's id, which the server's support will ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
@@ -186,7 +189,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::notification::Notification;
+    use crate::question::Notification;
 
     fn there_and_back<T: Serialize + DeserializeOwned>(json: &str) {
         let value: T = serde_json::from_str(json).unwrap();

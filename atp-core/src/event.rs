@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::response::{RawJson, Response};
 
-/// The guide's internal event (its `transform_response_for_downstream`), with exactly its members. All of them are
-/// always there, as `null` where there is nothing to say.
+/// The guide's internal event (its `transform_response_for_downstream`), with exactly its members.
+/// All of them are always there, as `null` where there is nothing to say.
 ///
 /// ```
 /// use atp_core::{Scheme, Secret, Signature, UserDecision, Verifier};

@@ -11,15 +11,18 @@ use crate::{
     scheme::{Scheme, Schemes},
     secret::Secret,
     signature::Signature,
-    verifier::{Key, Verified, Verifier, VerifyError},
+    verification::{Verified, VerifyError},
+    verifier::{Key, Verifier},
 };
 
 impl Verifier {
-    /// Says why a delivery is refused, as text that a person can act on: what is wrong with the header, by how much the
-    /// clock is off, or under which usual mistake of a sender, a proxy or a configuration the digest would fit.
+    /// Says why a delivery is refused, as text that a person can act on: what is wrong with the
+    /// header, by how much the clock is off, or under which usual mistake of a sender, a proxy or a
+    /// configuration the digest would fit.
     ///
-    /// It is this verifier on altered inputs, some hundred hashes, so it is for logs at a debug level and never for the
-    /// answer to the sender. The text holds no secret, no digest and nothing of the body.
+    /// It is this verifier on altered inputs, some hundred hashes, so it is for logs at a debug
+    /// level and never for the answer to the sender. The text holds no secret, no digest and
+    /// nothing of the body.
     ///
     /// ```
     /// use atp_core::{Scheme, Secret, Signature, Verifier};
@@ -45,7 +48,9 @@ impl Verifier {
         let headers: Vec<(N, V)> = headers.into_iter().collect();
         let headers = || headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
         match self.verify_at(headers(), body.clone(), now) {
-            Ok(verified) => format!("accepted: {} with secret {}", verified.scheme(), verified.secret() + 1),
+            Ok(verified) => {
+                format!("accepted: {} with {}", verified.scheme(), secret_name(verified.secret_index()))
+            }
             Err(error) => match error {
                 VerifyError::NoSignature => format!(
                     "there is no `{}` header: was the request sent by the ATP server, and do proxies let the header through?",
@@ -71,7 +76,8 @@ impl Verifier {
         now: DateTime<Utc>,
     ) -> Option<String> {
         let altered: Vec<(Secret, usize, &str)> = self.altered_secrets();
-        // In a scheme that is accepted, if there is such a way: a compact body with a newline is also what Node signs.
+        // In a scheme that is accepted, if there is such a way: a compact body with a newline is
+        // also what Node signs.
         [self.settings().schemes, Schemes::ALL].into_iter().find_map(|schemes| {
             let probe = self.with(|settings| {
                 settings.keys = altered.iter().map(|(secret, ..)| Key::new(secret.clone(), None)).collect();
@@ -81,7 +87,7 @@ impl Verifier {
             });
             altered_bodies(body).into_iter().find_map(|(body, how_body)| {
                 let verified = probe.verify_at(headers(), body, now).ok()?;
-                let (_, position, how_secret) = altered.get(verified.secret())?;
+                let (_, position, how_secret) = altered.get(verified.secret_index())?;
                 Some(self.say(verified, *position, how_secret, how_body, now))
             })
         })
@@ -111,7 +117,7 @@ impl Verifier {
             .into_iter()
             .filter_map(move |(altered, how)| {
                 let altered = altered.filter(|altered| altered != bytes)?;
-                Some((Secret::of_any_bytes_for_tests(&altered), position, how))
+                Some((Secret::of_any_bytes(&altered), position, how))
             })
         });
         as_is.chain(altered).collect()
@@ -133,13 +139,13 @@ impl Verifier {
             )));
         }
         if !how_secret.is_empty() {
-            causes.push(Cow::Owned(format!("with secret {} {how_secret}", position + 1)));
+            causes.push(Cow::Owned(format!("with {} {how_secret}", secret_name(position))));
         }
         let until = settings.keys.get(position).and_then(|key| key.until).filter(|until| now >= *until);
         if let Some(until) = until {
             causes.push(Cow::Owned(format!(
-                "secret {}, which ended at {until:?}: the sender has not rotated yet",
-                position + 1
+                "{}, which ended at {until:?}: the sender has not rotated yet",
+                secret_name(position)
             )));
         }
         if !settings.schemes.contains(verified.scheme()) {
@@ -150,7 +156,8 @@ impl Verifier {
             )));
         }
         let time = if verified.scheme() == Scheme::Timestamped {
-            // Milliseconds lie beyond the years that a date can name, or at least far in the future.
+            // Milliseconds lie beyond the years that a date can name, or at least far in the
+            // future.
             verified.signed_at().map(|time| (time, "`t`"))
         } else {
             self.payload_time_of(verified).map(|time| (time, "the payload's time"))
@@ -192,6 +199,11 @@ impl Verifier {
             )
         }))
     }
+}
+
+/// A secret as it is named in a text: counted from 0, like [`Verified::secret_index`] and the log.
+fn secret_name(index: usize) -> String {
+    if index == 0 { "secret 0 (the first)".to_owned() } else { format!("secret {index}") }
 }
 
 /// What the body may have been when it was signed.
@@ -253,7 +265,7 @@ mod tests {
         };
         let timestamped = |body: &str| sign(&sender, Scheme::Timestamped, body, NOW);
         let hexadecimal = "00112233445566778899aabbccddeeff";
-        let decoded = Secret::of_any_bytes_for_tests(&hex(hexadecimal.as_bytes()).unwrap());
+        let decoded = Secret::of_any_bytes(&hex(hexadecimal.as_bytes()).unwrap());
         let ended = verifier("another-secret-of-ours").or_until(Secret::new(SECRET).unwrap(), at(NOW - 60));
         let crlf = "{\"notification_id\":\"n-1\",\r\n\"action_id\":\"approve\"}";
         let cases: Vec<(&str, Verifier, String, String)> = vec![
@@ -270,7 +282,7 @@ mod tests {
                 sign(&sender, Scheme::Timestamped, BODY, NOW * 1000),
                 BODY.into(),
             ),
-            ("secret 2, which ended at", ended, timestamped(BODY), BODY.into()),
+            ("secret 1, which ended at", ended, timestamped(BODY), BODY.into()),
             ("no white space at its end", verifier(SECRET), timestamped(BODY), format!("{BODY}\n")),
             ("a newline at its end", verifier(SECRET), timestamped(&format!("{BODY}\n")), BODY.into()),
             (
@@ -325,7 +337,12 @@ mod tests {
             ),
             ("no usual mistake", verifier(SECRET), timestamped("{}"), BODY.into()),
             ("malformed signature header at byte 0", verifier(SECRET), "zz".into(), BODY.into()),
-            ("accepted: timestamped with secret 1", verifier(SECRET), timestamped(BODY), BODY.into()),
+            (
+                "accepted: timestamped with secret 0 (the first)",
+                verifier(SECRET),
+                timestamped(BODY),
+                BODY.into(),
+            ),
         ];
         for (expected, receiver, signature, body) in cases {
             let text = receiver.explain([(Signature::HEADER, &signature)], body);

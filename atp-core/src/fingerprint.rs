@@ -6,24 +6,29 @@ use hmac::{KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    decimal,
+    constraint,
     json::{Index, Kind, Scalar, Token, scalars},
     response::{RawJson, Response},
     secret::HmacSha256,
 };
 
-/// What a human decided, and nothing of how it came: SHA-256 of a normal form of `[action_id,response_data]`.
+/// What a human decided, and nothing of how it came: SHA-256 of a normal form of
+/// `[action_id,response_data]`.
 ///
-/// Times, responder, unknown members and scheme are not in it, so a delivery that comes again has the same one, and so has an
-/// answer that is spelled in another way. Data that is missing is left out of the list, which differs from `null`. The normal
-/// form is JSON without white space, in UTF-8, so that another program can repeat it:
+/// Times, responder, unknown members and scheme are not in it, so a delivery that comes again has
+/// the same one, and so has an answer that is spelled in another way. Data that is missing is left
+/// out of the list, which differs from `null`. The normal form is JSON without white space, in
+/// UTF-8, so that another program can repeat it:
 ///
-/// * Members stand in the order of the code points of their names; half of a surrogate pair counts as the code point that it is.
-/// * Strings are as V8's `JSON.stringify` prints them: `\"`, `\\`, `\b`, `\f`, `\n`, `\r` and `\t`; four lower-case digits after
-///   `\u` for other characters below U+0020 and for half of a surrogate pair; everything else as it is.
-/// * Numbers are decimals, never rounded: `-` if negative, the digits without zeros at either end, and `e` with the power of
-///   ten by which they are to be multiplied unless that is 0. So 1, 1.0 and 1e0 are `1`, 100 is `1e2`, 0.1 is `1e-1`, and
-///   0.1000000000000000000001 is another number. Zero is `0`; so is -0, which no human means to be different.
+/// * Members stand in the order of the code points of their names; half of a surrogate pair counts
+///   as the code point that it is.
+/// * Strings are as V8's `JSON.stringify` prints them: `\"`, `\\`, `\b`, `\f`, `\n`, `\r` and `\t`;
+///   four lower-case digits after `\u` for other characters below U+0020 and for half of a
+///   surrogate pair; everything else as it is.
+/// * Numbers are decimals, never rounded: `-` if negative, the digits without zeros at either end,
+///   and `e` with the power of ten by which they are to be multiplied unless that is 0. So 1, 1.0
+///   and 1e0 are `1`, 100 is `1e2`, 0.1 is `1e-1`, and 0.1000000000000000000001 is another number.
+///   Zero is `0`; so is -0, which no human means to be different.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -34,8 +39,8 @@ impl Fingerprint {
         Self(Sha256::digest(normal_form(action_id, data)).into())
     }
 
-    /// HMAC-SHA256 of it under a key: as good a name for the same decision, by which nobody who lacks the key can find a
-    /// short answer by trying all of them.
+    /// HMAC-SHA256 of it under a key: as good a name for the same decision, by which nobody who
+    /// lacks the key can find a short answer by trying all of them.
     #[must_use]
     pub fn keyed(&self, key: &[u8; 32]) -> Self {
         // A key of 32 bytes is one of any length that HMAC takes, so this never falls back.
@@ -120,7 +125,7 @@ fn value(index: &Index<'_>, token: Token, out: &mut String) {
         }
         Kind::String(spelling) if spelling.is_canonical() => out.push_str(index.raw(token)),
         Kind::String(_) => string(scalars(index.inner(token)), out),
-        Kind::Integer | Kind::Float => out.push_str(&decimal::normal(index.raw(token))),
+        Kind::Integer | Kind::Float => out.push_str(&constraint::normal(index.raw(token))),
         Kind::True | Kind::False | Kind::Null | Kind::Close => out.push_str(index.raw(token)),
     }
 }

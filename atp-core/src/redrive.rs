@@ -9,38 +9,45 @@ use hmac::Mac;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    limits,
     scheme::Scheme,
     secret::Secret,
     signature::{Digest, digest},
-    verifier::{Verified, Verifier, VerifyError},
+    verification::{Verified, VerifyError},
+    verifier::Verifier,
 };
 
-/// What [`Verifier::redrive`] makes a token of: one kept delivery, for one more way through the service's own webhook.
+/// What [`Verifier::redrive`] makes a token of: one kept delivery, for one more way through the
+/// service's own webhook.
 #[derive(Clone, Copy)]
 pub struct Redriven<'a> {
     /// The service that kept it. The token is good for no other.
     pub service: &'a str,
     /// Where it is kept.
     pub id: i64,
-    /// What makes this token differ from every other. Whoever lets a token through only once remembers it by this.
+    /// What makes this token differ from every other. Whoever lets a token through only once
+    /// remembers it by this.
     pub nonce: [u8; 16],
     /// The scheme that the delivery was signed in when it came.
     pub scheme: Scheme,
-    /// Which secret it was signed with then: [`Verified::secret`].
-    pub secret: usize,
+    /// Which secret it was signed with then: [`Verified::secret_index`].
+    pub secret_index: usize,
     /// The body as it came.
     pub body: &'a [u8],
     /// From when on the token is refused, in whole seconds.
     pub expires: DateTime<Utc>,
 }
 
-/// A signature by the service itself: that it has verified a body before, and lets it in again until a time.
+/// A signature by the service itself: that it has verified a body before, and lets it in again
+/// until a time.
 ///
-/// It prints as one value of an HTTP header: printable ASCII without blanks, of at most [`RedriveToken::MAX_LEN`] bytes. It
-/// holds the digest of the body and not the body, and it is a secret for as long as it is good.
+/// It prints as one value of an HTTP header: printable ASCII without blanks, of at most
+/// [`RedriveToken::MAX_LEN`] bytes. It holds the digest of the body and not the body, and it is a
+/// secret for as long as it is good.
 ///
-/// The key is derived from the webhook secret, with a label that no JSON text begins with. So no signature of an ATP
-/// server is a token, no token is such a signature, and a token needs no secret of its own.
+/// The key is derived from the webhook secret, with a label that no JSON text begins with. So no
+/// signature of an ATP server is a token, no token is such a signature, and a token needs no secret
+/// of its own.
 ///
 /// ```
 /// use atp_core::{Redriven, Scheme, Secret, Verifier};
@@ -53,7 +60,7 @@ pub struct Redriven<'a> {
 ///     id: 7,
 ///     nonce: [0x5a; 16],
 ///     scheme: Scheme::Raw,
-///     secret: 0,
+///     secret_index: 0,
 ///     body: body.as_bytes(),
 ///     expires: now + chrono::TimeDelta::hours(1),
 /// });
@@ -75,7 +82,7 @@ struct Claims {
     id: i64,
     nonce: [u8; 16],
     scheme: Scheme,
-    secret: usize,
+    secret_index: usize,
     /// Unix seconds.
     expires: i64,
     /// SHA-256.
@@ -84,11 +91,12 @@ struct Claims {
 
 impl RedriveToken {
     /// The longest token, in bytes.
-    pub const MAX_LEN: usize = 255;
+    pub const MAX_LEN: usize = limits::REDRIVE_TOKEN;
 
     /// The form of the token, so that another one can be told from it.
     const VERSION: &'static str = "1";
-    /// What the key of the tokens is derived by. No JSON text begins with NUL, so nobody signs this as a payload.
+    /// What the key of the tokens is derived by. No JSON text begins with NUL, so nobody signs this
+    /// as a payload.
     const LABEL: &'static [u8] = b"\0atp redrive token 1";
 
     /// The signature under one secret, of the service and of the claims as they are printed.
@@ -103,17 +111,19 @@ impl Verifier {
     /// A token for a delivery that was verified before, signed with the first secret.
     #[must_use]
     pub fn redrive(&self, delivery: &Redriven<'_>) -> RedriveToken {
-        let Redriven { service, id, nonce, scheme, secret, body, expires } = *delivery;
+        let Redriven { service, id, nonce, scheme, secret_index, body, expires } = *delivery;
         let (expires, body) = (expires.timestamp(), Sha256::digest(body).into());
-        let claims = Claims { id, nonce, scheme, secret, expires, body };
+        let claims = Claims { id, nonce, scheme, secret_index, expires, body };
         let key = self.settings().keys.first();
         let mac = key.map_or([0; 32], |key| RedriveToken::mac(&key.secret, service, &claims));
         RedriveToken { claims, mac }
     }
 
-    /// Judges a token before the body is there: its form, its signature under any secret that is live, and its time.
+    /// Judges a token before the body is there: its form, its signature under any secret that is
+    /// live, and its time.
     ///
-    /// All in memory. Every secret is compared, whatever was found, so that time does not tell which one fits.
+    /// All in memory. Every secret is compared, whatever was found, so that time does not tell
+    /// which one fits.
     pub fn admit_redrive(
         &self,
         value: &[u8],
@@ -157,21 +167,21 @@ impl Redriving {
         self.claims.scheme
     }
 
-    /// [`Redriven::secret`].
+    /// [`Redriven::secret_index`].
     #[must_use]
     pub fn secret_index(&self) -> usize {
-        self.claims.secret
+        self.claims.secret_index
     }
 
     /// The verdict on the body: whether it is the one that the token was made for, byte for byte.
     ///
-    /// [`Verified::scheme`] and [`Verified::secret`] are those of the delivery when it came, and [`Verified::signed_at`] is
-    /// none: its age was judged then.
+    /// [`Verified::scheme`] and [`Verified::secret_index`] are those of the delivery when it came,
+    /// and [`Verified::signed_at`] is none: its age was judged then.
     pub fn verify(self, body: Bytes) -> Result<Verified, VerifyError> {
         if !constant_time_eq_32(&Sha256::digest(&body).into(), &self.claims.body) {
             return Err(VerifyError::Mismatch { not_json: None });
         }
-        Verified::again(body, self.claims.scheme, self.claims.secret)
+        Verified::again(body, self.claims.scheme, self.claims.secret_index)
     }
 }
 
@@ -197,7 +207,7 @@ impl RedriveToken {
             id: next()?.parse().ok()?,
             nonce: u128::from_str_radix(next()?, 16).ok()?.to_be_bytes(),
             scheme: Scheme::of_name(next()?)?,
-            secret: next()?.parse().ok()?,
+            secret_index: next()?.parse().ok()?,
             expires: next()?.parse().ok()?,
             body: digest(next()?.as_bytes())?,
         };
@@ -221,9 +231,9 @@ impl fmt::Display for RedriveToken {
 
 impl fmt::Display for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, nonce, scheme, secret, expires, body } = self;
+        let Self { id, nonce, scheme, secret_index, expires, body } = self;
         let (version, nonce, body) = (RedriveToken::VERSION, Hex(nonce), Hex(body));
-        write!(f, "{version}.{id}.{nonce}.{scheme}.{secret}.{expires}.{body}")
+        write!(f, "{version}.{id}.{nonce}.{scheme}.{secret_index}.{expires}.{body}")
     }
 }
 
@@ -249,7 +259,8 @@ pub enum RedriveError {
     /// It is no token.
     #[error("the value is no token of a redrive: copy it whole from what made it")]
     Malformed,
-    /// It was not made with a secret of this service that is live now, or it was altered, or made for another service.
+    /// It was not made with a secret of this service that is live now, or it was altered, or made
+    /// for another service.
     #[error(
         "the token of a redrive was not made by this service with a secret that it still has: make it anew"
     )]
@@ -280,7 +291,7 @@ mod tests {
 
     fn delivery(scheme: Scheme) -> Redriven<'static> {
         let (service, id, nonce, expires) = ("payments", -7, [0xa5; 16], now() + TimeDelta::hours(1));
-        Redriven { service, id, nonce, scheme, secret: 1, body: BODY.as_bytes(), expires }
+        Redriven { service, id, nonce, scheme, secret_index: 1, body: BODY.as_bytes(), expires }
     }
 
     fn token(scheme: Scheme) -> String {
@@ -300,8 +311,8 @@ mod tests {
             assert_eq!((redriving.id(), redriving.nonce(), redriving.scheme()), (-7, [0xa5; 16], scheme));
             assert_eq!(redriving.secret_index(), 1, "{scheme}");
             let verified = redriving.verify(Bytes::from(BODY)).unwrap();
-            assert_eq!((verified.scheme(), verified.secret(), verified.signed_at()), (scheme, 1, None));
-            assert_eq!(verified.text(), text, "{scheme}");
+            assert_eq!((verified.scheme(), verified.secret_index(), verified.signed_at()), (scheme, 1, None));
+            assert_eq!(verified.signed_text(), text, "{scheme}");
             let read = verified.decode().map(|answer| answer.action_id);
             assert_eq!(read.is_ok(), scheme != Scheme::PythonCanonical, "{scheme}: {read:?}");
         }
@@ -459,7 +470,8 @@ mod tests {
         ] {
             for scheme in Scheme::ALL {
                 let service = "s".repeat(4096);
-                let delivery = Redriven { id, secret, expires, service: &service, ..delivery(scheme) };
+                let delivery =
+                    Redriven { id, secret_index: secret, expires, service: &service, ..delivery(scheme) };
                 let token = verifier(SECRET).redrive(&delivery);
                 let value = token.to_string();
                 assert!(value.len() <= RedriveToken::MAX_LEN, "{} bytes: {value}", value.len());

@@ -10,16 +10,14 @@ use serde::{Serialize, Serializer, de::DeserializeOwned};
 use crate::{
     canonical::Printed,
     json::{self, Index, Kind, NotJson, Token},
-    notification::Notification,
+    limits,
     time::Timestamp,
 };
 
-/// The deepest nesting of an answer, its root counted as 1.
-pub const MAX_DEPTH: usize = 128;
-
 /// A human's answer, as an ATP server delivered it (protocol, section 1).
 ///
-/// There is no public way to make one but from [`Verified`](crate::Verified): an answer that exists was signed.
+/// There is no public way to make one but from [`Verified`](crate::Verified): an answer that exists
+/// was signed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Response {
@@ -71,10 +69,11 @@ pub enum ResponderKind {
     Other(String),
 }
 
-/// JSON text that was signed, or that was checked as strictly: UTF-8, no member twice, at most [`MAX_DEPTH`] deep.
+/// JSON text that was signed, or that was checked as strictly: UTF-8, no member twice, at most
+/// [`limits::DEPTH`] deep.
 ///
-/// Numbers are the text that they were until a type asks for them, so nothing is rounded on the way. `Debug` shows the
-/// length alone: answers do not belong in logs.
+/// Numbers are the text that they were until a type asks for them, so nothing is rounded on the
+/// way. `Debug` shows the length alone: answers do not belong in logs.
 ///
 /// ```
 /// use atp_core::RawJson;
@@ -141,7 +140,8 @@ impl fmt::Debug for RawJson {
     }
 }
 
-/// Writes the value itself, its numbers digit for digit. Exact with `serde_json` only, like its `RawValue`.
+/// Writes the value itself, its numbers digit for digit. Exact with `serde_json` only, like its
+/// `RawValue`.
 impl Serialize for RawJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = self.readable();
@@ -151,7 +151,8 @@ impl Serialize for RawJson {
     }
 }
 
-/// Why a signed text is no answer: where (a JSON Pointer and a byte), and what. Values are never in it, member names may be.
+/// Why a signed text is no answer: where (a JSON Pointer and a byte), and what. Values are never in
+/// it, member names may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}, at `{}`, byte {offset}", json::printable(pointer))]
 pub struct Malformed {
@@ -162,8 +163,9 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    /// Whether what is wrong was signed. If not, the text that was signed may well be an answer: anybody who has seen it can
-    /// spell a body that is none, by a member that a later one of its name replaces.
+    /// Whether what is wrong was signed. If not, the text that was signed may well be an answer:
+    /// anybody who has seen it can spell a body that is none, by a member that a later one of its
+    /// name replaces.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.is_signed
@@ -175,8 +177,9 @@ impl Malformed {
         &self.pointer
     }
 
-    /// The byte of the signed text, from 0. Of the body as it came, for a member that is there twice and for nesting that is too
-    /// deep: these two are judged there, since a canonical text resolves repeated members, and all that they can do is refuse.
+    /// The byte of the signed text, from 0. Of the body as it came, for a member that is there
+    /// twice and for nesting that is too deep: these two are judged there, since a canonical text
+    /// resolves repeated members, and all that they can do is refuse.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
@@ -189,7 +192,7 @@ impl From<NotJson> for Malformed {
     }
 }
 
-/// What the index alone cannot refuse: a repeated member, and nesting beyond [`MAX_DEPTH`].
+/// What the index alone cannot refuse: a repeated member, and nesting beyond [`limits::DEPTH`].
 pub(crate) fn check(index: &Index<'_>) -> Result<(), Malformed> {
     check_depth(index)?;
     match index.duplicate() {
@@ -222,9 +225,9 @@ impl Response {
         Signed { text: &text, lone_surrogates: index.lone_surrogates }.read(root.start, members)
     }
 
-    /// Reads a canonical text. Only what can refuse it is judged on the body that it was printed from: its depth, and repeated
-    /// members, which the printer has resolved. Whether there are lone surrogates is known from there too; the text has no
-    /// string that the body lacks.
+    /// Reads a canonical text. Only what can refuse it is judged on the body that it was printed
+    /// from: its depth, and repeated members, which the printer has resolved. Whether there are
+    /// lone surrogates is known from there too; the text has no string that the body lacks.
     pub(crate) fn of_printed(body: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
         let text = ByteString::from(printed.text);
         let unsigned = |fault| Malformed { is_signed: false, ..fault };
@@ -240,8 +243,8 @@ impl Response {
         (text.into_bytes(), answer)
     }
 
-    /// The time that a freshness check goes by: `timestamp`, else `responded_at`; `None` if the one that is there
-    /// cannot be read.
+    /// The time that a freshness check goes by: `timestamp`, else `responded_at`; `None` if the one
+    /// that is there cannot be read.
     #[must_use]
     pub fn time(&self) -> Option<DateTime<Utc>> {
         self.timestamp.as_ref().or(self.responded_at.as_ref())?.time()
@@ -252,18 +255,21 @@ impl Response {
 struct Place<'i> {
     name: Range<usize>,
     value: Range<usize>,
-    /// The value in an index of the signed text, if there is one. A canonical text has none: it was printed from that of the body.
+    /// The value in an index of the signed text, if there is one. A canonical text has none: it was
+    /// printed from that of the body.
     indexed: Option<(&'i Index<'i>, Token)>,
 }
 
-/// A text that was signed. All that an answer holds is read from here, so that nothing that a body says beside it counts.
+/// A text that was signed. All that an answer holds is read from here, so that nothing that a body
+/// says beside it counts.
 struct Signed<'t> {
     text: &'t ByteString,
     lone_surrogates: bool,
 }
 
 impl Signed<'_> {
-    /// Reads the members of the root, which starts at `root`: where their names are, and where their values are.
+    /// Reads the members of the root, which starts at `root`: where their names are, and where
+    /// their values are.
     fn read<'i>(&self, root: usize, members: impl Iterator<Item = Place<'i>>) -> Result<Response, Malformed> {
         if !self.text.get(root..).unwrap_or_default().starts_with('{') {
             return Err(malformed("expected an object", String::new(), root));
@@ -276,7 +282,7 @@ impl Signed<'_> {
             match &*name {
                 "notification_id" => {
                     let id = member.identifier()?;
-                    if id.len() > Notification::MAX_ID {
+                    if id.len() > limits::NOTIFICATION_ID {
                         return member.fail("more than 1,000 bytes");
                     }
                     notification_id = Some(id);
@@ -428,7 +434,8 @@ mod tests {
         verifier.verify([(Signature::HEADER, signature.to_string())], Bytes::copy_from_slice(body.as_bytes()))
     }
 
-    /// The body that was signed, another one whose signed text is the same, and the scheme. `@` stands for the usual members.
+    /// The body that was signed, another one whose signed text is the same, and the scheme. `@`
+    /// stands for the usual members.
     const ALTERED: &[(Scheme, &str, &str)] = &[
         // What is too large for a double is signed as `null`.
         (
@@ -507,10 +514,10 @@ mod tests {
             let signature = verifier().sign(*scheme, sender.as_bytes()).unwrap();
             let verified = verify(&signature, &altered).unwrap_or_else(|error| panic!("{altered}: {error}"));
             assert_eq!(verified.scheme(), *scheme, "{altered}");
-            let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+            let (text, signed_at) = (verified.signed_text().clone(), verified.signed_at());
             // The text by itself has the same digest, as a raw body.
             let itself = verify(&signature, std::str::from_utf8(&text).unwrap()).unwrap();
-            assert_eq!((itself.text(), itself.signed_at()), (&text, signed_at), "{altered}");
+            assert_eq!((itself.signed_text(), itself.signed_at()), (&text, signed_at), "{altered}");
             let (read, expected) = (verified.decode(), itself.decode());
             if signed.contains("Infinity") {
                 // The one fault that two words are found for.

@@ -4,11 +4,12 @@ use std::fmt;
 
 /// The four documented ways to sign a delivery (protocol, section 2).
 ///
-/// The header's form decides between the first and the others; the others cannot be told apart by the header, so a
-/// verifier that accepts several of them tries them in this order.
+/// The header's form decides between the first and the others; the others cannot be told apart by
+/// the header, so a verifier that accepts several of them tries them in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
-    /// `t=<unix seconds>,v1=<hex>` over `<t>.<body>`. The only one that binds a time, so pin it where you can.
+    /// `t=<unix seconds>,v1=<hex>` over `<t>.<body>`. The only one that binds a time, so pin it
+    /// where you can.
     Timestamped,
     /// `<hex>` over the body.
     Raw,

@@ -6,16 +6,20 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::limits;
+
 /// HMAC-SHA256, the one function that every scheme of the protocol uses.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
 
-/// The secret that a service shares with its ATP server: the bytes of its UTF-8 text, used as they are.
+/// The secret that a service shares with its ATP server: the bytes of its UTF-8 text, used as they
+/// are.
 ///
-/// Nothing is decoded and nothing is trimmed: a `whsec_` prefix, text that looks like hexadecimal or Base64, and a
-/// newline at the end are all part of the secret, as they are for the senders in the protocol's documentation.
+/// Nothing is decoded and nothing is trimmed: a `whsec_` prefix, text that looks like hexadecimal
+/// or Base64, and a newline at the end are all part of the secret, as they are for the senders in
+/// the protocol's documentation.
 ///
-/// It prints as `Secret(..)`, has no `Display`, no `PartialEq` and no `Serialize`, and its bytes are wiped when it is
-/// dropped.
+/// It prints as `Secret(..)`, has no `Display`, no `PartialEq` and no `Serialize`, and its bytes
+/// are wiped when it is dropped.
 ///
 /// ```
 /// use atp_core::{Secret, SecretError};
@@ -29,11 +33,13 @@ pub(crate) type HmacSha256 = Hmac<Sha256>;
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// The least length, in bytes: 128 bits, below which a secret can be guessed from one signed message.
-    pub const MIN_LEN: usize = 16;
+    /// The least length, in bytes: 128 bits, below which a secret can be guessed from one signed
+    /// message.
+    pub const MIN_LEN: usize = limits::SECRET_MIN;
 
-    /// Takes the secret's text. 32 bytes or more are advised, fewer than [`Secret::MIN_LEN`] are refused: an empty or
-    /// short secret is the commonest way in which a signature check checks nothing.
+    /// Takes the secret's text. 32 bytes or more are advised, fewer than [`Secret::MIN_LEN`] are
+    /// refused: an empty or short secret is the commonest way in which a signature check checks
+    /// nothing.
     pub fn new(text: impl Into<String>) -> Result<Self, SecretError> {
         let secret = Self(text.into().into_bytes());
         if secret.0.len() < Self::MIN_LEN {
@@ -57,10 +63,17 @@ impl Secret {
         }
     }
 
-    /// A key of any bytes and any length, for test vectors alone.
-    #[doc(hidden)]
+    /// A key of any bytes and any length, for test vectors and for tests of what is refused. A
+    /// service that runs has no use for it, so it exists only with the feature `test-util`.
+    #[cfg(feature = "test-util")]
     #[must_use]
     pub fn of_any_bytes_for_tests(bytes: &[u8]) -> Self {
+        Self::of_any_bytes(bytes)
+    }
+
+    /// A key of any bytes and any length: what another host may have made of a secret, or what is
+    /// derived from one.
+    pub(crate) fn of_any_bytes(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }
 
@@ -77,7 +90,8 @@ impl Secret {
 }
 
 impl Secret {
-    /// Another key, for a purpose of the service's own: HMAC-SHA256 of `label`, in the same state as [`Secret::keyed`].
+    /// Another key, for a purpose of the service's own: HMAC-SHA256 of `label`, in the same state
+    /// as [`Secret::keyed`].
     pub(crate) fn derived(&self, label: &[u8]) -> HmacSha256 {
         Self(self.keyed().chain_update(label).finalize().into_bytes().to_vec()).keyed()
     }

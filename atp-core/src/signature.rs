@@ -2,13 +2,15 @@
 
 use std::{fmt, ops::Deref};
 
+use crate::limits;
+
 /// An HMAC-SHA256 digest.
 pub(crate) type Digest = [u8; 32];
 
 /// A well-formed value of the signature header. Printing it is the inverse of parsing it.
 ///
-/// The form says which schemes are possible: `t=<unix seconds>,v1=<64 hex>` is the timestamped scheme, a bare
-/// `<64 hex>` is any of the three others (protocol, section 2).
+/// The form says which schemes are possible: `t=<unix seconds>,v1=<64 hex>` is the timestamped
+/// scheme, a bare `<64 hex>` is any of the three others (protocol, section 2).
 ///
 /// ```
 /// use atp_core::Signature;
@@ -30,19 +32,21 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The name of the header, in lower case. HTTP header names are compared without regard to case.
+    /// The name of the header, in lower case. HTTP header names are compared without regard to
+    /// case.
     pub const HEADER: &'static str = "x-atp-signature";
     /// The longest value that is looked at, in bytes. A real one has 64 to about 700.
-    pub const MAX_LEN: usize = 1024;
+    pub const MAX_LEN: usize = limits::SIGNATURE_HEADER;
     /// The most `v1` elements. A sender in the middle of a rotation sends two.
-    pub const MAX_DIGESTS: usize = 8;
+    pub const MAX_DIGESTS: usize = limits::SIGNATURE_DIGESTS;
 
     /// Parses the header's value, without allocation.
     ///
-    /// Strict, because every leniency here has been somebody's hole: `t` is one canonical decimal number of 1 to 18
-    /// digits and is signed as it was received; digests are 64 lower-case hexadecimal digits; nothing is trimmed;
-    /// every element is `name=value` in ASCII. Elements with other names are ignored, and so is a `v1` that is not empty
-    /// and does not decode, as long as one does.
+    /// Strict, because every leniency here has been somebody's hole: `t` is one canonical decimal
+    /// number of 1 to 18 digits and is signed as it was received; digests are 64 lower-case
+    /// hexadecimal digits; nothing is trimmed; every element is `name=value` in ASCII. Elements
+    /// with other names are ignored, and so is a `v1` that is not empty and does not decode, as
+    /// long as one does.
     pub fn parse(value: &[u8]) -> Result<Self, SignatureError> {
         let fail = |offset, fault| Err(SignatureError { offset, fault });
         if value.len() > Self::MAX_LEN {
@@ -182,20 +186,17 @@ enum Fault {
 /// The digits of `t`, kept as they were received: they are part of what is signed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {
-    digits: [u8; Self::MAX_DIGITS],
+    digits: [u8; limits::TIME_DIGITS],
     len: usize,
 }
 
 impl Time {
-    /// Fewer than the 19 digits of `i64::MAX`, so that no value can overflow.
-    const MAX_DIGITS: usize = 18;
-
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let leading_zero = text.len() > 1 && text.first() == Some(&b'0');
         if text.is_empty() || leading_zero || !text.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        let mut digits = [0; Self::MAX_DIGITS];
+        let mut digits = [0; limits::TIME_DIGITS];
         digits.get_mut(..text.len())?.copy_from_slice(text);
         Some(Self { digits, len: text.len() })
     }
@@ -203,7 +204,7 @@ impl Time {
     /// The time as a sender prints it: the nearest that has such a form, from 1970 to 18 digits.
     pub(crate) fn from_seconds(seconds: i64) -> Self {
         let text = seconds.clamp(0, 999_999_999_999_999_999).to_string();
-        Self::parse(text.as_bytes()).unwrap_or(Self { digits: [b'0'; Self::MAX_DIGITS], len: 1 })
+        Self::parse(text.as_bytes()).unwrap_or(Self { digits: [b'0'; limits::TIME_DIGITS], len: 1 })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -254,7 +255,8 @@ impl Deref for Digests {
     }
 }
 
-/// Exactly 64 lower-case hexadecimal digits. Only ever of what a stranger sent, so it need not hide its time.
+/// Exactly 64 lower-case hexadecimal digits. Only ever of what a stranger sent, so it need not hide
+/// its time.
 pub(crate) fn digest(hex: &[u8]) -> Option<Digest> {
     let hex: &[u8; 64] = hex.try_into().ok()?;
     // Without branches, so that the compiler takes many digits at once.

@@ -4,10 +4,11 @@ use std::fmt;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-/// A time in a payload: the text that was signed, and the instant if the text is RFC 3339 with an offset.
+/// A time in a payload: the text that was signed, and the instant if the text is RFC 3339 with an
+/// offset.
 ///
-/// A text that is none stays readable and gives no instant; it never makes a payload malformed, because an answer must
-/// not be lost over a format.
+/// A text that is none stays readable and gives no instant; it never makes a payload malformed,
+/// because an answer must not be lost over a format.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Timestamp {
     text: String,
@@ -54,8 +55,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// RFC 3339, section 5.6, and nothing near it: `T` between date and time, an offset, no second 60 (it would name an
-/// instant that no clock here can tell).
+/// RFC 3339, section 5.6, and nothing near it: `T` between date and time, an offset, no second 60
+/// (it would name an instant that no clock here can tell).
 fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
     let mut rest = Digits(text.as_bytes());
     let year = rest.number(4)?;

@@ -3,16 +3,15 @@
 use std::{borrow::Cow, cmp::Ordering, collections::HashMap};
 
 use crate::{
-    decimal::{Decimal, Parts},
+    constraint::{Decimal, Parts},
     json::{Kind, Token, pointer_step},
-    notification::{Action, Expects, Field, NumberRules, Options, Selections, TextRules},
+    question::{Action, Expects, Field, NumberRules, Options, Selections, TextRules},
     response::{RawJson, Response},
-    response_type::{Binary, Data, File, ResponseType, Simple},
-    violation::{Violation, Violations},
+    response_type::{Binary, Data, File, ResponseType, Simple, Violation, Violations},
 };
 
-/// Judges `response_data` by the action that was asked: first what its type demands, then its options, selections,
-/// lengths, pattern, fields and schema. `None` is data that is missing.
+/// Judges `response_data` by the action that was asked: first what its type demands, then its
+/// options, selections, lengths, pattern, fields and schema. `None` is data that is missing.
 ///
 /// ```
 /// use atp_core::{Action, Options, RawJson, validate};
@@ -151,7 +150,7 @@ fn select(data: &Data<'_>, options: &Options) -> Result<(), Violations> {
 
 #[cfg(feature = "json-schema")]
 fn json_schema(schema: &serde_json::Value, data: &Data<'_>) -> Result<(), Violations> {
-    use crate::schema::{Schema, Verdict};
+    use crate::constraint::{Schema, Verdict};
 
     let unjudged = |rule: String| Violations::from(Violation::new("", rule, "an answer"));
     Schema::with(schema, |schema| {
@@ -186,7 +185,8 @@ fn is_exact_as_double(source: &str) -> bool {
     let is_short = source.len() < 16 && source.bytes().all(|byte| byte.is_ascii_digit());
     let printed = || serde_json::from_str::<serde_json::Number>(source).map(|number| number.to_string());
     is_short
-        || printed().is_ok_and(|printed| crate::decimal::normal(&printed) == crate::decimal::normal(source))
+        || printed()
+            .is_ok_and(|printed| crate::constraint::normal(&printed) == crate::constraint::normal(source))
 }
 
 #[cfg(not(feature = "json-schema"))]
@@ -198,7 +198,7 @@ fn json_schema(_: &serde_json::Value, _: &Data<'_>) -> Result<(), Violations> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pattern::Pattern;
+    use crate::constraint::Pattern;
 
     fn data(json: &str) -> RawJson {
         RawJson::new(json.to_owned()).unwrap()

@@ -1,8 +1,10 @@
-//! What is read of a body is what its signed text says: whoever alters a body so that the digest still fits changes nothing.
+//! What is read of a body is what its signed text says: whoever alters a body so that the digest
+//! still fits changes nothing.
 //!
-//! A body is signed in a re-serialised scheme, and spelled anew in ways that most often keep its canonical text: numbers, `null`
-//! where a number is too large, escapes, white space, repeated members, the order of members. If the altered body verifies, its
-//! answer is compared, member by member, with that of its signed text, which verifies by itself as a raw body.
+//! A body is signed in a re-serialised scheme, and spelled anew in ways that most often keep its
+//! canonical text: numbers, `null` where a number is too large, escapes, white space, repeated
+//! members, the order of members. If the altered body verifies, its answer is compared, member by
+//! member, with that of its signed text, which verifies by itself as a raw body.
 #![no_main]
 
 use atp_core::{Malformed, RawJson, Response, Scheme, Secret, Signature, Verified, Verifier, VerifyError};
@@ -32,9 +34,9 @@ fn compare(verifier: &Verifier, signature: &Signature, body: &str) {
     };
     let keeping = verifier.clone().any_age();
     let Ok(verified) = verify(&keeping, body.as_bytes()) else { return };
-    let (text, signed_at) = (verified.text().clone(), verified.signed_at());
+    let (text, signed_at) = (verified.signed_text().clone(), verified.signed_at());
     let itself = verify(&keeping, &text).expect("what was signed verifies");
-    assert_eq!(itself.text(), &text);
+    assert_eq!(itself.signed_text(), &text);
     let seen_at = itself.signed_at();
     let (read, expected) = (verified.decode(), itself.decode());
     if read.as_ref().is_err_and(is_of_the_body) {
@@ -52,7 +54,8 @@ fn is_of_the_body(malformed: &Malformed) -> bool {
     text.contains("there twice") || text.contains("nested deeper")
 }
 
-/// All that can be seen of an answer. Of what is no answer, nothing but that: `Infinity` has two words for its fault.
+/// All that can be seen of an answer. Of what is no answer, nothing but that: `Infinity` has two
+/// words for its fault.
 fn told(read: &Result<Response, Malformed>) -> Option<String> {
     let answer = read.as_ref().ok()?;
     let json =

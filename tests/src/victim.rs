@@ -7,11 +7,11 @@ use std::{env, fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer};
 use atp_actix::{
-    AtpResponse, Decisions, Error, Secret, Task, Text, Transaction, Verifier, Webhook,
-    store::{OpenTransaction, PostgresStore, SqliteStore, Store},
+    AtpResponse, Decisions, Error, PostgresTransaction, Secret, SqliteTransaction, Task, Text, Verifier,
+    Webhook,
+    store::{PostgresStore, SqliteStore, Store},
 };
 use atp_tests::killing::{Killing, Point};
-use sqlx::{Postgres, Sqlite};
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,26 +48,25 @@ async fn serve(
 
 /// The same handlers for each database: `approve` works in the transaction, `reject` without one.
 macro_rules! handlers {
-    ($name:ident, $database:ty, $insert:literal) => {
+    ($name:ident, $transaction:ty, $insert:literal) => {
         fn $name(webhook: Webhook, point: &Arc<Point>) -> Webhook {
             let (approving, rejecting) = (Arc::clone(point), Arc::clone(point));
-            let approve =
-                move |answer: AtpResponse, task: Task, mut tx: Transaction<OpenTransaction<$database>>| {
-                    let point = Arc::clone(&approving);
-                    async move {
-                        point.reached("handler starts");
-                        count(&answer.notification_id)?;
-                        let decision = answer.delivery().decision_id().to_string();
-                        sqlx::query($insert)
-                            .bind(&answer.notification_id)
-                            .bind(decision)
-                            .execute(&mut *tx)
-                            .await?;
-                        point.reached("handler has written");
-                        task.set("approved");
-                        Ok::<_, Error>(())
-                    }
-                };
+            let approve = move |answer: AtpResponse, task: Task, mut tx: $transaction| {
+                let point = Arc::clone(&approving);
+                async move {
+                    point.reached("handler starts");
+                    count(&answer.notification_id)?;
+                    let decision = answer.delivery().decision_id().to_string();
+                    sqlx::query($insert)
+                        .bind(&answer.notification_id)
+                        .bind(decision)
+                        .execute(&mut *tx)
+                        .await?;
+                    point.reached("handler has written");
+                    task.set("approved");
+                    Ok::<_, Error>(())
+                }
+            };
             let reject = move |_: AtpResponse<Text>| {
                 let point = Arc::clone(&rejecting);
                 async move {
@@ -80,8 +79,8 @@ macro_rules! handlers {
     };
 }
 
-handlers!(on_sqlite, Sqlite, "INSERT INTO effects VALUES (?, ?)");
-handlers!(on_postgres, Postgres, "INSERT INTO effects VALUES ($1, $2)");
+handlers!(on_sqlite, SqliteTransaction, "INSERT INTO effects VALUES (?, ?)");
+handlers!(on_postgres, PostgresTransaction, "INSERT INTO effects VALUES ($1, $2)");
 
 /// Writes a run down, whatever becomes of it.
 fn count(notification_id: &str) -> std::io::Result<()> {

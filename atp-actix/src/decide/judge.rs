@@ -181,8 +181,8 @@ mod tests {
     fn delivered(answer: &SignedAnswer, is_redriven: bool) -> Delivery {
         let verifier = Verifier::new(Secret::new(SECRET).expect("a secret")).any_age();
         let (headers, body) = answer.to_parts();
-        let verified = verifier.verify_at(headers, body.clone(), now()).expect("a good signature");
-        Delivery::new(verified, body, None, &"default".into(), None, is_redriven).expect("an answer")
+        let proof = verifier.verify_at(headers, body.clone(), now()).expect("a good signature");
+        Delivery::new(proof, body, None, &"default".into(), None, is_redriven).expect("an answer")
     }
 
     fn asked(deadline: Option<DateTime<Utc>>) -> RecordedQuestion {
@@ -239,7 +239,7 @@ mod tests {
         let recorded_long_ago = RecordedQuestion { recorded_at: now() - HOUR * 73, ..asked(None) };
         let recorded_long_ago = Known { question: Some(recorded_long_ago), ..Known::default() };
         let stale = yes.clone().at(now() - HOUR * 73);
-        for (case, answer, known, rules, expected) in [
+        for (case, answer, known, rules, expected) in vec![
             ("first", &yes, known(), rules(), "handled, late: false"),
             ("again", &yes, decided_by(&yes, 200), rules(), "replayed 200"),
             ("again after a refusal", &yes, decided_by(&yes, 409), rules(), "replayed 409"),

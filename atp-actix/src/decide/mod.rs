@@ -29,7 +29,7 @@ use self::{
     run::{Within, run},
 };
 use crate::{
-    claim_cell::{AfterHandler, ClaimCell, Claiming, Claims},
+    claim_cell::{AfterHandler, AnyClaimCell, ClaimCell, Claims},
     counters,
     delivery::Delivery,
     refusal::Refusal,
@@ -455,7 +455,7 @@ fn prepare<T: 'static>(request: &HttpRequest, accepted: Accepted, cell: &Rc<Clai
     let mut extensions = request.extensions_mut();
     extensions.insert(Rc::new(question));
     extensions.insert(Rc::clone(cell));
-    let claiming: Rc<dyn Claiming> = Rc::<ClaimCell<T>>::clone(cell);
+    let claiming: Rc<dyn AnyClaimCell> = Rc::<ClaimCell<T>>::clone(cell);
     extensions.insert(claiming);
     extensions.insert(state.clone());
     if is_late {

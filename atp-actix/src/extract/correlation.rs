@@ -95,7 +95,7 @@ fn unfit<C: DeserializeOwned + 'static>(request: &HttpRequest, context: &Value) 
     let misfit = misfit.as_ref().and_then(|violations| violations.iter().next());
     let misfit = misfit.map_or_else(
         || "it is of another shape".to_owned(),
-        |misfit| format!("`context{}` {}, found {}", misfit.path(), misfit.rule(), misfit.found()),
+        |misfit| format!("`context{}` {}, found {}", misfit.pointer(), misfit.rule(), misfit.found()),
     );
     Refusal::Context { action, wanted: type_name::<C>(), misfit }
 }

@@ -50,15 +50,8 @@ impl Redrive {
         let token = Token::random();
         let StoredRefusal { scheme, secret_index, body, .. } = store.redrive(service, id, token).await?;
         let expires = verifier.now() + Self::GOOD_FOR;
-        let token = Redriven {
-            service,
-            id,
-            nonce: *token.as_bytes(),
-            scheme,
-            secret: secret_index,
-            body: &body,
-            expires,
-        };
+        let token =
+            Redriven { service, id, nonce: *token.as_bytes(), scheme, secret_index, body: &body, expires };
         let token = verifier.redrive(&token).to_string();
         let headers = [("content-type", "application/json".to_owned()), (Self::HEADER, token)];
         Ok(Self { headers, body })

@@ -20,7 +20,8 @@ pub(super) trait Dialect {
 
 pub(super) struct TooManyDigits(pub(super) usize);
 
-/// The escapes of two characters that both languages print; both print every other one in their own way.
+/// The escapes of two characters that both languages print; both print every other one in their own
+/// way.
 pub(super) fn short_escape(char: char) -> Option<&'static str> {
     Some(match char {
         '"' => "\\\"",

@@ -1,7 +1,7 @@
 //! The text that a sender signs when it signs the parsed payload and not its bytes.
 //!
-//! [`python()`] and [`node()`] give, byte for byte, what CPython and V8 print for a body. Both walk the same index; what
-//! differs between the two languages is a `Dialect`.
+//! [`python()`] and [`node()`] give, byte for byte, what CPython and V8 print for a body. Both walk
+//! the same index; what differs between the two languages is a `Dialect`.
 
 mod dialect;
 mod node;
@@ -11,13 +11,17 @@ mod python;
 use std::ops::Range;
 
 use self::dialect::{Dialect, TooManyDigits};
-use crate::json::{Index, Kind, Names, NotJson, Token};
+use crate::{
+    json::{Index, Kind, Names, NotJson, Token},
+    limits,
+};
 
 /// What CPython's `json.dumps(json.loads(body), sort_keys=True)` prints.
 ///
-/// Bodies are RFC 8259 text up to 1,023 levels deep; anything else is refused, also where CPython would take it
-/// (UTF-16, a byte order mark, `NaN`). A repeated member keeps its last value. Integers have at most 4,300 digits; a
-/// number that is too large for a double is printed as `Infinity`, as CPython does.
+/// Bodies are RFC 8259 text up to 1,023 levels deep; anything else is refused, also where CPython
+/// would take it (UTF-16, a byte order mark, `NaN`). A repeated member keeps its last value.
+/// Integers have at most 4,300 digits; a number that is too large for a double is printed as
+/// `Infinity`, as CPython does.
 ///
 /// ```
 /// let text = atp_core::canonical::python(br#"{"b":1e2,"a":"\u00e9\/"}"#)?;
@@ -30,9 +34,9 @@ pub fn python(body: &[u8]) -> Result<String, CanonicalError> {
 
 /// What V8's `JSON.stringify(JSON.parse(body))` prints.
 ///
-/// Bodies are RFC 8259 text up to 1,023 levels deep; anything else is refused. A repeated member keeps its first place
-/// and its last value, names that are array indices come first, every number is a double, and one that is too large
-/// for it is printed as `null`.
+/// Bodies are RFC 8259 text up to 1,023 levels deep; anything else is refused. A repeated member
+/// keeps its first place and its last value, names that are array indices come first, every number
+/// is a double, and one that is too large for it is printed as `null`.
 ///
 /// ```
 /// let text = atp_core::canonical::node(br#"{"b": 1e2, "7": "\u00e9\/"}"#)?;
@@ -51,7 +55,10 @@ pub enum CanonicalError {
     #[error("not JSON: {0}")]
     NotJson(#[from] NotJson),
     /// CPython refuses integers of more than 4,300 digits.
-    #[error("an integer of {digits} digits at byte {offset}: CPython signs at most 4300")]
+    #[error(
+        "an integer of {digits} digits at byte {offset}: CPython signs at most {}",
+        limits::PYTHON_DIGITS
+    )]
     TooManyDigits {
         /// How many digits it has.
         digits: usize,
@@ -77,7 +84,8 @@ pub(crate) fn print_as(language: Language, index: &Index<'_>) -> Result<Printed,
 /// A canonical text, and where the members of its root are, so that it need not be parsed again.
 pub(crate) struct Printed {
     pub(crate) text: String,
-    /// Where the names are in `text`, with their quotes, and where their values are; empty if the root is no object.
+    /// Where the names are in `text`, with their quotes, and where their values are; empty if the
+    /// root is no object.
     pub(crate) members: Vec<(Range<usize>, Range<usize>)>,
     /// Where `text` says `Infinity`, which is not JSON.
     pub(crate) infinity: Option<(Token, usize)>,
@@ -90,7 +98,8 @@ struct Frame {
     is_object: bool,
     /// Nothing of it has been printed yet.
     empty: bool,
-    /// Of an array: the token of the next element. Of an object: the place in `order` of the next name.
+    /// Of an array: the token of the next element. Of an object: the place in `order` of the next
+    /// name.
     next: usize,
     /// Of an object: where its names start in `order`.
     names: usize,

@@ -13,8 +13,8 @@ impl Dialect for Node {
     const COMMA: &'static str = ",";
     const COLON: &'static str = ":";
 
-    /// Array indices by their number, then the others in the order of the text. Of equal names the first gives the place
-    /// and the last the value.
+    /// Array indices by their number, then the others in the order of the text. Of equal names the
+    /// first gives the place and the last the value.
     fn order(index: &Index<'_>, object: Token, names: &mut Names, order: &mut Vec<Token>) {
         names.fill(index, object);
         if names.may_repeat(index, object) {

@@ -26,7 +26,8 @@ fn nearest(source: &str) -> f64 {
     lexical_parse_float::FromLexical::from_lexical(source.as_bytes()).unwrap_or_default()
 }
 
-/// A decimal number between 0 and the largest double, without its sign: 1.25e-7 is the digits 125 and the exponent -7.
+/// A decimal number between 0 and the largest double, without its sign: 1.25e-7 is the digits 125
+/// and the exponent -7.
 pub(super) struct Decimal {
     digits: [u8; Self::MOST],
     /// How many of them there are.
@@ -39,9 +40,11 @@ impl Decimal {
     /// As many digits as any double needs.
     const MOST: usize = 17;
 
-    /// The shortest digits that read back as the same double, without zeros at either end; one zero for zero.
+    /// The shortest digits that read back as the same double, without zeros at either end; one zero
+    /// for zero.
     ///
-    /// Of two that are equally near, the even one, as in CPython and V8; the standard library takes the upper one.
+    /// Of two that are equally near, the even one, as in CPython and V8; the standard library takes
+    /// the upper one.
     pub(super) fn shortest(value: f64) -> Self {
         let mut buffer = zmij::Buffer::new();
         let text = buffer.format_finite(value.abs());
@@ -87,7 +90,8 @@ impl Decimal {
         usize::try_from(self.exponent + 1).is_ok_and(|whole| whole >= self.len)
     }
 
-    /// Appends the digits with the point where the exponent says: within, after zeros, or behind zeros.
+    /// Appends the digits with the point where the exponent says: within, after zeros, or behind
+    /// zeros.
     pub(super) fn positional(&self, out: &mut String) {
         let digits = self.digits();
         let Ok(whole) = usize::try_from(self.exponent + 1) else {

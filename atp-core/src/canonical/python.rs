@@ -5,9 +5,7 @@ use super::{
     number::{Decimal, double},
 };
 use crate::json::{Index, Name, Names, Scalar, Spelling, Token, scalars, unquote};
-
-/// `sys.int_info.default_max_str_digits`.
-const MAX_DIGITS: usize = 4300;
+use crate::limits;
 
 pub(super) struct Python;
 
@@ -26,7 +24,7 @@ impl Dialect for Python {
     fn number(source: &str, integer: bool, out: &mut String) -> Result<bool, TooManyDigits> {
         if integer {
             let digits = source.trim_start_matches('-').len();
-            if digits > MAX_DIGITS {
+            if digits > limits::PYTHON_DIGITS {
                 return Err(TooManyDigits(digits));
             }
             out.push_str(if source == "-0" { "0" } else { source });
@@ -52,7 +50,8 @@ impl Dialect for Python {
         Ok(true)
     }
 
-    /// Printable ASCII stays; short escapes where there are such; else four lower-case digits a UTF-16 unit.
+    /// Printable ASCII stays; short escapes where there are such; else four lower-case digits a
+    /// UTF-16 unit.
     fn string(source: &str, spelling: Spelling, out: &mut String) {
         if spelling.is_ascii_canonical() {
             return out.push_str(source);

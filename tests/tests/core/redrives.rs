@@ -28,7 +28,7 @@ fn kept() -> Redriven<'static> {
         id: 7,
         nonce: [0x5a; 16],
         scheme: Scheme::Raw,
-        secret: 0,
+        secret_index: 0,
         body: BODY.as_bytes(),
         expires: now() + TimeDelta::hours(1),
     }
@@ -48,7 +48,7 @@ fn a_token_is_let_in_with_its_body_and_says_what_it_was_made_of() {
     for scheme in Scheme::ALL {
         for id in [0, 1, -1, i64::MAX, i64::MIN] {
             for nonce in [[0; 16], [0x0a; 16], [0xff; 16]] {
-                let made = Redriven { scheme, id, nonce, secret: 1, ..kept() };
+                let made = Redriven { scheme, id, nonce, secret_index: 1, ..kept() };
                 let text = token(&made);
                 let case = format!("{scheme} {id} {nonce:?}: {text}");
                 assert!(text.len() <= RedriveToken::MAX_LEN, "{case}");
@@ -57,7 +57,7 @@ fn a_token_is_let_in_with_its_body_and_says_what_it_was_made_of() {
                 let said = (redriving.scheme(), redriving.id(), redriving.nonce(), redriving.secret_index());
                 assert_eq!(said, (scheme, id, nonce, 1), "{case}");
                 let verified = redriving.verify(BODY.into()).expect(&case);
-                assert_eq!((verified.scheme(), verified.secret()), (scheme, 1), "{case}");
+                assert_eq!((verified.scheme(), verified.secret_index()), (scheme, 1), "{case}");
                 assert_eq!(verified.signed_at(), None, "{case}");
             }
         }
@@ -100,7 +100,7 @@ fn no_part_of_a_token_fits_into_another() {
         ("another place", Redriven { id: 8, ..kept() }),
         ("another nonce", Redriven { nonce: [0x5b; 16], ..kept() }),
         ("another scheme", Redriven { scheme: Scheme::PythonCanonical, ..kept() }),
-        ("another secret's number", Redriven { secret: 1, ..kept() }),
+        ("another secret's number", Redriven { secret_index: 1, ..kept() }),
         ("a later end", Redriven { expires: later, ..kept() }),
         ("another body", Redriven { body: b"{}", ..kept() }),
         ("another service", Redriven { service: "payment", ..kept() }),

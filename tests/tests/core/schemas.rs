@@ -157,21 +157,43 @@ fn a_schema_without_bounds_is_refused_when_the_question_is_made() {
     let mut doubling: Map<_, _> = (0..20).map(|nth| (nth.to_string(), twice(nth))).collect();
     doubling.insert("20".to_owned(), json!({"type": "object"}));
     let cycle = json!({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}, true]}, "b": {"not": {"$ref": "#/$defs/a"}}}});
-    for (schema, error) in [
-        (json!({"$ref": "#/$defs/0", "$defs": doubling}), "applies more than 10000 schemas to one value"),
-        (cycle, "applies itself to the same value without end"),
-        (json!({"$ref": "#"}), "applies itself to the same value without end"),
-        (json!({"$dynamicAnchor": "n", "items": {"$dynamicRef": "#n"}}), "is refused for `$dynamicRef`"),
-        (json!({"$ref": "https://example.com/schema"}), "only what is in it can be referred to"),
-        (json!({"$ref": "#/$defs/none"}), "where there is nothing"),
-        (json!({"$ref": "#none"}), "which is no anchor"),
-        (json!({"$defs": {"a": {"$id": "https://example.com/a"}}}), "with an `$id` within it"),
-        (json!({"properties": {"a": {"pattern": "(?=a)"}}}), "has a pattern that is no regular expression"),
-        (json!({"patternProperties": {r"\p{L}{1,1000}": true}}), "has a pattern that takes more than 8 MiB"),
-        (json!({"type": "thing"}), "is no JSON Schema"),
+    for (schema, pointer, error) in [
+        (
+            json!({"$ref": "#/$defs/0", "$defs": doubling}),
+            "/$defs/8",
+            "applies more than 10000 schemas to one value",
+        ),
+        (cycle, "/$defs/a", "applies itself to the same value without end"),
+        (json!({"$ref": "#"}), "", "applies itself to the same value without end"),
+        (
+            json!({"$dynamicAnchor": "n", "items": {"$dynamicRef": "#n"}}),
+            "/items/$dynamicRef",
+            "is refused for `$dynamicRef`",
+        ),
+        (json!({"$ref": "https://example.com/schema"}), "/$ref", "only what is in it can be referred to"),
+        (json!({"$ref": "#/$defs/none"}), "", "where there is nothing"),
+        (json!({"$ref": "#none"}), "", "which is no anchor"),
+        (
+            json!({"$defs": {"a": {"$id": "https://example.com/a"}}}),
+            "/$defs/a/$id",
+            "with an `$id` within it",
+        ),
+        (
+            json!({"properties": {"a": {"pattern": "(?=a)"}}}),
+            "/properties/a/pattern",
+            "has a pattern that is no regular expression",
+        ),
+        (
+            json!({"patternProperties": {r"\p{L}{1,1000}": true}}),
+            r"/patternProperties/\p{L}{1,1000}",
+            "has a pattern that takes more than 8 MiB",
+        ),
+        (json!({"type": "thing"}), "/type", "is no JSON Schema"),
     ] {
-        let told = action(&schema).check().expect_err("a refusal").to_string();
-        assert!(told.contains("`/schema`") && told.contains(error), "{schema}: {told}");
+        let refusal = action(&schema).check().expect_err("a refusal");
+        let told = refusal.to_string();
+        assert!(told.contains(error) && !told.contains('\n'), "{schema}: {told}");
+        assert_eq!(refusal.pointer(), format!("/schema{pointer}"), "{schema}: {told}");
         // One from elsewhere fits nothing rather than anything.
         assert!(!fits(&schema, "{}"), "{schema}");
     }

@@ -21,7 +21,7 @@ use actix_web::{
     web::Bytes,
 };
 use atp_actix::{
-    AtpResponse, Error, ErrorReply, PostgresTransaction, Simple, SqliteTransaction, Transaction, Webhook,
+    AtpResponse, Error, ErrorReply, PostgresTransaction, Simple, SqliteTransaction, Webhook,
     atp_core::Fingerprint,
     store::{
         Claim, Claimed, MemoryStore, Question, Redrive, SqliteStore, Store, StoreError, Verdict, contract,
@@ -33,7 +33,7 @@ use futures_util::{
     stream,
 };
 use sqlx::{
-    Connection as _, Sqlite, SqliteConnection,
+    Connection as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -228,7 +228,7 @@ impl FromRequest for Maybe {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Infallible>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let transaction = Transaction::<Sqlite>::from_request(request, payload);
+        let transaction = SqliteTransaction::from_request(request, payload);
         Box::pin(async move {
             let _ = timeout(Duration::from_millis(50), transaction).await;
             Ok(Self)

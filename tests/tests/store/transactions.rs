@@ -45,6 +45,8 @@ macro_rules! on_each_database {
     };
 }
 
+pub(crate) use on_each_database;
+
 on_each_database!(
     it_is_committed_with_the_decision_once,
     it_may_be_dropped_before_the_handler_ends,
@@ -87,6 +89,9 @@ pub(crate) trait Transactional: Database + 'static {
 
     async fn write(connection: &mut Connection<Self>, note: &str) -> sqlx::Result<()>;
 }
+
+/// The transaction of a handler.
+pub(crate) type Tx<D> = Transaction<OpenTransaction<<D as Transactional>::Sql>>;
 
 type Connection<D> = <<D as Transactional>::Sql as sqlx::Database>::Connection;
 
@@ -211,17 +216,11 @@ impl<D: Transactional> Orders<D> {
     }
 }
 
-pub(crate) async fn write<D: Transactional>(
-    tx: &mut Transaction<OpenTransaction<D::Sql>>,
-    note: &str,
-) -> Result<(), Error> {
+pub(crate) async fn write<D: Transactional>(tx: &mut Tx<D>, note: &str) -> Result<(), Error> {
     Ok(D::write(tx, note).await?)
 }
 
-pub(crate) async fn good<D: Transactional>(
-    answer: AtpResponse<Simple>,
-    mut tx: Transaction<OpenTransaction<D::Sql>>,
-) -> Result<(), Error> {
+pub(crate) async fn good<D: Transactional>(answer: AtpResponse<Simple>, mut tx: Tx<D>) -> Result<(), Error> {
     write::<D>(&mut tx, &answer.notification_id).await
 }
 
@@ -234,7 +233,7 @@ async fn it_is_committed_with_the_decision_once<D: Transactional>(orders: Orders
 }
 
 async fn it_may_be_dropped_before_the_handler_ends<D: Transactional>(orders: Orders<D>) {
-    let drops = |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    let drops = |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "n-1").await?;
         drop(tx);
         sleep(Duration::from_millis(20)).await;
@@ -273,51 +272,51 @@ macro_rules! leaves_no_trace {
 }
 
 leaves_no_trace! {
-    an_error: 503, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    an_error: 503, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         Err::<(), Error>(std::fmt::Error.into())
     };
-    a_server_error: 500, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    a_server_error: 500, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         Ok::<_, Error>(HttpResponse::InternalServerError().finish())
     };
-    a_redirect: 500, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    a_redirect: 500, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         Ok::<_, Error>(HttpResponse::Found().finish())
     };
-    a_panic: 500, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    a_panic: 500, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         assert!(tx.is_in_transaction(), "never");
         if true { panic!("on purpose: the test wants a panic here") }
         Ok::<_, Error>(())
     };
-    a_statement_that_fails: 503, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    a_statement_that_fails: 503, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         D::execute(&mut tx, "INSERT INTO nowhere VALUES (1)").await?;
         Ok::<_, Error>(())
     };
-    a_savepoint_left_open: 500, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    a_savepoint_left_open: 500, |mut tx: Tx<D>| async move {
         let mut savepoint = tx.begin().await?;
         D::write(&mut savepoint, "lost").await?;
         std::mem::forget(savepoint);
         Ok::<_, Error>(())
     };
-    a_rollback_by_hand: 500, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    a_rollback_by_hand: 500, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         D::execute(&mut tx, "ROLLBACK").await?;
         Ok::<_, Error>(())
     };
-    a_transaction_taken_twice: 500, |mut one: Transaction<OpenTransaction<D::Sql>>, two: Option<Transaction<OpenTransaction<D::Sql>>>| async move {
+    a_transaction_taken_twice: 500, |mut one: Tx<D>, two: Option<Tx<D>>| async move {
         write::<D>(&mut one, "lost").await?;
         assert!(two.is_none(), "never");
         Ok::<_, Error>(())
     };
-    a_transaction_held_too_long: 503, |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    a_transaction_held_too_long: 503, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         sleep(Duration::from_secs(3)).await;
         Ok::<_, Error>(())
     };
-    another_extractor_that_refuses: 500, |mut tx: Transaction<OpenTransaction<D::Sql>>, _: web::Data<String>| async move {
+    another_extractor_that_refuses: 500, |mut tx: Tx<D>, _: web::Data<String>| async move {
         write::<D>(&mut tx, "never").await
     };
 }
@@ -327,7 +326,7 @@ thread_local! {
 }
 
 async fn a_transaction_that_is_kept_is_not_committed<D: Transactional>(orders: Orders<D>) {
-    let keeps = |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    let keeps = |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         KEPT.set(Some(Box::new(tx)));
         Ok::<_, Error>(())
@@ -342,7 +341,7 @@ async fn a_transaction_that_is_kept_is_not_committed<D: Transactional>(orders: O
 }
 
 async fn a_refusal_is_final_and_its_work_is_rolled_back<D: Transactional>(orders: Orders<D>) {
-    let refuses = |mut tx: Transaction<OpenTransaction<D::Sql>>| async move {
+    let refuses = |mut tx: Tx<D>| async move {
         let written = write::<D>(&mut tx, "lost").await;
         assert!(written.is_ok(), "written");
         Err::<(), _>(ErrorReply::new(StatusCode::CONFLICT, "OUT_OF_STOCK", "there is none left"))

@@ -7,8 +7,8 @@ use std::{
 
 use actix_web::rt::time::sleep;
 use atp_actix::{
-    AtpResponse, Correlation, Delivery, Error, MultiChoice, Number, Simple, SqliteTransaction, Task, Text,
-    Verifier, Webhook, store::SqliteStore,
+    AtpResponse, Correlation, Decisions, Deferred, Delivery, Error, MultiChoice, Number, Simple,
+    SqliteTransaction, Task, Text, Verifier, Webhook, store::SqliteStore,
 };
 
 use crate::{
@@ -19,8 +19,10 @@ use crate::{
 pub const PATH: &str = "/atp/webhook";
 
 pub fn webhook(verifier: Verifier, store: SqliteStore) -> Webhook {
+    // For so long an answer waits whose deployer was being told when the process died.
+    let decisions = Decisions::in_store(store).lease(Duration::from_secs(3));
     Webhook::new(PATH, verifier)
-        .store(store)
+        .store(decisions)
         .on("approve", approve)
         .humans_only("approve")
         .on("refund", refund)
@@ -28,15 +30,17 @@ pub fn webhook(verifier: Verifier, store: SqliteStore) -> Webhook {
         .on("reject", reject)
 }
 
+/// The deployment takes its time, so the transaction begins after it: until then nobody waits for it who writes.
 async fn approve(
     answer: AtpResponse<Simple>,
     origin: Correlation<Release>,
     task: Task,
-    mut tx: SqliteTransaction,
+    deferred: Deferred<SqliteTransaction>,
 ) -> Result<(), Error> {
     let version = &origin.context.version;
     deploy(version, answer.delivery()).await?;
     task.set("approved");
+    let mut tx = deferred.begin().await?;
     take_effect(&mut tx, &answer, &origin, &format!("version {version} is deployed")).await
 }
 
@@ -73,8 +77,6 @@ async fn reject(
 
 /// Stands for a service elsewhere. No transaction reaches it: after a crash it is told again, and knows by the decision's
 /// id that it was told before.
-///
-/// The second that it takes holds up all others who write. What takes longer is a row for a worker to find.
 async fn deploy(version: &str, delivery: &Delivery) -> io::Result<()> {
     writeln!(io::stdout(), "deploying {version}, decision {}", delivery.decision_id())?;
     sleep(Duration::from_secs(1)).await;

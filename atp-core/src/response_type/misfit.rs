@@ -1,7 +1,9 @@
-//! Where data does not fit a handler's type, and what that demands, in words that cannot come from the data.
+//! Where data does not fit a handler's type, and what that demands, in words that cannot come from
+//! the data.
 //!
-//! `serde`'s errors are texts: a type may quote the value in its own, and `serde_json` quotes it in several. So the data is
-//! read once more, from its index, with an error type that keeps what is static and drops the rest unread.
+//! `serde`'s errors are texts: a type may quote the value in its own, and `serde_json` quotes it in
+//! several. So the data is read once more, from its index, with an error type that keeps what is
+//! static and drops the rest unread.
 
 use std::{
     borrow::Cow,
@@ -48,8 +50,9 @@ impl Misfit {
 
 /// What is expected, if that can only be told by a type.
 ///
-/// `expecting` is code of the type's author. Of a visitor without any state, which almost all are, it has nothing of an
-/// answer that it could quote; a visitor with state may, and so may a text that was put together.
+/// `expecting` is code of the type's author. Of a visitor without any state, which almost all are,
+/// it has nothing of an answer that it could quote; a visitor with state may, and so may a text
+/// that was put together.
 fn must_be(expected: &dyn Expected) -> Misfit {
     if size_of_val(expected) == 0 { Misfit::new(format!("must be {expected}")) } else { Misfit::new(UNFIT) }
 }
@@ -289,7 +292,8 @@ impl<'de, I: Iterator<Item = Token>> MapAccess<'de> for Members<'_, 'de, I> {
     }
 }
 
-/// A member's name, which is read as a number or a boolean where a type asks for one, as in `serde_json`.
+/// A member's name, which is read as a number or a boolean where a type asks for one, as in
+/// `serde_json`.
 struct Name<'i, 'de> {
     index: &'i Index<'de>,
     member: Token,

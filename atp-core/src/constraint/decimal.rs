@@ -5,10 +5,13 @@ use std::{borrow::Cow, cmp::Ordering, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use serde_json::value::RawValue;
 
-/// A decimal number, exactly as it was written: what a rule of a question says, without a detour through a double.
+use crate::{json::printable, limits};
+
+/// A decimal number, exactly as it was written: what a rule of a question says, without a detour
+/// through a double.
 ///
-/// It is read and written by `serde_json` digit for digit. From a `serde_json::Value`, which holds a double where a number does
-/// not fit into 64 bits, it gets what that holds.
+/// It is read and written by `serde_json` digit for digit. From a `serde_json::Value`, which holds
+/// a double where a number does not fit into 64 bits, it gets what that holds.
 ///
 /// ```
 /// use atp_core::Decimal;
@@ -24,7 +27,7 @@ pub struct Decimal(String);
 
 impl Decimal {
     /// The longest text, in bytes.
-    pub const MAX_LEN: usize = 1000;
+    pub const MAX_LEN: usize = limits::DECIMAL;
 
     /// The number as it was written.
     #[must_use]
@@ -39,16 +42,36 @@ impl Decimal {
 
 /// Why a text is no [`Decimal`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no JSON number of at most 1,000 bytes with an exponent of at most 15 digits")]
-pub struct DecimalError;
+#[error(
+    "`{text}` is no JSON number of at most {} bytes with an exponent of at most {} digits",
+    limits::DECIMAL,
+    limits::DECIMAL_EXPONENT_DIGITS
+)]
+pub struct DecimalError {
+    text: String,
+}
 
-/// A JSON number (RFC 8259, section 6) of at most [`Decimal::MAX_LEN`] bytes, with an exponent of at most 15 digits.
+impl DecimalError {
+    /// Keeps the start of the text as one line.
+    fn of(text: &str) -> Self {
+        let mut chars = printable(text).chars().collect::<Vec<_>>();
+        if chars.len() > limits::POINTER_NAME {
+            chars.truncate(limits::POINTER_NAME);
+            chars.push('…');
+        }
+        Self { text: chars.into_iter().collect() }
+    }
+}
+
+/// A JSON number (RFC 8259, section 6) of at most [`Decimal::MAX_LEN`] bytes, with an exponent of
+/// at most 15 digits.
 impl FromStr for Decimal {
     type Err = DecimalError;
 
     fn from_str(text: &str) -> Result<Self, DecimalError> {
         let exponent = text.split_once(['e', 'E']).map_or("", |(_, exponent)| exponent);
-        let is_short = text.len() <= Self::MAX_LEN && exponent.trim_start_matches(['+', '-']).len() <= 15;
+        let is_short = text.len() <= Self::MAX_LEN
+            && exponent.trim_start_matches(['+', '-']).len() <= limits::DECIMAL_EXPONENT_DIGITS;
         // `serde_json` skips white space around a value.
         let is_bare = text.bytes().all(|byte| !byte.is_ascii_whitespace());
         let is_number = || text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
@@ -56,7 +79,7 @@ impl FromStr for Decimal {
         if is_short && is_bare && is_number() && is_json() {
             Ok(Self(text.to_owned()))
         } else {
-            Err(DecimalError)
+            Err(DecimalError::of(text))
         }
     }
 }
@@ -114,8 +137,8 @@ impl<'de> Deserialize<'de> for Decimal {
     }
 }
 
-/// The text of a JSON value. From `serde_json` digit for digit; a value that was buffered on its way, as in a flattened or an
-/// untagged type of the caller's, has lost it and is printed again.
+/// The text of a JSON value. From `serde_json` digit for digit; a value that was buffered on its
+/// way, as in a flattened or an untagged type of the caller's, has lost it and is printed again.
 pub(crate) fn source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let raw = Box::<RawValue>::deserialize(Source(deserializer))?;
     Ok(raw.get().to_owned())
@@ -168,9 +191,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Printing<V> {
     }
 }
 
-/// The normal form of a JSON number, which equal numbers share and no others: `-` if it is negative; its digits without
-/// leading and trailing zeros; and, if the power of ten by which these are to be multiplied is not 0, `e` and that
-/// power. Zero is `0`, also where it is written `-0`.
+/// The normal form of a JSON number, which equal numbers share and no others: `-` if it is
+/// negative; its digits without leading and trailing zeros; and, if the power of ten by which these
+/// are to be multiplied is not 0, `e` and that power. Zero is `0`, also where it is written `-0`.
 ///
 /// Time and size are linear in the source, whatever its exponent: that is never expanded.
 pub(crate) fn normal(source: &str) -> Cow<'_, str> {
@@ -228,7 +251,8 @@ fn add(exponent: &str, places: i64) -> String {
 const TAIL: usize = 17;
 const TAIL_END: i64 = 100_000_000_000_000_000;
 
-/// Digits plus or minus one: those at the end that are `last` become `first`, and the one before them changes.
+/// Digits plus or minus one: those at the end that are `last` become `first`, and the one before
+/// them changes.
 fn step(digits: &str, last: char, first: char, by: i8) -> String {
     let kept = digits.trim_end_matches(last);
     let turned = first.to_string().repeat(digits.len() - kept.len());
@@ -239,7 +263,8 @@ fn step(digits: &str, last: char, first: char, by: i8) -> String {
     format!("{kept}{}{turned}", digit + by)
 }
 
-/// A number to be calculated with: `0.<digits> × 10^exponent`, without zeros at either end of the digits.
+/// A number to be calculated with: `0.<digits> × 10^exponent`, without zeros at either end of the
+/// digits.
 pub(crate) struct Parts {
     is_negative: bool,
     /// ASCII digits; none for zero.
@@ -288,8 +313,8 @@ impl Parts {
         self.exponent - length(self.digits.len())
     }
 
-    /// Whether this is `from` plus a whole number of steps. A step of 0 demands nothing; one that cannot be counted from there
-    /// is not judged, and nothing fits it.
+    /// Whether this is `from` plus a whole number of steps. A step of 0 demands nothing; one that
+    /// cannot be counted from there is not judged, and nothing fits it.
     pub(crate) fn is_multiple(&self, step: &Self, from: &Self) -> bool {
         if step.is_zero() {
             return true;
@@ -302,7 +327,8 @@ impl Parts {
         self.remainder(unit, modulus) == from.remainder(unit, modulus)
     }
 
-    /// Whether steps can be counted from there: a step is at most 2^64 units of the last place of either.
+    /// Whether steps can be counted from there: a step is at most 2^64 units of the last place of
+    /// either.
     pub(crate) fn counts_from(&self, from: &Self) -> bool {
         self.is_zero() || self.in_units(self.unit_from(from)).is_some()
     }
@@ -318,7 +344,8 @@ impl Parts {
         digits.checked_mul(10_u64.checked_pow(power)?)
     }
 
-    /// This in units of `10^unit`, which must not be above its last place, modulo `modulus`: from 0 up.
+    /// This in units of `10^unit`, which must not be above its last place, modulo `modulus`: from 0
+    /// up.
     fn remainder(&self, unit: i64, modulus: u64) -> u64 {
         let modulus = u128::from(modulus);
         let (mut power, mut base) = (1 % modulus, 10 % modulus);
@@ -418,6 +445,18 @@ mod tests {
         for wrong in [r#""1""#, "true", "[1]", "1e9999999999999999"] {
             let json = format!(r#"{{"limit": {wrong}}}"#);
             assert!(serde_json::from_str::<Plain>(&json).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_shown_in_one_short_line() {
+        for (text, shown) in [
+            ("0x10", "`0x10` is no JSON number of at most 1000 bytes".to_owned()),
+            ("1\n2", "`1\\u{a}2` is no JSON number".to_owned()),
+            (&"9".repeat(1001), format!("`{}…` is no JSON number", "9".repeat(64))),
+        ] {
+            let told = text.parse::<Decimal>().unwrap_err().to_string();
+            assert!(told.starts_with(&shown), "{text:?}: {told}");
         }
     }
 }

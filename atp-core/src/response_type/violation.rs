@@ -2,29 +2,32 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::json::printable;
+use crate::{json::printable, limits};
 
-/// One way in which data does not fit: where, which rule, and what was found, as kind and size and never as value.
+/// One way in which data does not fit: where, which rule, and what was found, as kind and size and
+/// never as value.
 ///
-/// Each of the three has at most 256 bytes; of a longer one the rest is left out, and `…` says so.
+/// Each of the three has at most [`limits::VIOLATION_TEXT`] bytes; of a longer one the rest is left
+/// out, and `…` says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    path: Cow<'static, str>,
+    pointer: Cow<'static, str>,
     rule: Cow<'static, str>,
     found: Cow<'static, str>,
 }
 
 impl Violation {
-    /// `path` is a JSON Pointer into `response_data`, empty for the whole; `rule` says what must be; `found` says what is
-    /// there instead, without its value: an answer may be private. Of each name in `path` 64 characters are kept.
+    /// `pointer` is a JSON Pointer into `response_data`, empty for the whole; `rule` says what must
+    /// be; `found` says what is there instead, without its value: an answer may be private. Of each
+    /// name in `pointer` 64 characters are kept.
     #[must_use]
     pub fn new(
-        path: impl Into<String>,
+        pointer: impl Into<String>,
         rule: impl Into<Cow<'static, str>>,
         found: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
-            path: short(short_names(path.into()).into()),
+            pointer: short(short_names(pointer.into()).into()),
             rule: short(rule.into()),
             found: short(found.into()),
         }
@@ -32,8 +35,8 @@ impl Violation {
 
     /// The place, as a JSON Pointer into `response_data`; empty for the whole.
     #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
+    pub fn pointer(&self) -> &str {
+        &self.pointer
     }
 
     /// What must be.
@@ -51,37 +54,32 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`response_data{}` {}, found {}", printable(&self.path), self.rule, self.found)
+        write!(f, "`response_data{}` {}, found {}", printable(&self.pointer), self.rule, self.found)
     }
 }
 
-/// The longest text of a violation, in bytes.
-const MAX_TEXT: usize = 256;
-/// The longest name in a path, in characters.
-const MAX_NAME: usize = 64;
-
 fn short_names(path: String) -> String {
     // What is short in bytes is so in characters.
-    if path.split('/').all(|name| name.len() <= MAX_NAME) {
+    if path.split('/').all(|name| name.len() <= limits::POINTER_NAME) {
         return path;
     }
     let mut out = String::new();
     for (nth, name) in path.split('/').enumerate() {
-        if out.len() > MAX_TEXT {
+        if out.len() > limits::VIOLATION_TEXT {
             break;
         }
         out.push_str(if nth > 0 { "/" } else { "" });
-        out.push_str(name.char_indices().nth(MAX_NAME).map_or(name, |(at, _)| start(name, at)));
+        out.push_str(name.char_indices().nth(limits::POINTER_NAME).map_or(name, |(at, _)| start(name, at)));
     }
     out
 }
 
 fn short(text: Cow<'static, str>) -> Cow<'static, str> {
     const CUT: &str = "…";
-    if text.len() <= MAX_TEXT {
+    if text.len() <= limits::VIOLATION_TEXT {
         return text;
     }
-    Cow::Owned([start(&text, MAX_TEXT - CUT.len()), CUT].concat())
+    Cow::Owned([start(&text, limits::VIOLATION_TEXT - CUT.len()), CUT].concat())
 }
 
 /// At most so many bytes of a text, in whole characters.
@@ -93,7 +91,8 @@ fn start(text: &str, len: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// All ways in which data does not fit, at most a hundred: whoever sends thousands needs no more. Never empty.
+/// All ways in which data does not fit, at most a hundred: whoever sends thousands needs no more.
+/// Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violations {
     first: Violation,
@@ -102,7 +101,7 @@ pub struct Violations {
 
 impl Violations {
     /// The most that are told.
-    pub const MAX: usize = 100;
+    pub const MAX: usize = limits::VIOLATIONS;
 
     /// `Err` with them, if there are any; of more than [`Violations::MAX`] the first.
     pub fn none_in(violations: impl IntoIterator<Item = Violation>) -> Result<(), Self> {
@@ -144,15 +143,19 @@ mod tests {
     fn its_texts_and_their_number_are_bounded() {
         let long = "é".repeat(100_000);
         let violation = Violation::new(format!("/{long}/{long}/x"), long.clone(), long.clone());
-        assert!(violation.path().starts_with(&format!("/{}/é", "é".repeat(64))), "{}", violation.path());
-        for text in [violation.path(), violation.rule(), violation.found()] {
+        assert!(
+            violation.pointer().starts_with(&format!("/{}/é", "é".repeat(64))),
+            "{}",
+            violation.pointer()
+        );
+        for text in [violation.pointer(), violation.rule(), violation.found()] {
             assert!(text.len() <= 256, "{} bytes", text.len());
         }
         let all = Violations::none_in(std::iter::repeat_n(violation, 5000)).unwrap_err();
         assert_eq!(all.iter().count(), 100);
         assert!(all.to_string().len() < 100_000);
         let deep = Violation::new("/names".repeat(1000), "", "");
-        assert!(deep.path().len() <= 256 && deep.path().ends_with('…'), "{}", deep.path());
+        assert!(deep.pointer().len() <= 256 && deep.pointer().ends_with('…'), "{}", deep.pointer());
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-/// Things by the text that they are made of; of more than `LEN` the one that was asked for longest ago is forgotten.
+/// Things by the text that they are made of; of more than `LEN` the one that was asked for longest
+/// ago is forgotten.
 pub(crate) struct Cache<T, const LEN: usize>(Mutex<Entries<T>>);
 
 struct Entries<T> {

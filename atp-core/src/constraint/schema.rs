@@ -1,13 +1,16 @@
 //! JSON Schemas, judged within bounds of time, memory and stack that an answer cannot stretch.
 //!
-//! A schema may refer to itself, so a short answer can ask for more steps than there are atoms. Three bounds hold:
+//! A schema may refer to itself, so a short answer can ask for more steps than there are atoms.
+//! Three bounds hold:
 //!
-//! * Where a schema is made, whatever it applies to one value, however often, is counted; what applies itself
-//!   to the same value again, or applies more than [`MAX_APPLIED`] schemas to it, is refused.
-//! * While an answer is judged, each look at it is counted by the node type that the validator reads it through. When the
-//!   count is used up, that type has nothing more to show, and so the validator comes to its end. The stack is measured there too.
-//! * Details are asked for only after the verdict, with a count that is much smaller, and not of long paths. An error tree has
-//!   no more entries than looks at the answer.
+//! * Where a schema is made, whatever it applies to one value, however often, is counted; what
+//!   applies itself to the same value again, or applies more than [`limits::SCHEMAS_APPLIED`]
+//!   schemas to it, is refused.
+//! * While an answer is judged, each look at it is counted by the node type that the validator
+//!   reads it through. When the count is used up, that type has nothing more to show, and so the
+//!   validator comes to its end. The stack is measured there too.
+//! * Details are asked for only after the verdict, with a count that is much smaller, and not of
+//!   long paths. An error tree has no more entries than looks at the answer.
 
 use std::{
     cell::Cell,
@@ -20,26 +23,12 @@ use jsonschema::{
 };
 use serde_json::{Map, Value, map};
 
-use crate::{
+use super::{
     cache::Cache,
     decimal,
-    json::pointer_step,
     pattern::{self, Pattern, PatternError},
 };
-
-/// The most schemas that may be applied to one value, and how deep within each other.
-const MAX_APPLIED: u64 = 10_000;
-const MAX_WITHIN: usize = 64;
-/// The most steps that an answer may take: so many, and so many more for each of its bytes.
-const STEPS: u64 = 4_000_000;
-const STEPS_A_BYTE: u64 = 64;
-/// The most steps for the details of what is wrong, and the longest path there.
-const DETAIL_STEPS: u64 = 10_000;
-const DETAIL_PATH: usize = 512;
-/// A step of an instance is several of the path that is taken through the schema, which an error holds too.
-const DETAIL_STEP: usize = 32;
-/// The most stack, in bytes: a quarter of what a thread has that nobody asked to have more.
-const STACK: usize = 512 << 10;
+use crate::{json::pointer_step, limits};
 
 /// A schema that can be judged by, and what it costs to look at an answer through it.
 pub(crate) struct Schema {
@@ -51,36 +40,58 @@ pub(crate) struct Schema {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Fits,
-    /// The places, and the rules as pointers into the schema. None where there are too many to tell.
+    /// The places, and the rules as pointers into the schema. None where there are too many to
+    /// tell.
     Unfit(Vec<(String, String)>),
     /// It was not judged to the end.
     TooCostly,
 }
 
-static COMPILED: Cache<Result<Schema, String>, 32> = Cache::new();
+/// Why a schema is not judged by: which place in it, as a JSON Pointer, and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}{}", Self::place(pointer))]
+pub(crate) struct SchemaFault {
+    pub(crate) pointer: String,
+    pub(crate) rule: String,
+}
 
-impl Schema {
-    /// Compiles it, once a process while it is among the last 32; remote references are not followed.
-    pub(crate) fn with<R>(schema: &Value, with: impl FnOnce(Result<&Self, &str>) -> R) -> R {
-        let text = schema.to_string();
-        COMPILED.with(&text, || Self::new(schema), |made| with(made.as_ref().map_err(String::as_str)))
+impl SchemaFault {
+    fn at(pointer: &str, rule: impl Into<String>) -> Self {
+        Self { pointer: pointer.to_owned(), rule: rule.into() }
     }
 
-    fn new(schema: &Value) -> Result<Self, String> {
+    fn place(pointer: &str) -> String {
+        if pointer.is_empty() { String::new() } else { format!(" (at `#{pointer:.256}`)") }
+    }
+}
+
+static COMPILED: Cache<Result<Schema, SchemaFault>, { limits::SCHEMAS }> = Cache::new();
+
+impl Schema {
+    /// Compiles it, once a process while it is among the last 32; remote references are not
+    /// followed.
+    pub(crate) fn with<R>(schema: &Value, with: impl FnOnce(Result<&Self, &SchemaFault>) -> R) -> R {
+        let text = schema.to_string();
+        COMPILED.with(&text, || Self::new(schema), |made| with(made.as_ref()))
+    }
+
+    fn new(schema: &Value) -> Result<Self, SchemaFault> {
         let survey = Survey::of(schema)?;
         let mut schema = schema.clone();
         let string = survey.spell_patterns(&mut schema)?;
         let applied = survey.most_applied()?;
         let patterns = PatternOptions::regex().size_limit(Pattern::MAX_SIZE);
         let options = jsonschema::options_for::<Counted>().with_pattern_options(patterns).offline();
-        let validator = options.build(&schema).map_err(|error| format!("is no JSON Schema: {error}"))?;
+        let validator = options.build(&schema).map_err(|error| {
+            SchemaFault::at(error.instance_path().as_str(), format!("is no JSON Schema: {error}"))
+        })?;
         Ok(Self { validator, costs: Costs { value: applied, byte: string } })
     }
 
     /// Judges an instance that was `len` bytes of text.
     pub(crate) fn judge(&self, instance: &Value, len: usize) -> Verdict {
         let len = u64::try_from(len).unwrap_or(u64::MAX);
-        let steps = len.saturating_mul(STEPS_A_BYTE).saturating_add(STEPS);
+        let steps = len.saturating_mul(limits::SCHEMA_STEPS_EACH_BYTE).saturating_add(limits::SCHEMA_STEPS);
         match Budget::during(steps, steps, self.costs, || self.validator.is_valid(Counting(instance))) {
             None => Verdict::TooCostly,
             Some(true) => Verdict::Fits,
@@ -89,31 +100,33 @@ impl Schema {
     }
 
     fn details(&self, instance: &Value, bytes: u64) -> Vec<(String, String)> {
-        if longest_path(instance) > DETAIL_PATH {
+        if longest_path(instance) > limits::SCHEMA_DETAIL_PATH {
             return Vec::new();
         }
         // The message of the validator quotes the value; the keyword says which rule it was.
         let told = || {
-            let errors = self.validator.iter_errors(Counting(instance)).take(MAX_TOLD);
+            let errors = self.validator.iter_errors(Counting(instance)).take(limits::VIOLATIONS);
             errors.map(|error| (error.instance_path().to_string(), error.schema_path().to_string())).collect()
         };
-        Budget::during(DETAIL_STEPS, bytes, self.costs, told).unwrap_or_default()
+        Budget::during(limits::SCHEMA_DETAIL_STEPS, bytes, self.costs, told).unwrap_or_default()
     }
 }
 
-/// As many as a list of violations holds.
-const MAX_TOLD: usize = 100;
-
-/// The bytes of the longest path, of which each step counts as at least [`DETAIL_STEP`]. An instance is nested at most 128 deep.
+/// The bytes of the longest path, of which each step counts as at least
+/// [`limits::SCHEMA_DETAIL_STEP`]. An instance is nested at most 128 deep.
 fn longest_path(value: &Value) -> usize {
     match value {
         Value::Object(members) => {
-            let paths = members.iter().map(|(name, value)| name.len().max(DETAIL_STEP) + longest_path(value));
+            let paths = members
+                .iter()
+                .map(|(name, value)| name.len().max(limits::SCHEMA_DETAIL_STEP) + longest_path(value));
             paths.max().unwrap_or(0)
         }
-        Value::Array(elements) => {
-            elements.iter().map(|element| DETAIL_STEP + longest_path(element)).max().unwrap_or(0)
-        }
+        Value::Array(elements) => elements
+            .iter()
+            .map(|element| limits::SCHEMA_DETAIL_STEP + longest_path(element))
+            .max()
+            .unwrap_or(0),
         _ => 0,
     }
 }
@@ -158,40 +171,48 @@ fn holds(keyword: &str) -> Holds {
 }
 
 impl Survey {
-    fn of(schema: &Value) -> Result<Self, String> {
+    fn of(schema: &Value) -> Result<Self, SchemaFault> {
         let mut survey = Self { applied: BTreeMap::new(), looks_twice: HashSet::new() };
-        let (mut todo, mut anchors, mut named) = (vec![String::new()], BTreeMap::new(), Vec::new());
-        while let Some(at) = todo.pop() {
+        // Each place to look at, with the place that led there.
+        let mut todo = vec![(String::new(), String::new())];
+        let (mut anchors, mut named) = (BTreeMap::new(), Vec::new());
+        while let Some((at, from)) = todo.pop() {
             if survey.applied.contains_key(&at) {
                 continue;
             }
             let found = schema.pointer(&at);
-            let found = found.ok_or_else(|| format!("refers to `#{at:.256}`, where there is nothing"))?;
+            let found = found.ok_or_else(|| {
+                SchemaFault::at(&from, format!("refers to `#{at:.256}`, where there is nothing"))
+            })?;
+            let from_here = |to: String| (to, at.clone());
             let mut applied = Vec::new();
             for (keyword, value) in found.as_object().into_iter().flatten() {
                 let place = format!("{at}/{}", pointer_step(keyword));
                 match (holds(keyword), value) {
                     (Holds::Here, Value::Array(list)) => applied.extend(each(&place, list)),
-                    (Holds::Here, _) => applied.push(place),
+                    (Holds::Here, _) => applied.push(place.clone()),
                     (Holds::HereByName, Value::Object(map)) => applied.extend(below(&place, map)),
-                    (Holds::Within, Value::Array(list)) => todo.extend(each(&place, list)),
-                    (Holds::Within, _) => todo.push(place),
-                    (Holds::WithinByName, Value::Object(map)) => todo.extend(below(&place, map)),
+                    (Holds::Within, Value::Array(list)) => todo.extend(each(&place, list).map(from_here)),
+                    (Holds::Within, _) => todo.push(from_here(place.clone())),
+                    (Holds::WithinByName, Value::Object(map)) => {
+                        todo.extend(below(&place, map).map(from_here));
+                    }
                     _ => {}
                 }
                 match (keyword.as_str(), value) {
-                    ("$ref", Value::String(target)) => match local(target, schema)? {
-                        Target::Pointer(pointer) => applied.push(pointer),
-                        Target::Anchor(anchor) => named.push((at.clone(), anchor)),
-                    },
+                    ("$ref", Value::String(target)) => {
+                        match local(target, schema).map_err(|rule| SchemaFault::at(&place, rule))? {
+                            Target::Pointer(pointer) => applied.push(pointer),
+                            Target::Anchor(anchor) => named.push((at.clone(), anchor)),
+                        }
+                    }
                     ("$dynamicRef" | "$recursiveRef", _) => {
-                        return Err(format!(
-                            "is refused for `{keyword}`, which has no bound: refer by `$ref`"
-                        ));
+                        let rule = format!("is refused for `{keyword}`, which has no bound: refer by `$ref`");
+                        return Err(SchemaFault::at(&place, rule));
                     }
                     ("$id" | "id", Value::String(_)) if !at.is_empty() && keyword == id_keyword(schema) => {
-                        return Err("is refused for a schema with an `$id` within it: refer by `#/$defs/..`"
-                            .to_owned());
+                        let rule = "is refused for a schema with an `$id` within it: refer by `#/$defs/..`";
+                        return Err(SchemaFault::at(&place, rule));
                     }
                     ("$anchor", Value::String(anchor)) => drop(anchors.insert(anchor.clone(), at.clone())),
                     ("unevaluatedProperties" | "unevaluatedItems", _) => {
@@ -200,35 +221,37 @@ impl Survey {
                     _ => {}
                 }
             }
-            todo.extend(applied.iter().cloned());
+            todo.extend(applied.iter().cloned().map(from_here));
             survey.applied.insert(at, applied);
         }
         for (at, anchor) in named {
-            let target = anchors
-                .get(&anchor)
-                .ok_or_else(|| format!("refers to `#{anchor:.256}`, which is no anchor"))?;
+            let target = anchors.get(&anchor).ok_or_else(|| {
+                SchemaFault::at(&at, format!("refers to `#{anchor:.256}`, which is no anchor"))
+            })?;
             survey.applied.entry(at).or_default().push(target.clone());
         }
         Ok(survey)
     }
 
     /// Spells the patterns as ECMA-262 reads them, and says what a byte of a string may cost.
-    fn spell_patterns(&self, schema: &mut Value) -> Result<u64, String> {
+    fn spell_patterns(&self, schema: &mut Value) -> Result<u64, SchemaFault> {
         let mut cost = 1;
-        let mut spell = |pattern: &str| {
-            cost = cost.max(cost_of(pattern).map_err(|error| format!("has a pattern that {error}"))?);
-            Ok::<_, String>(pattern::in_ascii(pattern))
+        let mut spell = |pattern: &str, place: String| {
+            let fault = |error| SchemaFault::at(&place, format!("has a pattern that {error}"));
+            cost = cost.max(cost_of(pattern).map_err(fault)?);
+            Ok::<_, SchemaFault>(pattern::in_ascii(pattern))
         };
         // Innermost first: a name that changes is part of the pointers of what it holds.
         for at in self.applied.keys().rev() {
             let Some(Value::Object(found)) = schema.pointer_mut(at) else { continue };
             if let Some(Value::String(pattern)) = found.get_mut("pattern") {
-                *pattern = spell(pattern)?;
+                *pattern = spell(pattern, format!("{at}/pattern"))?;
             }
             if let Some(Value::Object(properties)) = found.get_mut("patternProperties") {
-                let spelled: Result<Map<_, _>, String> = std::mem::take(properties)
+                let place = |name: &str| format!("{at}/patternProperties/{}", pointer_step(name));
+                let spelled: Result<Map<_, _>, SchemaFault> = std::mem::take(properties)
                     .into_iter()
-                    .map(|(name, value)| Ok((spell(&name)?, value)))
+                    .map(|(name, value)| Ok((spell(&name, place(&name))?, value)))
                     .collect();
                 *properties = spelled?;
             }
@@ -237,7 +260,7 @@ impl Survey {
     }
 
     /// How many schemas are applied to one value at most.
-    fn most_applied(&self) -> Result<u64, String> {
+    fn most_applied(&self) -> Result<u64, SchemaFault> {
         let mut counts = BTreeMap::new();
         let mut counted = self.applied.keys().map(|at| self.count(at, &mut counts, 0));
         counted.try_fold(1, |most, count| Ok(most.max(count?)))
@@ -248,18 +271,18 @@ impl Survey {
         at: &'s str,
         counts: &mut BTreeMap<&'s str, Option<u64>>,
         within: usize,
-    ) -> Result<u64, String> {
+    ) -> Result<u64, SchemaFault> {
         match counts.get(at) {
             Some(Some(count)) => return Ok(*count),
             Some(None) => {
-                return Err(format!("applies itself to the same value without end, at `#{at:.256}`"));
+                return Err(SchemaFault::at(at, "applies itself to the same value without end"));
             }
             None => drop(counts.insert(at, None)),
         }
-        if within >= MAX_WITHIN {
-            return Err(format!(
-                "applies more than {MAX_WITHIN} schemas within each other to one value, at `#{at:.256}`"
-            ));
+        if within >= limits::SCHEMAS_WITHIN {
+            let most = limits::SCHEMAS_WITHIN;
+            let rule = format!("applies more than {most} schemas within each other to one value");
+            return Err(SchemaFault::at(at, rule));
         }
         let mut count = 1_u64;
         for applied in self.applied.get(at).into_iter().flatten() {
@@ -268,8 +291,9 @@ impl Survey {
         if self.looks_twice.contains(at) {
             count = count.saturating_mul(2);
         }
-        if count > MAX_APPLIED {
-            return Err(format!("applies more than {MAX_APPLIED} schemas to one value, at `#{at:.256}`"));
+        if count > limits::SCHEMAS_APPLIED {
+            let rule = format!("applies more than {} schemas to one value", limits::SCHEMAS_APPLIED);
+            return Err(SchemaFault::at(at, rule));
         }
         counts.insert(at, Some(count));
         Ok(count)
@@ -327,7 +351,8 @@ fn unescaped(fragment: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The steps that a byte of a string costs where this pattern looks at it, by the size of what it compiles to.
+/// The steps that a byte of a string costs where this pattern looks at it, by the size of what it
+/// compiles to.
 fn cost_of(pattern: &str) -> Result<u64, PatternError> {
     if pattern.len() > Pattern::MAX_LEN {
         return Err(PatternError::TooLong);
@@ -340,7 +365,8 @@ fn cost_of(pattern: &str) -> Result<u64, PatternError> {
 /// What a look costs, in steps.
 #[derive(Clone, Copy, Default)]
 struct Costs {
-    /// At a value within another: as much as there are schemas that may be applied to it without looking.
+    /// At a value within another: as much as there are schemas that may be applied to it without
+    /// looking.
     value: u64,
     /// At a byte of a string.
     byte: u64,
@@ -363,14 +389,15 @@ thread_local! {
 impl Budget {
     /// Runs with that much to spend; `None` if it was not enough.
     fn during<R>(steps: u64, bytes: u64, costs: Costs, run: impl FnOnce() -> R) -> Option<R> {
-        let stack_end = stack_pointer().saturating_sub(STACK);
+        let stack_end = stack_pointer().saturating_sub(limits::SCHEMA_STACK);
         BUDGET.set(Self { steps, bytes, costs, stack_end });
         let result = run();
         let left = BUDGET.replace(Self::default());
         (left.steps > 0 && left.bytes > 0).then_some(result)
     }
 
-    /// Whether there was as much left. From the first time that there is not, there is nothing left.
+    /// Whether there was as much left. From the first time that there is not, there is nothing
+    /// left.
     fn spend(steps: u64, bytes: u64) -> bool {
         let mut left = BUDGET.get();
         let is_within = left.steps > steps && left.bytes > bytes && stack_pointer() >= left.stack_end;
@@ -394,7 +421,8 @@ impl Budget {
     }
 }
 
-/// About where the stack ends. It grows downwards wherever Rust has one; elsewhere this bounds nothing.
+/// About where the stack ends. It grows downwards wherever Rust has one; elsewhere this bounds
+/// nothing.
 #[inline(never)]
 fn stack_pointer() -> usize {
     let here = 0_u8;

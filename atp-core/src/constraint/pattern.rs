@@ -9,34 +9,36 @@ use regex_syntax::ast::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Cache;
+use super::cache::Cache;
+use crate::limits;
 
 /// A regular expression of a question, searched, not anchored.
 ///
-/// Its syntax is that of the crate `regex` (no look-around, no back-references, linear time). Its short classes are those
-/// of ECMA-262, by which clients check what a human types: `\d` and `\w` are ASCII, and `\b` lies between a character
-/// of `\w` and another; `\s` is white space with U+FEFF, and `.` is no end of a line. The same is so in the schema of
-/// a `json` action.
+/// Its syntax is that of the crate `regex` (no look-around, no back-references, linear time). Its
+/// short classes are those of ECMA-262, by which clients check what a human types: `\d` and `\w`
+/// are ASCII, and `\b` lies between a character of `\w` and another; `\s` is white space with
+/// U+FEFF, and `.` is no end of a line. The same is so in the schema of a `json` action.
 ///
-/// One that you make must compile, in at most [`Pattern::MAX_SIZE`] bytes of memory. One that came in a question from
-/// elsewhere may not; it is then skipped, with one `warn`. Each text is compiled once a process, while it is among the 32
-/// that were used last.
+/// One that you make must compile, in at most [`Pattern::MAX_SIZE`] bytes of memory. One that came
+/// in a question from elsewhere may not; it is then skipped, with one `warn`. Each text is compiled
+/// once a process, while it is among the 32 that were used last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// The most memory that a compiled pattern may take, in bytes: 8 MiB. A class of Unicode that repeats takes the most:
-    /// `\p{L}{1,100}` does fit.
-    pub const MAX_SIZE: usize = 8 << 20;
+    /// The most memory that a compiled pattern may take, in bytes: 8 MiB. A class of Unicode that
+    /// repeats takes the most: `\p{L}{1,100}` does fit.
+    pub const MAX_SIZE: usize = limits::PATTERN_SIZE;
 
     /// The longest text, in bytes.
-    pub const MAX_LEN: usize = 10_000;
+    pub const MAX_LEN: usize = limits::PATTERN;
 
     /// Compiles it.
     ///
     /// # Errors
-    /// [`PatternError`] says why it does not compile, and of a syntax error where in the text it is.
+    /// [`PatternError`] says why it does not compile, and of a syntax error where in the text it
+    /// is.
     pub fn new(text: impl Into<String>) -> Result<Self, PatternError> {
         let pattern = Self(text.into());
         pattern.check()?;
@@ -80,7 +82,7 @@ impl Pattern {
     }
 }
 
-static COMPILED: Cache<Compiled, 32> = Cache::new();
+static COMPILED: Cache<Compiled, { limits::PATTERNS }> = Cache::new();
 
 struct Compiled {
     regex: Result<Regex, PatternError>,
@@ -99,8 +101,15 @@ pub enum PatternError {
     #[error("takes more than 8 MiB when it is compiled: repeat fewer times, or a smaller class")]
     TooLarge,
     /// It is no expression of the crate `regex`, which has neither look-around nor back-references.
-    #[error("is no regular expression of the `regex` crate: {0}")]
-    Syntax(Box<regex::Error>),
+    #[error("is no regular expression of the `regex` crate: {fault}, at character {place}{advice}")]
+    Syntax {
+        /// What is wrong, on one line.
+        fault: String,
+        /// The character of the pattern, from 1, at which it is wrong.
+        place: usize,
+        /// What to do instead, or empty.
+        advice: &'static str,
+    },
 }
 
 /// Compiles a pattern as ECMA-262 reads it.
@@ -108,8 +117,36 @@ pub(crate) fn compile(pattern: &str, max_size: usize) -> Result<Regex, PatternEr
     let regex = RegexBuilder::new(&in_ascii(pattern)).size_limit(max_size).build();
     regex.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
-        error => PatternError::Syntax(Box::new(error)),
+        error => syntax_error(pattern, &error),
     })
+}
+
+/// A syntax error of one line. Those of `regex` draw the pattern and point at the place.
+fn syntax_error(pattern: &str, error: &regex::Error) -> PatternError {
+    use regex_syntax::ast::ErrorKind::{UnsupportedBackreference, UnsupportedLookAround};
+
+    let whole = || {
+        let text = error.to_string();
+        text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
+    };
+    let (fault, span, advice) = match regex_syntax::Parser::new().parse(pattern) {
+        Err(regex_syntax::Error::Parse(error)) => {
+            let advice = match error.kind() {
+                UnsupportedLookAround => {
+                    ": judge in the handler what must or must not stand beside it, since linear time allows no look-around"
+                }
+                UnsupportedBackreference => {
+                    ": judge in the handler what must stand there twice, since linear time allows no back-references"
+                }
+                _ => "",
+            };
+            (error.kind().to_string(), *error.span(), advice)
+        }
+        Err(regex_syntax::Error::Translate(error)) => (error.kind().to_string(), *error.span(), ""),
+        _ => return PatternError::Syntax { fault: whole(), place: 1, advice: "" },
+    };
+    let before = pattern.get(..span.start.offset).unwrap_or_default();
+    PatternError::Syntax { fault, place: before.chars().count() + 1, advice }
 }
 
 /// The pattern with the short classes of ECMA-262 spelled out; itself if it is none.
@@ -264,6 +301,23 @@ mod tests {
             let told = Pattern::new(pattern.clone()).unwrap_err().to_string();
             assert!(told.starts_with(error), "{pattern:.40}: {told:.200}");
             assert!(Pattern(pattern).is_found_in("from elsewhere"));
+        }
+    }
+
+    #[test]
+    fn an_error_is_one_line_with_the_place_and_what_to_do() {
+        for (pattern, place, advice) in [
+            ("^(?!admin)", "at character 2: ", "look-around"),
+            ("é(?<=a)", "at character 2: ", "look-around"),
+            (r"(a)\1", "at character 4: ", "back-references"),
+            ("a[", "at character 2", ""),
+            ("a\nb(", "at character 4", ""),
+            (r"\p{Nonsense}", "at character 1", ""),
+        ] {
+            let told = Pattern::new(pattern).unwrap_err().to_string();
+            assert!(told.contains(place) && told.contains(advice), "{pattern:?}: {told}");
+            assert_eq!(told.lines().count(), 1, "{pattern:?}: {told}");
+            assert_eq!(told.contains("in the handler"), !advice.is_empty(), "{pattern:?}: {told}");
         }
     }
 }
