@@ -3,8 +3,8 @@
 use tokio::time::sleep;
 
 use crate::{
-    limits::{COUNTERS_AFTER_A_FAULT, PAUSE_OF_COUNTERS},
-    store::{Activity, Added, DeliveryCount, Store},
+    limits::{COUNTERS_A_BATCH, COUNTERS_AFTER_A_FAULT, PAUSE_OF_COUNTERS},
+    store::{Added, DeliveryCount, Store},
 };
 
 /// Counts after the answer, without holding up the next one: the first at once, and what comes
@@ -52,7 +52,7 @@ impl<S: Store> CounterWriter<S> {
                 return sleep(COUNTERS_AFTER_A_FAULT).await;
             }
             let written = std::mem::take(&mut self.batch).len();
-            if written < Activity::BATCH {
+            if written < COUNTERS_A_BATCH {
                 sleep(PAUSE_OF_COUNTERS).await;
             }
         }

@@ -94,6 +94,10 @@ impl<S: Store> Store for Killing<S> {
         self.around("before find", "after find", self.store.find(service, notification_id, answer)).await
     }
 
+    async fn find_by_key(&self, service: &str, key: &str) -> Result<Known, StoreError> {
+        self.store.find_by_key(service, key).await
+    }
+
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         self.around("before claim", "after claim", self.store.claim(claim)).await
     }

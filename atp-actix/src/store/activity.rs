@@ -11,6 +11,7 @@ use atp_core::{Fingerprint, Verifier};
 use tokio::{sync::watch, time::timeout};
 
 use super::{DeliveryCount, Verdict};
+use crate::limits::{BETWEEN_FAULTS_TOLD, COUNTERS_A_BATCH, MOST_COUNTERS};
 
 /// What the webhooks of one process share through a store: which secrets each service has, the deliveries that are being
 /// worked on, and the counters that wait to be written.
@@ -79,12 +80,6 @@ impl Drop for UnderWay {
 }
 
 impl Activity {
-    /// Counters of one batch, so that writing it does not hold up decisions for long.
-    pub(crate) const BATCH: usize = 100;
-
-    /// Counters that may wait. With more than that the store is slower than what comes, and deliveries wait for it.
-    const MOST_WAITING: usize = 10_000;
-
     /// That of a store which was just opened.
     #[must_use]
     pub fn new() -> Self {
@@ -132,7 +127,7 @@ impl Activity {
     /// Adds a counter, unless there is no room for it.
     pub(crate) fn add(&self, note: DeliveryCount) -> Added {
         let mut waiting = self.waiting();
-        if waiting.notes.len() >= Self::MOST_WAITING {
+        if waiting.notes.len() >= MOST_COUNTERS {
             return Added::Full(Box::new(note));
         }
         waiting.add(note);
@@ -143,7 +138,7 @@ impl Activity {
     /// The next batch, for the one who writes. Where there is none, whoever adds a note next sends another.
     pub(crate) fn next(&self) -> Option<Vec<DeliveryCount>> {
         let mut waiting = self.waiting();
-        let notes = waiting.take(Self::BATCH);
+        let notes = waiting.take(COUNTERS_A_BATCH);
         if notes.is_empty() {
             self.0.work.send_modify(|work| work.is_written = false);
         }
@@ -152,7 +147,7 @@ impl Activity {
 
     /// The next batch, whoever else writes.
     pub(crate) fn take(&self) -> Vec<DeliveryCount> {
-        self.waiting().take(Self::BATCH)
+        self.waiting().take(COUNTERS_A_BATCH)
     }
 
     /// Whoever wrote does not any more, and has not written this. What came meanwhile is the last of its row.
@@ -167,7 +162,7 @@ impl Activity {
     /// Whether the log may be told of a fault that every delivery could cause: once a second.
     pub(crate) fn may_tell(&self) -> bool {
         let mut told_at = self.0.told_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = told_at.is_none_or(|told_at| told_at.elapsed() >= Duration::from_secs(1));
+        let may = told_at.is_none_or(|told_at| told_at.elapsed() >= BETWEEN_FAULTS_TOLD);
         if may {
             *told_at = Some(Instant::now());
         }

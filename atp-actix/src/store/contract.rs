@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use atp_core::{Action, Fingerprint, Notification, RawJson, Scheme};
 use bytes::Bytes;
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{
     Arrival, Claim, Claimed, CompletedDecision, Completion, DeliveryCount, MAX_KEPT, Outcome, Question,
-    RefusedDelivery, STATE_REFUSED, Store, StoreError, Token, Verdict,
+    RefusedDelivery, STATE_LATE, STATE_REFUSED, Store, StoreError, Token, Verdict,
 };
 
 /// Tests a store: one of this crate's, or your own. It panics where the store breaks the contract of [`Store`].
@@ -35,7 +35,12 @@ use super::{
 /// ```
 pub async fn contract(store: impl Store) {
     a_question_is_recorded_once(&store).await;
+    a_question_whose_deadline_moved_is_the_same(&store).await;
+    a_question_that_came_too_late_is_not_recorded(&store).await;
     a_question_is_bound_to_the_servers_id(&store).await;
+    a_question_is_found_by_its_key(&store).await;
+    what_was_decided_is_read_back(&store).await;
+    another_services_question_is_named(&store).await;
     what_is_decided_cannot_be_taken_back(&store).await;
     services_do_not_see_each_other(&store).await;
     of_many_claims_one_starts(&store).await;
@@ -141,6 +146,120 @@ async fn a_question_is_recorded_once(store: &impl Store) {
     assert!(matches!(store.record(&unfit).await, Err(StoreError::Context(_))));
     let nothing = store.find(OURS, "unknown", None).await.expect("an answer");
     assert!(nothing.question.is_none() && nothing.decision.is_none() && nothing.first_seen.is_none());
+}
+
+fn due(question: Question, deadline: DateTime<Utc>) -> Question {
+    Question { notification: question.notification.clone().deadline(deadline), ..question }
+}
+
+/// Records a question, and waits until its deadline has passed.
+async fn record_expiring(store: &impl Store, asked: Question) {
+    for tenths in 1..100 {
+        let deadline = Utc::now() + TimeDelta::milliseconds(100 * tenths);
+        match store.record(&due(asked.clone(), deadline)).await {
+            // A machine may be so busy that it has passed before the question is recorded.
+            Err(StoreError::DeadlinePassed { .. }) => {}
+            recorded => {
+                recorded.expect("a question");
+                let until = (deadline - Utc::now()).to_std().unwrap_or_default();
+                return tokio::time::sleep(until + Duration::from_millis(2)).await;
+            }
+        }
+    }
+    panic!("every deadline passes before it is recorded");
+}
+
+async fn a_question_whose_deadline_moved_is_the_same(store: &impl Store) {
+    const OURS: &str = "deadline moved";
+    let first = Utc::now().trunc_subsecs(6) + TimeDelta::hours(1);
+    store.record(&due(question(OURS, "n"), first)).await.expect("a question");
+    for moved in [TimeDelta::hours(9), TimeDelta::hours(-9)] {
+        store.record(&due(question(OURS, "n"), first + moved)).await.expect("the same question");
+    }
+    store.record(&question(OURS, "n")).await.expect("the same question without a deadline");
+    let found = store.find(OURS, "n", None).await.expect("an answer").question.expect("the question");
+    assert_eq!(found.notification.deadline, Some(first), "the first stands");
+    let other = due(question(OURS, "n").user_id("somebody else"), first - TimeDelta::hours(9));
+    assert!(matches!(store.record(&other).await, Err(StoreError::AlreadyRecorded(_))));
+}
+
+async fn a_question_that_came_too_late_is_not_recorded(store: &impl Store) {
+    const OURS: &str = "too late";
+    let passed = Utc::now() - TimeDelta::hours(1);
+    match store.record(&due(question(OURS, "late"), passed)).await {
+        Err(StoreError::DeadlinePassed { deadline, now }) => assert!(deadline < now, "{deadline} {now}"),
+        other => panic!("a deadline that has passed is recorded: {other:?}"),
+    }
+    assert!(store.find(OURS, "late", None).await.expect("an answer").question.is_none());
+    record_expiring(store, question(OURS, "in time")).await;
+    let again = due(question(OURS, "in time"), passed);
+    store.record(&again).await.expect("what is recorded already is the same question");
+}
+
+async fn a_question_is_found_by_its_key(store: &impl Store) {
+    const OURS: &str = "by key";
+    let notification = Notification::new("Deploy?", "").action(Action::simple("approve", "Approve"));
+    let asked = Question::new(notification).service(OURS).key("ours").user_id("user_9");
+    let nothing = store.find_by_key(OURS, "ours").await.expect("an answer");
+    assert!(nothing.question.is_none() && nothing.decision.is_none());
+    store.record(&asked).await.expect("a question");
+    let unbound = store.find_by_key(OURS, "ours").await.expect("an answer");
+    let recorded = unbound.question.expect("it is recorded");
+    assert_eq!((&*recorded.key, recorded.notification.id.as_deref()), ("ours", None));
+    assert_eq!(recorded.user_id.as_deref(), Some("user_9"));
+    assert!(unbound.decision.is_none());
+    store.bind(OURS, "ours", "theirs").await.expect("a binding");
+    decide(store, OURS, "theirs", "approve", &completion("done")).await;
+    let found = store.find(OURS, "theirs", None).await.expect("an answer");
+    let by_key = store.find_by_key(OURS, "ours").await.expect("an answer");
+    let recorded = by_key.question.expect("the question");
+    assert_eq!((&*recorded.key, recorded.notification.id.as_deref()), ("ours", Some("theirs")));
+    assert_eq!(recorded.state.as_deref(), Some("approved"));
+    assert_eq!(by_key.decision, found.decision);
+    assert!(by_key.decision.is_some() && by_key.first_seen == found.first_seen);
+    assert!(store.find_by_key("another", "ours").await.expect("an answer").question.is_none());
+}
+
+async fn what_was_decided_is_read_back(store: &impl Store) {
+    const OURS: &str = "read back";
+    for (id, is_late, status, state) in [
+        ("handled", false, 200, "approve"),
+        ("late", true, 200, STATE_LATE),
+        ("refused", false, 409, STATE_REFUSED),
+        ("late and refused", true, 409, STATE_REFUSED),
+    ] {
+        store.record(&question(OURS, id)).await.expect("a question");
+        let claim = claim(OURS, id, "approve").late(is_late);
+        let before = Utc::now() - TimeDelta::minutes(5);
+        let transaction = begin(store, &claim).await;
+        let completion = Completion::new(&claim, outcome(status, id));
+        store.complete(&claim, &completion, Some(transaction)).await.expect("a completion");
+        let found = store.find(OURS, id, None).await.expect("an answer");
+        let decision = found.decision.expect("a decision");
+        assert_eq!((decision.fingerprint, &*decision.action_id), (fingerprint("approve"), "approve"), "{id}");
+        assert_eq!((decision.data.as_deref(), decision.is_late), (Some(DATA), is_late), "{id}");
+        assert_eq!(
+            (decision.responder.as_deref(), &decision.outcome),
+            (Some("user_9"), &outcome(status, id))
+        );
+        assert!(before < decision.completed_at && decision.completed_at < before + TimeDelta::minutes(10));
+        assert_eq!(found.question.expect("the question").state.as_deref(), Some(state), "{id}");
+        store.erase(OURS, id).await.expect("erased");
+        let erased = store.find(OURS, id, None).await.expect("an answer").decision.expect("it stands");
+        assert_eq!((erased.data, erased.responder), (None, None), "{id}");
+    }
+}
+
+async fn another_services_question_is_named(store: &impl Store) {
+    store.record(&question("asked it", "elsewhere")).await.expect("a question");
+    for (service, id, other) in [
+        ("got the answer", "elsewhere", Some("asked it")),
+        ("asked it", "elsewhere", None),
+        ("got the answer", "nowhere", None),
+    ] {
+        let found = store.find(service, id, None).await.expect("an answer");
+        assert_eq!(found.other_service.as_deref(), other, "{service} {id}");
+    }
 }
 
 async fn a_question_is_bound_to_the_servers_id(store: &impl Store) {
@@ -617,11 +736,8 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
 
 async fn purge_forgets_what_is_over_and_nothing_else(store: &impl Store) {
     const OURS: &str = "purged";
-    let past = Utc::now() - TimeDelta::hours(1);
     for id in ["expired", "left behind"] {
-        let expired = Notification::new("Deploy?", "").id(id).deadline(past);
-        let expired = Question::new(expired.action(Action::simple("approve", "Approve"))).service(OURS);
-        store.record(&expired).await.expect("a question");
+        record_expiring(store, question(OURS, id)).await;
     }
     // By a process that died.
     let left = Claim { lease: Duration::ZERO, ..claim(OURS, "left behind", "approve") };

@@ -32,22 +32,40 @@ pub enum StoreError {
         most: usize,
     },
     /// Another question has that key or id.
-    #[error("another question is recorded under {0:?}")]
+    #[error(
+        "another question is recorded under {0:?}: record yours under a key of its own, or compare it with what \
+         `Store::find` or `Store::find_by_key` gives"
+    )]
     AlreadyRecorded(String),
+    /// Nobody could answer the question in time.
+    #[error(
+        "the deadline of the question, {deadline}, had passed at {now} when it was to be recorded: set a later one"
+    )]
+    DeadlinePassed {
+        /// The deadline.
+        deadline: DateTime<Utc>,
+        /// The time by the store's clock.
+        now: DateTime<Utc>,
+    },
     /// There is no such question.
     #[error("no question {0:?} is recorded for this service")]
     NotRecorded(String),
     /// The decision is completed.
-    #[error("the question {0:?} is decided: it cannot be taken back")]
+    #[error("the question {0:?} is decided and cannot be taken back: `Store::find` tells the decision")]
     Decided(String),
     /// A delivery of it is being handled.
     #[error("the question {0:?} is being decided: try again in a moment")]
     Running(String),
     /// There is no recorded 4xx.
-    #[error("the question {0:?} has no recorded refusal that could be voided")]
+    #[error(
+        "the question {0:?} has no recorded refusal that could be voided: `Store::find` tells whether it is decided, \
+         and how"
+    )]
     NotRefused(String),
     /// There is no such kept body.
-    #[error("no refused delivery has the id {0}")]
+    #[error(
+        "no refused delivery has the id {0} for this service: `Store::refused` lists those that are kept"
+    )]
     NotKept(i64),
     /// Of this notification enough is kept.
     #[error(
@@ -62,9 +80,9 @@ pub enum StoreError {
     Unclean(&'static str),
     /// `purge` would forget decisions that may still be delivered again.
     #[error(
-        "`before` is less than the redelivery window of {} s ago: give an earlier time, or set the store's \
+        "`before` is less than the redelivery window of {} ago: give an earlier time, or set the store's \
          `redelivery_window`",
-        window.as_secs()
+        in_words(*window)
     )]
     TooRecent {
         /// The window.
@@ -95,9 +113,22 @@ pub enum StoreError {
     /// The database was waited for, and not for ever.
     #[error("given up: {0}")]
     TimedOut(&'static str),
+    /// This program has closed the store.
+    #[error("this program has closed the store: call `close` after all who use it have ended")]
+    Closed,
     /// The database failed.
     #[error("the store failed: {0}")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Hours where it is hours.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds > 0 && seconds.is_multiple_of(3600) {
+        format!("{} h", seconds / 3600)
+    } else {
+        format!("{seconds} s")
+    }
 }
 
 /// Refuses to forget what may be delivered again.

@@ -140,6 +140,7 @@ impl Store for MemoryStore {
             let same = question.asks_the_same(&stored.question);
             return if same { Ok(()) } else { Err(StoreError::AlreadyRecorded(key)) };
         }
+        question.check_deadline((self.clock)())?;
         if let Some(id) = &notification.id {
             match tables.bound.entry((service.clone(), id.clone())) {
                 Entry::Occupied(_) => return Err(StoreError::AlreadyRecorded(id.clone())),
@@ -194,6 +195,15 @@ impl Store for MemoryStore {
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
         Ok(self.tables().known(&pair(service, notification_id), answer))
+    }
+
+    async fn find_by_key(&self, service: &str, key: &str) -> Result<Known, StoreError> {
+        let tables = self.tables();
+        let Some(stored) = tables.questions.get(&pair(service, key)) else { return Ok(Known::default()) };
+        Ok(match &stored.recorded.notification.id {
+            Some(id) => tables.known(&pair(service, id), None),
+            None => Known { question: Some(stored.recorded.clone()), ..Known::default() },
+        })
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {

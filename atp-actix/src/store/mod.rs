@@ -25,24 +25,18 @@ mod claim;
 mod contract;
 mod delivery;
 mod error;
-#[cfg(feature = "postgres")]
-mod in_time;
 mod known;
 mod memory;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod question;
 mod redrive;
 mod refused;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod row;
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod token;
-#[cfg(feature = "sqlite")]
-mod writer;
 
 use std::{future::Future, time::Duration};
 
@@ -57,13 +51,13 @@ pub use delivery::{DeliveryCount, DeliveryRow, Verdict};
 pub use error::StoreError;
 pub use known::Known;
 pub use memory::{MemoryStore, Uncommitted};
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use open::OpenTransaction;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 pub use question::{DEFAULT_SERVICE, Question, RecordedQuestion};
 pub use redrive::Redrive;
 pub use refused::{RefusedDelivery, StoredRefusal};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::transaction::OpenTransaction;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use token::Token;
@@ -78,8 +72,10 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Where a handler's own work is done, so that it is committed with the decision or not at all.
     type Transaction: Send + 'static;
 
-    /// Remembers a question that is about to be sent. Durable. The same question again changes nothing, also one that was made
-    /// at another time.
+    /// Remembers a question that is about to be sent. Durable. The same question again changes nothing, also one that was
+    /// made at another time or has another deadline: the first deadline stands ([`Question::asks_the_same`]).
+    ///
+    /// [`StoreError::DeadlinePassed`] if nobody could answer it in time any more, unless it is recorded already.
     fn record(&self, question: &Question) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Says which identifier the ATP server gave to a question that was recorded under a key of our own. Durable.
@@ -107,6 +103,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         notification_id: &str,
         answer: Option<Fingerprint>,
     ) -> impl Future<Output = Result<Known, StoreError>> + Send;
+
+    /// What is known of the question that is recorded under a key, also before it is bound to a notification; nothing
+    /// if there is none.
+    fn find_by_key(&self, service: &str, key: &str)
+    -> impl Future<Output = Result<Known, StoreError>> + Send;
 
     /// Takes the right to decide, if nobody has it. Not durable.
     ///

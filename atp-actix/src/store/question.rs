@@ -6,16 +6,20 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreError;
-use crate::limits::MAX_SERVICE;
+use crate::limits::{DEEPEST_JSON, MAX_SERVICE};
 
 /// The service that a question belongs to unless it is named.
 pub const DEFAULT_SERVICE: &str = "default";
 
-/// Refuses what could be written and never read again: `serde_json` writes any depth, and reads 127.
+/// Refuses what could be written and never read again: `serde_json` writes any depth, and reads [`DEEPEST_JSON`].
 fn check_readable(value: &impl Serialize) -> Result<(), String> {
     let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
     let is_readable = serde_json::from_str::<Value>(&text).is_ok();
-    if is_readable { Ok(()) } else { Err("it nests deeper than 127, and could not be read again".to_owned()) }
+    if is_readable {
+        Ok(())
+    } else {
+        Err(format!("it nests deeper than {DEEPEST_JSON}, and could not be read again"))
+    }
 }
 
 /// Refuses what does not fit into a key.
@@ -26,7 +30,6 @@ pub(crate) fn check_length(what: &'static str, text: &str, most: usize) -> Resul
 /// A question that is about to be sent, and what its answer will be correlated with.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-#[non_exhaustive]
 pub struct Question {
     pub(crate) service: String,
     pub(crate) key: Option<String>,
@@ -40,6 +43,8 @@ pub struct Question {
 
 impl Question {
     /// A question of the default service, recorded under its own id.
+    ///
+    /// Recorded again with another deadline it is the same question, and the first deadline stands.
     pub fn new(notification: Notification) -> Self {
         Self {
             service: DEFAULT_SERVICE.to_owned(),
@@ -91,14 +96,26 @@ impl Question {
         self
     }
 
-    /// Whether this asks what that asked: a program that starts again makes its questions at another time.
-    pub(crate) fn asks_the_same(&self, earlier: &Self) -> bool {
+    /// Whether this asks what that asked. A program that starts again makes its questions at another time, and computes
+    /// their deadlines anew: neither makes another question, and the first deadline stands.
+    #[must_use]
+    pub fn asks_the_same(&self, earlier: &Self) -> bool {
         let mut ours = self.notification.clone();
         ours.timestamp = earlier.notification.timestamp;
+        ours.deadline = earlier.notification.deadline;
         ours == earlier.notification
             && self.user_id == earlier.user_id
             && self.request_id == earlier.request_id
             && self.context == earlier.context
+    }
+
+    /// Refuses a question that nobody could answer in time, where it is recorded for the first time.
+    /// [`StoreError::DeadlinePassed`] says which times those are.
+    pub fn check_deadline(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        match self.notification.deadline {
+            Some(deadline) if deadline < now => Err(StoreError::DeadlinePassed { deadline, now }),
+            _ => Ok(()),
+        }
     }
 
     /// What is asked, to be sent to the ATP server.
@@ -107,8 +124,33 @@ impl Question {
         &self.notification
     }
 
-    /// The key, if the question can be recorded.
-    pub(crate) fn checked_key(&self) -> Result<&str, StoreError> {
+    /// The service that asks.
+    #[must_use]
+    pub fn get_service(&self) -> &str {
+        &self.service
+    }
+
+    /// For whom it is asked.
+    #[must_use]
+    pub fn get_user_id(&self) -> Option<&str> {
+        self.user_id.as_deref()
+    }
+
+    /// For which request it is asked.
+    #[must_use]
+    pub fn get_request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// Whatever else is recorded with it; [`Value::Null`] if nothing is.
+    #[must_use]
+    pub fn get_context(&self) -> &Value {
+        &self.context
+    }
+
+    /// The key to record it under, for a store: the one that was set, or else the notification's id. An error says why
+    /// the question cannot be recorded, whatever is recorded already.
+    pub fn checked_key(&self) -> Result<&str, StoreError> {
         self.notification.check()?;
         if let Some(fault) = &self.unfit_context {
             return Err(StoreError::Context(fault.clone()));

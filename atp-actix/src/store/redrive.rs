@@ -6,6 +6,7 @@ use atp_core::{Redriven, Verifier};
 use bytes::Bytes;
 
 use super::{Store, StoreError, StoredRefusal, token::Token};
+use crate::limits::REDRIVE_GOOD_FOR;
 
 /// A request for one's own webhook: `POST` the body with these headers. It is good once, within [`Redrive::GOOD_FOR`].
 #[derive(Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ impl Redrive {
     pub const HEADER: &'static str = "x-atp-redrive";
 
     /// How long a request is good: enough to send it, and not to keep it.
-    pub const GOOD_FOR: Duration = Duration::from_mins(10);
+    pub const GOOD_FOR: Duration = REDRIVE_GOOD_FOR;
 
     /// Makes a request out of a kept body. The verifier is the webhook's: the token is signed under a key that is derived
     /// from its secret, so that the webhook knows its own before it asks the store.

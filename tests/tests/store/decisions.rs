@@ -15,7 +15,7 @@ use atp_actix::{
     AtpResponse, Correlation, Decisions, Delivery, Error, ErrorReply, Number, Scheme, Secret, Simple, Task,
     Text, Verifier, Webhook,
     atp_core::{Action, Field, Fingerprint, Notification, NumberRules, Options, RawJson, TextRules},
-    store::{DeliveryRow, Question, Redrive, STATE_REFUSED, Store, Verdict},
+    store::{DeliveryRow, Question, Redrive, STATE_LATE, STATE_REFUSED, Store, Verdict},
     test::{Sender, SignedAnswer},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -318,10 +318,11 @@ async fn late_answers_are_refused_unless_somebody_takes_them(store: impl Store) 
     let lenient =
         Mounted::new(remembering(decisions(&store).late(counting(&late))).on("approve", counting(&timely)))
             .await;
-    let deadline = Utc::now() - TimeDelta::minutes(1);
+    let deadline = Utc::now() + TimeDelta::seconds(2);
     for id in ["expired", "unsigned time", "in time"] {
         store.record(&Question::new(asked(id).deadline(deadline))).await.expect("a question");
     }
+    tokio::time::sleep((deadline - Utc::now()).to_std().unwrap_or_default()).await;
     record(&store, "taken back").await;
     store.invalidate("default", "taken back", "superseded").await.expect("an open question");
     strict.refuses(&approve("expired"), 409, "NOTIFICATION_EXPIRED").await;
@@ -343,6 +344,13 @@ async fn late_answers_are_refused_unless_somebody_takes_them(store: impl Store) 
     lenient.expect(&approve("expired"), 200, "run 1").await;
     lenient.expect(&approve("taken back"), 200, "run 2").await;
     assert_eq!((count(&timely), count(&late)), (1, 2));
+    for (id, expected) in
+        [("in time", Some("approve")), ("expired", Some(STATE_LATE)), ("taken back", Some(STATE_LATE))]
+    {
+        assert_eq!(state(&store, id).await.as_deref(), expected, "{id}");
+        let found = store.find("default", id, None).await.expect("an answer").decision.expect("a decision");
+        assert_eq!((found.is_late, &*found.action_id), (id != "in time", "approve"), "{id}");
+    }
     strict.expect(&approve("expired"), 200, "run 1").await;
 }
 

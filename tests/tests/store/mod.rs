@@ -1,6 +1,7 @@
 //! Cases of `atp-actix` with a store: what is decided, kept and remembered, and what breaks.
 
 pub(crate) mod attacks;
+pub(crate) mod begun;
 pub(crate) mod careless;
 pub(crate) mod decisions;
 pub(crate) mod deferred;

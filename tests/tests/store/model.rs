@@ -26,8 +26,8 @@ use atp_actix::{
     AtpResponse, Decisions, Error, ErrorReply, PostgresTransaction, SqliteTransaction, Verifier, Webhook,
     atp_core::{Fingerprint, RawJson},
     store::{
-        Claim, Claimed, Completion, MemoryStore, PostgresStore, Question, Redrive, SqliteStore, Store,
-        StoreError, StoredRefusal, Verdict,
+        Claim, Claimed, Completion, MemoryStore, PostgresStore, Question, Redrive, STATE_LATE, STATE_REFUSED,
+        SqliteStore, Store, StoreError, StoredRefusal, Verdict,
     },
     test::{Judged, Sender, SignedAnswer, judged},
 };
@@ -221,7 +221,9 @@ impl Step {
         ]);
         match random.below(100) {
             0..7 => {
-                let deadlines = [None, Some(SECOND.times(0)), Some(MINUTE.times(2)), Some(HOUR.times(20))];
+                let passed = Some(MINUTE.times(-1));
+                let deadlines =
+                    [None, Some(SECOND.times(0)), Some(MINUTE.times(2)), Some(HOUR.times(20)), passed];
                 Self::Record { key, deadline: random.one(&deadlines) }
             }
             7..10 => Self::RecordAgain { key },
@@ -419,8 +421,11 @@ impl Model {
 
     fn record(&mut self, key: &'static str, deadline: Option<Time>) -> &'static str {
         let id = IDS.contains(&key).then_some(key);
-        if let Some(earlier) = self.asked.get(key) {
-            return if earlier.deadline == deadline { "()" } else { "AlreadyRecorded" };
+        if self.asked.contains_key(key) {
+            return "()";
+        }
+        if deadline.is_some_and(|deadline| deadline < self.now) {
+            return "DeadlinePassed";
         }
         if id.is_some_and(|id| self.question(id).is_some()) {
             return "AlreadyRecorded";
@@ -461,6 +466,9 @@ impl Model {
             return "NotRefused";
         }
         self.decisions.remove(id);
+        if let Some(asked) = self.question_mut(id) {
+            asked.state = None;
+        }
         "()"
     }
 
@@ -591,11 +599,14 @@ impl Model {
         matches!(self.decisions.get(id), Some(Decision::Running { holder, .. }) if *holder == of)
     }
 
-    fn complete(&mut self, id: &'static str, answer: usize, told: String) {
-        if told.starts_with('2')
-            && let Some(asked) = self.question_mut(id)
-        {
-            asked.state = Some(answers()[answer].0);
+    fn complete(&mut self, id: &'static str, answer: usize, is_late: bool, told: String) {
+        let state = match (told.starts_with('2'), is_late) {
+            (false, _) => STATE_REFUSED,
+            (true, true) => STATE_LATE,
+            (true, false) => answers()[answer].0,
+        };
+        if let Some(asked) = self.question_mut(id) {
+            asked.state = Some(state);
         }
         self.decisions.insert(id, Decision::Completed { answer, told, at: self.now });
     }
@@ -635,7 +646,7 @@ impl Model {
             return told;
         }
         if is_ours && !told.starts_with('5') {
-            self.complete(answer.id, answer.which, told.clone());
+            self.complete(answer.id, answer.which, is_late, told.clone());
             if self.is_refusal(answer.id) {
                 self.keep(answer, Verdict::Refused);
                 self.count(answer, Verdict::Refused);
@@ -1226,7 +1237,9 @@ impl<B: Backend> Run<B> {
     async fn claim_elsewhere(&mut self, id: &'static str, which: usize) -> Result<String, String> {
         let (_, answer) = self.signed(id, which, SECOND.times(0));
         // A process claims what it would handle.
-        let expected = match self.model.judge(&answer, true) {
+        let judged = self.model.judge(&answer, true);
+        let is_late = *judged.as_ref().unwrap_or(&false);
+        let expected = match judged {
             Ok(_) => "Started",
             Err((Verdict::Running, _)) => "Running",
             Err((Verdict::Replayed | Verdict::Conflict, _)) => "Completed",
@@ -1236,6 +1249,7 @@ impl<B: Backend> Run<B> {
         let fingerprint = self.model.fingerprint(which);
         let claim = Claim::new("default", id, fingerprint, action, arrival(), answer.body.clone())
             .data(data.to_string())
+            .late(is_late)
             .lease(LEASE.to_std().expect("a lease"));
         let found = self.store.claim(&claim).await.map(|claimed| match claimed {
             Claimed::Started(()) => "Started",
@@ -1267,7 +1281,7 @@ impl<B: Backend> Run<B> {
             End::Releases => (said(self.store.release(&claim).await), false),
         };
         if is_ours && is_completed {
-            self.model.complete(id, answer, format!("200 {}", r#"{"status":"success"}"#));
+            self.model.complete(id, answer, claim.is_late, format!("200 {}", r#"{"status":"success"}"#));
         } else if is_ours && matches!(end, End::Releases) {
             self.model.decisions.remove(id);
         }

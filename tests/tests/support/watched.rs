@@ -81,6 +81,7 @@ pass_on! {
     bind(service: &str, key: &str, notification_id: &str) -> ();
     invalidate(service: &str, notification_id: &str, reason: &str) -> ();
     find(service: &str, notification_id: &str, answer: Option<Fingerprint>) -> Known;
+    find_by_key(service: &str, key: &str) -> Known;
     claim(claim: &Claim) -> Claimed;
     claim_in_transaction(claim: &Claim) -> Claimed<S::Transaction>;
     resume(claim: &Claim) -> S::Transaction;

@@ -1,5 +1,7 @@
 //! A store in a SQLite file, beside the service's own tables if it likes.
 
+mod writer;
+
 use std::{
     fmt,
     path::Path,
@@ -14,14 +16,20 @@ use sqlx::{
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use uuid::Uuid;
 
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
     MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
-    open::{ENDED, TransactionConnection},
-    row::{self, escape},
-    writer::{WriteLock, WriteQueue},
+    sql::{
+        rows::{self, escape},
+        statements,
+        transaction::{self, ENDED, TransactionConnection},
+    },
 };
+
+use crate::limits::{self, FARTHEST_LEASE, PATIENCE, PURGE_BATCH, SQLITE_READERS};
+use writer::{WriteLock, WriteQueue};
 
 /// Remembers in a SQLite file: the embedded default. A clone shares the connections.
 ///
@@ -66,37 +74,33 @@ fn is_refused_commit(error: &sqlx::Error) -> bool {
 
 impl SqliteStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up all who write.
-    pub const DEFAULT_TRANSACTION_LIMIT: Duration = Duration::from_secs(2);
+    pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
     /// What this program knows of the schema.
-    const MIGRATIONS: [&str; 1] = [include_str!("schema/sqlite.1.sql")];
-
-    /// How long to wait for a connection or for a lock. A sender waits five seconds for the whole answer.
-    const PATIENCE: Duration = Duration::from_secs(2);
-
-    /// How far in the future a lease may start before a clock must have been set back: longer than anybody waits for a lock.
-    const SLACK: Duration = Duration::from_secs(30);
+    const MIGRATIONS: [&str; 1] = [include_str!("../schema/sqlite.1.sql")];
 
     /// Opens the file, or makes it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        let options = options.foreign_keys(true).busy_timeout(Self::PATIENCE);
+        let options = options.foreign_keys(true).busy_timeout(PATIENCE);
         Self::from_pool(Self::pool_options().connect_with(options).await?).await
     }
 
-    /// A database in memory, gone with the last clone: for tests.
+    /// A database in memory, gone with the last clone: for tests. It behaves as a file does: who reads does not wait
+    /// for who writes.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        let options: SqliteConnectOptions = "sqlite::memory:".parse()?;
-        let options = options.synchronous(SqliteSynchronous::Full).busy_timeout(Self::PATIENCE);
-        let pool = Self::pool_options().connect_with(options).await?;
+        // All connections to this name share it, and nobody else knows the name.
+        let options = SqliteConnectOptions::new().filename(format!("/{}", Uuid::new_v4())).vfs("memdb");
+        let options = options.synchronous(SqliteSynchronous::Full).foreign_keys(true).busy_timeout(PATIENCE);
+        let pool = Self::pool_options().connect_with(options.create_if_missing(true)).await?;
         let keeper = pool.acquire().await?;
         Ok(Self { keeper: Arc::new(std::sync::Mutex::new(Some(keeper))), ..Self::over(pool, true).await? })
     }
 
     /// A connection to a file does not break, so it is not tried before each use.
     fn pool_options() -> SqlitePoolOptions {
-        let options = SqlitePoolOptions::new().max_connections(5).acquire_timeout(Self::PATIENCE);
+        let options = SqlitePoolOptions::new().max_connections(SQLITE_READERS).acquire_timeout(PATIENCE);
         options.test_before_acquire(false)
     }
 
@@ -133,27 +137,30 @@ impl SqliteStore {
             clock: Arc::new(Utc::now),
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
-            fingerprint_key: super::token::new_key(),
+            fingerprint_key: crate::store::token::new_key(),
             activity: Activity::new(),
         };
         store.fingerprint_key = store.migrate().await?;
         Ok(store)
     }
 
-    /// The pool that it reads from, for the service's own tables in the same file.
+    /// The pool that it reads from, for who reads the service's own tables in the same file.
+    ///
+    /// To write take [`SqliteStore::begin`]. What `pool().begin()` gives is `DEFERRED`: it takes the file's lock when it
+    /// first writes, so that of several at once, or beside a handler's, most fail with "database is locked".
     #[must_use]
     pub fn pool(&self) -> &SqlitePool {
         &self.readers
     }
 
-    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](super::DRAIN_WITHIN) at most),
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN) at most),
     /// then closes the pool and the connections that write, so that the file alone holds everything.
     /// After that every use of a clone is an error.
     ///
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
-        super::open::end_work(self).await;
+        transaction::end_work(self).await;
         self.turns.close().await;
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
@@ -190,12 +197,13 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         let key = question.checked_key()?;
         let notification = &question.notification;
-        let text = row::to_json(notification)?;
-        let context = row::to_json(&question.context)?;
+        let text = rows::to_json(notification)?;
+        let context = rows::to_json(&question.context)?;
+        let now = (self.clock)();
         let inserted = sqlx::query(
             "INSERT INTO atp_questions
                  (service, key, notification_id, question, user_id, request_id, context, recorded_at, deadline)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE $9 IS NULL OR $9 >= $8 ON CONFLICT DO NOTHING",
         )
         .bind(escape(&question.service))
         .bind(escape(key))
@@ -204,22 +212,67 @@ impl SqliteStore {
         .bind(question.user_id.as_deref().map(escape))
         .bind(question.request_id.as_deref().map(escape))
         .bind(&context)
-        .bind((self.clock)().timestamp_micros())
+        .bind(now.timestamp_micros())
         .bind(notification.deadline.map(|deadline| deadline.timestamp_micros()))
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 1 {
             return Ok(());
         }
-        let row: Option<row::Asked> = sqlx::query_as(
-            "SELECT question, user_id, request_id, context FROM atp_questions WHERE service = ?1 AND key = ?2",
+        let asked: Option<rows::Asked> = sqlx::query_as(statements::ASKED_UNDER_KEY)
+            .bind(escape(&question.service))
+            .bind(escape(key))
+            .fetch_optional(&mut *connection)
+            .await?;
+        rows::not_inserted(asked.as_ref(), question, key, now)
+    }
+
+    /// [`Store::invalidate`] in a transaction of the service's own. It is as durable as that transaction.
+    pub async fn invalidate_in(
+        &self,
+        connection: &mut SqliteConnection,
+        service: &str,
+        notification_id: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let now = (self.clock)().timestamp_micros();
+        let decided: Option<rows::Standing> = sqlx::query_as(
+            "SELECT completed_at IS NOT NULL AS is_completed, lease_until > $3 AND leased_at <= $4 AS is_running FROM atp_decisions
+             WHERE service = $1 AND notification_id = $2",
         )
-        .bind(escape(&question.service))
-        .bind(escape(key))
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .bind(now)
+        .bind(now.saturating_add(rows::micros(FARTHEST_LEASE)))
         .fetch_optional(&mut *connection)
         .await?;
-        let same = row.map(|row| row::is_same(&row, question)).transpose()?;
-        if same == Some(true) { Ok(()) } else { Err(StoreError::AlreadyRecorded(key.to_owned())) }
+        rows::check_undecided(decided, notification_id)?;
+        let invalidated = sqlx::query(
+            "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
+                 invalidated_at = coalesce(invalidated_at, $4)
+             WHERE service = $1 AND notification_id = $2",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .bind(escape(reason))
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+        if invalidated.rows_affected() == 0 {
+            return Err(StoreError::NotRecorded(notification_id.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction of the service's own, to write its rows with [`SqliteStore::record_in`] and
+    /// [`SqliteStore::invalidate_in`] or alone. It derefs to sqlx's connection. It takes its turn among all who write
+    /// through this store, it is `IMMEDIATE` and durable, and [`OpenTransaction::commit`] ends it; dropped, it is rolled
+    /// back.
+    ///
+    /// Nobody else writes meanwhile: have it done within [`Store::get_transaction_limit`], after which its statements
+    /// are interrupted. [`StoreError::TimedOut`] if its turn does not come for that long and two seconds more.
+    pub async fn begin(&self) -> Result<OpenTransaction<Sqlite>, StoreError> {
+        self.lend().await
     }
 
     /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed with.
@@ -229,22 +282,17 @@ impl SqliteStore {
         sqlx::raw_sql("CREATE TABLE IF NOT EXISTS atp_schema (version INTEGER NOT NULL) STRICT")
             .execute(&mut *connection)
             .await?;
-        let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM atp_schema")
-            .fetch_one(&mut *connection)
-            .await?;
-        for (version, migration) in row::migrations(&Self::MIGRATIONS, found)? {
+        let found: i64 = sqlx::query_scalar(statements::SCHEMA_VERSION).fetch_one(&mut *connection).await?;
+        for (version, migration) in rows::migrations(&Self::MIGRATIONS, found)? {
             sqlx::raw_sql(migration).execute(&mut *connection).await?;
-            sqlx::query("INSERT INTO atp_schema VALUES (?1)").bind(version).execute(&mut *connection).await?;
+            sqlx::query(statements::SET_SCHEMA_VERSION).bind(version).execute(&mut *connection).await?;
         }
-        sqlx::query("INSERT INTO atp_key SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM atp_key)")
-            .bind(&self.fingerprint_key[..])
-            .execute(&mut *connection)
-            .await?;
-        let key = sqlx::query_scalar("SELECT key FROM atp_key").fetch_one(&mut *connection).await?;
+        sqlx::query(statements::MAKE_KEY).bind(&self.fingerprint_key[..]).execute(&mut *connection).await?;
+        let key = sqlx::query_scalar(statements::KEY).fetch_one(&mut *connection).await?;
         // A file that cannot be written is found here, and not by the first answer.
-        sqlx::query("UPDATE atp_schema SET version = version").execute(open.connection_mut()).await?;
-        open.commit().await?;
-        row::key(key)
+        sqlx::query(statements::TRY_TO_WRITE).execute(open.connection_mut()).await?;
+        open.finish().await?;
+        rows::key(key)
     }
 
     /// A durable transaction.
@@ -265,47 +313,35 @@ impl SqliteStore {
     }
 
     async fn turn(&self) -> Result<WriteLock, StoreError> {
-        self.turns.wait(Self::PATIENCE.saturating_add(self.transaction_limit)).await
+        self.turns.wait(PATIENCE.saturating_add(self.transaction_limit)).await
     }
 
     /// Looks through one batch of questions, and forgets those that were over by `before`: how many, and where it ended.
     async fn purge_questions(
         connection: &mut SqliteConnection,
         before: i64,
-        (recorded_at, service, key): row::Place,
-    ) -> Result<(u64, Option<row::Place>), StoreError> {
-        let aged: Vec<row::Aged> = sqlx::query_as(
-            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE
-                 WHEN d.service IS NULL OR d.completed_at IS NULL AND d.lease_until < ?1
-                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END AS over_at
-             FROM atp_questions AS q
-             LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
-             WHERE q.recorded_at < ?1 AND (q.recorded_at, q.service, q.key) > (?2, ?3, ?4)
-                 AND NOT EXISTS (SELECT 1 FROM atp_deliveries AS a WHERE a.service = q.service
-                     AND a.notification_id = q.notification_id AND a.last_seen >= ?1)
-                 AND NOT EXISTS (SELECT 1 FROM atp_refused AS r WHERE r.service = q.service
-                     AND r.notification_id = q.notification_id AND r.refused_at >= ?1)
-             ORDER BY q.recorded_at, q.service, q.key LIMIT ?5",
-        )
-        .bind(before)
-        .bind(recorded_at)
-        .bind(service)
-        .bind(key)
-        .bind(row::BATCH)
-        .fetch_all(&mut *connection)
-        .await?;
+        (recorded_at, service, key): rows::Place,
+    ) -> Result<(u64, Option<rows::Place>), StoreError> {
+        let aged: Vec<rows::Aged> = sqlx::query_as(statements::AGED_QUESTIONS)
+            .bind(before)
+            .bind(recorded_at)
+            .bind(service)
+            .bind(key)
+            .bind(PURGE_BATCH)
+            .fetch_all(&mut *connection)
+            .await?;
         let (mut purged, mut last) = (0, None);
-        for row::Aged { recorded_at, service, key, notification_id, over_at } in aged {
+        for rows::Aged { recorded_at, service, key, notification_id, over_at } in aged {
             if over_at.is_some_and(|over_at| over_at < before) {
                 for statement in [
-                    "DELETE FROM atp_decisions WHERE service = ?1 AND notification_id = ?2",
-                    "DELETE FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2",
-                    "DELETE FROM atp_refused WHERE service = ?1 AND notification_id = ?2",
+                    "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2",
+                    statements::FORGET_DELIVERIES,
+                    statements::FORGET_REFUSED,
                 ] {
                     let query = sqlx::query(statement).bind(&service).bind(&notification_id);
                     query.execute(&mut *connection).await?;
                 }
-                let query = sqlx::query("DELETE FROM atp_questions WHERE service = ?1 AND key = ?2");
+                let query = sqlx::query("DELETE FROM atp_questions WHERE service = $1 AND key = $2");
                 purged += query.bind(&service).bind(&key).execute(&mut *connection).await?.rows_affected();
             }
             last = Some((recorded_at, service, key));
@@ -316,20 +352,8 @@ impl SqliteStore {
     /// Forgets one batch of what is of no question; how many rows that were.
     async fn purge_strangers(connection: &mut SqliteConnection, before: i64) -> Result<u64, StoreError> {
         let mut rows = 0;
-        for statement in [
-            "DELETE FROM atp_deliveries WHERE (service, notification_id, fingerprint, verdict) IN (
-                 SELECT a.service, a.notification_id, a.fingerprint, a.verdict FROM atp_deliveries AS a
-                 WHERE a.verdict IN ('stale', 'unknown') AND a.last_seen < ?1 AND NOT EXISTS (
-                     SELECT 1 FROM atp_questions AS q
-                     WHERE q.service = a.service AND q.notification_id = a.notification_id)
-                 LIMIT ?2)",
-            "DELETE FROM atp_refused WHERE id IN (
-                 SELECT r.id FROM atp_refused AS r WHERE r.refused_at < ?1 AND NOT EXISTS (
-                     SELECT 1 FROM atp_questions AS q
-                     WHERE q.service = r.service AND q.notification_id = r.notification_id)
-                 LIMIT ?2)",
-        ] {
-            let query = sqlx::query(statement).bind(before).bind(row::BATCH);
+        for statement in [statements::PURGE_DELIVERIES, statements::PURGE_REFUSED] {
+            let query = sqlx::query(statement).bind(before).bind(PURGE_BATCH);
             rows += query.execute(&mut *connection).await?.rows_affected();
         }
         Ok(rows)
@@ -340,7 +364,7 @@ impl SqliteStore {
         let now = (self.clock)().timestamp_micros();
         let is_left = sqlx::query(
             "SELECT 1 FROM atp_decisions
-             WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL LIMIT 1",
+             WHERE service = $1 AND lease_until < $2 AND completed_at IS NULL AND delivery IS NOT NULL LIMIT 1",
         )
         .bind(escape(service))
         .bind(now)
@@ -352,30 +376,26 @@ impl SqliteStore {
         let mut open = self.write().await?;
         for statement in [
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
-             SELECT service, signed, notification_id, 'abandoned', scheme, secret_index, ?2, delivery FROM atp_decisions
-             WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL
+             SELECT service, signed, notification_id, 'abandoned', scheme, secret_index, $2, delivery FROM atp_decisions
+             WHERE service = $1 AND lease_until < $2 AND completed_at IS NULL AND delivery IS NOT NULL
              ORDER BY lease_until, notification_id
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
             "UPDATE atp_decisions SET signed = NULL, delivery = NULL
-             WHERE service = ?1 AND lease_until < ?2 AND completed_at IS NULL AND delivery IS NOT NULL",
+             WHERE service = $1 AND lease_until < $2 AND completed_at IS NULL AND delivery IS NOT NULL",
         ] {
             sqlx::query(statement).bind(escape(service)).bind(now).execute(open.connection_mut()).await?;
         }
-        open.commit().await
+        open.finish().await
     }
 
     /// What became of a claim that did not start.
     async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
-        let row: Option<row::Decided> = sqlx::query_as(
-            "SELECT fingerprint, action_id, data, responder, completed_at, is_late, status, content_type, body
-             FROM atp_decisions
-             WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .fetch_optional(&self.readers)
-        .await?;
-        Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
+        let row: Option<rows::Decided> = sqlx::query_as(statements::DECIDED)
+            .bind(escape(&claim.service))
+            .bind(escape(&claim.notification_id))
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(rows::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
     /// Takes the right to decide, if nobody else has it; whether it did. A completed claim is one of a transaction, where nobody sees
@@ -389,7 +409,7 @@ impl SqliteStore {
         // Another process may have leased while this one waits for the file's lock: such a lease starts in its future, though
         // no clock was set back.
         let now = (self.clock)().timestamp_micros();
-        let future = now.saturating_add(row::micros(Self::SLACK));
+        let future = now.saturating_add(rows::micros(FARTHEST_LEASE));
         let outcome = completion.map(|completion| &completion.outcome);
         let state = completion.map(|completion| completion.state.as_str());
         // Of a claim alone the body is left behind, if the process of its handler dies.
@@ -399,9 +419,9 @@ impl SqliteStore {
             "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
                  lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret_index,
                  responder, signed, delivery, is_late)
-             SELECT ?1, ?2, ?3, ?4, iif(e.is_erased, NULL, ?5), ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15, ?16, ?17,
-                 iif(e.is_erased, NULL, ?18), ?19, iif(e.is_erased, NULL, ?20), ?21
-             FROM (SELECT EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?2)
+             SELECT $1, $2, $3, $4, iif(e.is_erased, NULL, $5), $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17,
+                 iif(e.is_erased, NULL, $18), $19, iif(e.is_erased, NULL, $20), $21
+             FROM (SELECT EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $2)
                  AS is_erased) AS e
              WHERE true
              ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
@@ -412,7 +432,7 @@ impl SqliteStore {
                  request_id = excluded.request_id, scheme = excluded.scheme, secret_index = excluded.secret_index,
                  responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery,
                  is_late = excluded.is_late
-             WHERE completed_at IS NULL AND (lease_until <= ?7 OR leased_at > ?14)",
+             WHERE completed_at IS NULL AND (lease_until <= $7 OR leased_at > $14)",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -421,7 +441,7 @@ impl SqliteStore {
         .bind(&claim.data)
         .bind(&claim.token.as_bytes()[..])
         .bind(now)
-        .bind(now.saturating_add(row::micros(claim.lease)))
+        .bind(now.saturating_add(rows::micros(claim.lease)))
         .bind(completion.map(|_| now))
         .bind(outcome.map(|outcome| i64::from(outcome.status)))
         .bind(outcome.and_then(|outcome| outcome.content_type.as_deref()))
@@ -430,7 +450,7 @@ impl SqliteStore {
         .bind(future)
         .bind(arrival.request_id.as_deref().map(escape))
         .bind(arrival.scheme.name())
-        .bind(row::integer(arrival.secret_index))
+        .bind(rows::integer(arrival.secret_index))
         .bind(arrival.responder.as_deref().map(escape))
         .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
         .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
@@ -449,9 +469,9 @@ impl SqliteStore {
         is_ended: bool,
     ) -> sqlx::Result<bool> {
         let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = ?4, status = ?5, content_type = ?6, body = ?7, state = ?8,
+            "UPDATE atp_decisions SET completed_at = $4, status = $5, content_type = $6, body = $7, state = $8,
                  signed = NULL, delivery = NULL
-             WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND (completed_at IS NOT NULL) = ?9",
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND (completed_at IS NOT NULL) = $9",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -482,25 +502,22 @@ impl Store for SqliteStore {
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         self.record_in(open.connection_mut(), question).await?;
-        open.commit().await
+        open.finish().await
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
-        super::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
+        crate::store::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut open = self.write().await?;
-        let bound = sqlx::query(
-            "UPDATE OR IGNORE atp_questions SET notification_id = ?3
-             WHERE service = ?1 AND key = ?2 AND (notification_id IS NULL OR notification_id = ?3)",
-        )
-        .bind(escape(service))
-        .bind(escape(key))
-        .bind(escape(notification_id))
-        .execute(open.connection_mut())
-        .await?;
+        let bound = sqlx::query(statements::BIND)
+            .bind(escape(service))
+            .bind(escape(key))
+            .bind(escape(notification_id))
+            .execute(open.connection_mut());
+        let bound = rows::bound(bound.await, notification_id)?;
         if bound.rows_affected() == 1 {
-            return open.commit().await;
+            return open.finish().await;
         }
-        let known = sqlx::query("SELECT 1 FROM atp_questions WHERE service = ?1 AND key = ?2")
+        let known = sqlx::query(statements::IS_RECORDED)
             .bind(escape(service))
             .bind(escape(key))
             .fetch_optional(open.connection_mut())
@@ -513,33 +530,8 @@ impl Store for SqliteStore {
 
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        let now = (self.clock)().timestamp_micros();
-        let decided: Option<row::Standing> = sqlx::query_as(
-            "SELECT completed_at IS NOT NULL AS is_completed, lease_until > ?3 AND leased_at <= ?4 AS is_running FROM atp_decisions
-             WHERE service = ?1 AND notification_id = ?2",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .bind(now)
-        .bind(now.saturating_add(row::micros(Self::SLACK)))
-        .fetch_optional(open.connection_mut())
-        .await?;
-        row::check_undecided(decided, notification_id)?;
-        let invalidated = sqlx::query(
-            "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, ?3),
-                 invalidated_at = coalesce(invalidated_at, ?4)
-             WHERE service = ?1 AND notification_id = ?2",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .bind(escape(reason))
-        .bind(now)
-        .execute(open.connection_mut())
-        .await?;
-        if invalidated.rows_affected() == 0 {
-            return Err(StoreError::NotRecorded(notification_id.to_owned()));
-        }
-        open.commit().await
+        self.invalidate_in(open.connection_mut(), service, notification_id, reason).await?;
+        open.finish().await
     }
 
     async fn find(
@@ -548,27 +540,22 @@ impl Store for SqliteStore {
         notification_id: &str,
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
-        let row: row::Found = sqlx::query_as(
-            "SELECT q.key, q.notification_id, q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
-                 d.fingerprint, d.action_id, d.data, d.responder, d.completed_at, d.is_late, d.status, d.content_type,
-                 d.body,
-                 (SELECT min(first_seen) FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2) AS first_seen,
-                 (SELECT min(first_seen) FROM atp_deliveries
-                     WHERE service = ?1 AND notification_id = ?2 AND fingerprint = ?3
-                         AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen,
-                 CASE WHEN q.service IS NULL THEN
-                     (SELECT min(o.service) FROM atp_questions AS o WHERE o.notification_id = ?2) END AS other_service
-             FROM (SELECT 1) AS one
-             LEFT JOIN atp_questions AS q ON q.service = ?1 AND q.notification_id = ?2
-             LEFT JOIN atp_decisions AS d
-                 ON d.service = ?1 AND d.notification_id = ?2 AND d.completed_at IS NOT NULL",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
-        .fetch_one(&self.readers)
-        .await?;
-        row::known(row)
+        let row: rows::Found = sqlx::query_as(statements::FIND)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
+            .fetch_one(&self.readers)
+            .await?;
+        rows::known(row)
+    }
+
+    async fn find_by_key(&self, service: &str, key: &str) -> Result<Known, StoreError> {
+        let row: Option<rows::Found> = sqlx::query_as(statements::FIND_BY_KEY)
+            .bind(escape(service))
+            .bind(escape(key))
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(rows::known).transpose()?.unwrap_or_default())
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -588,7 +575,7 @@ impl Store for SqliteStore {
         if self.take(open.connection_mut(), claim, Some(&expected)).await? {
             return Ok(Claimed::Started(open));
         }
-        open.commit().await?;
+        open.finish().await?;
         self.standing(claim).await
     }
 
@@ -617,7 +604,7 @@ impl Store for SqliteStore {
                         _ => return Err(ENDED),
                     }
                 }
-                return open.commit().await;
+                return open.finish().await;
             }
             // The turn is kept, so that nobody comes in between.
             Some(open) => open.rollback().await?,
@@ -637,7 +624,7 @@ impl Store for SqliteStore {
         let mut quick = self.turn().await?.quick().await?;
         sqlx::query(
             "DELETE FROM atp_decisions
-             WHERE service = ?1 AND notification_id = ?2 AND token = ?3 AND completed_at IS NULL",
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -665,13 +652,13 @@ impl Store for SqliteStore {
                 .push_bind(note.verdict.name())
                 .push_bind(now)
                 .push_bind(now)
-                .push_bind(row::integer(note.count))
+                .push_bind(rows::integer(note.count))
                 .push_bind(note.arrival.request_id.as_deref().map(escape))
                 .push_bind(note.arrival.scheme.name())
-                .push_bind(row::integer(note.arrival.secret_index))
+                .push_bind(rows::integer(note.arrival.secret_index))
                 .push_bind(note.arrival.responder.as_deref().map(escape))
                 .push_bind(i64::from(note.status))
-                .push_bind(row::micros(note.duration));
+                .push_bind(rows::micros(note.duration));
         });
         insert.push(
             ") INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen, count,
@@ -693,16 +680,12 @@ impl Store for SqliteStore {
 
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no turn of those who write.
-        let row::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(
-            "SELECT (SELECT verdict FROM atp_refused WHERE service = ?1 AND digest = ?2) AS verdict,
-                 EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?3) AS is_erased,
-                 (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3) AS kept_of_it",
-        )
-        .bind(escape(&kept.service))
-        .bind(&kept.digest[..])
-        .bind(kept.notification_id.as_deref().map(escape))
-        .fetch_one(&self.readers)
-        .await?;
+        let rows::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(statements::KEPT)
+            .bind(escape(&kept.service))
+            .bind(&kept.digest[..])
+            .bind(kept.notification_id.as_deref().map(escape))
+            .fetch_one(&self.readers)
+            .await?;
         if is_erased || known.as_deref() == Some(kept.verdict.name()) {
             return Ok(false);
         }
@@ -713,10 +696,10 @@ impl Store for SqliteStore {
         durable.allow_statement();
         let written = sqlx::query(
             "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-             WHERE NOT EXISTS (SELECT 1 FROM atp_erased WHERE service = ?1 AND notification_id = ?3) AND (
-                 (SELECT count(*) FROM atp_refused WHERE service = ?1 AND notification_id = ?3) < ?9
-                 OR EXISTS (SELECT 1 FROM atp_refused WHERE service = ?1 AND digest = ?2))
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8
+             WHERE NOT EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3) AND (
+                 (SELECT count(*) FROM atp_refused WHERE service = $1 AND notification_id = $3) < $9
+                 OR EXISTS (SELECT 1 FROM atp_refused WHERE service = $1 AND digest = $2))
              ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
         )
         .bind(escape(&kept.service))
@@ -724,7 +707,7 @@ impl Store for SqliteStore {
         .bind(kept.notification_id.as_deref().map(escape))
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
-        .bind(row::integer(kept.secret_index))
+        .bind(rows::integer(kept.secret_index))
         .bind((self.clock)().timestamp_micros())
         .bind(&kept.body[..])
         .bind(i64::from(MAX_KEPT))
@@ -736,104 +719,80 @@ impl Store for SqliteStore {
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
-        let rows: Vec<row::Refused> = sqlx::query_as(
-            "SELECT id, notification_id, verdict, scheme, secret_index, refused_at, body FROM atp_refused
-             WHERE service = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-        )
-        .bind(escape(service))
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(&self.readers)
-        .await?;
-        rows.into_iter().map(row::refused).collect()
+        let rows: Vec<rows::Refused> = sqlx::query_as(statements::REFUSED)
+            .bind(escape(service))
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().map(rows::refused).collect()
     }
 
     async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<row::Refused> = sqlx::query_as(
-            "UPDATE atp_refused SET token = ?3 WHERE service = ?1 AND id = ?2
-             RETURNING id, notification_id, verdict, scheme, secret_index, refused_at, body",
-        )
-        .bind(escape(service))
-        .bind(id)
-        .bind(&super::token::digest(token.as_bytes())[..])
-        .fetch_optional(open.connection_mut())
-        .await?;
+        let row: Option<rows::Refused> = sqlx::query_as(statements::REDRIVE)
+            .bind(escape(service))
+            .bind(id)
+            .bind(&crate::store::token::digest(token.as_bytes())[..])
+            .fetch_optional(open.connection_mut())
+            .await?;
         let row = row.ok_or(StoreError::NotKept(id))?;
-        open.commit().await?;
-        row::refused(row)
+        open.finish().await?;
+        rows::refused(row)
     }
 
     async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
         // Whoever has seen the request may send it again: that costs no turn of those who write.
-        let is_there = sqlx::query("SELECT 1 FROM atp_refused WHERE service = ?1 AND id = ?2 AND token = ?3")
+        let is_there = sqlx::query(statements::IS_REDEEMABLE)
             .bind(escape(service))
             .bind(id)
-            .bind(&super::token::digest(token.as_bytes())[..])
+            .bind(&crate::store::token::digest(token.as_bytes())[..])
             .fetch_optional(&self.readers)
             .await?;
         if is_there.is_none() {
             return Ok(false);
         }
         let mut open = self.write().await?;
-        let redeemed =
-            sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = ?1 AND id = ?2 AND token = ?3")
-                .bind(escape(service))
-                .bind(id)
-                .bind(&super::token::digest(token.as_bytes())[..])
-                .execute(open.connection_mut())
-                .await?;
-        open.commit().await?;
+        let redeemed = sqlx::query(statements::REDEEM)
+            .bind(escape(service))
+            .bind(id)
+            .bind(&crate::store::token::digest(token.as_bytes())[..])
+            .execute(open.connection_mut())
+            .await?;
+        open.finish().await?;
         Ok(redeemed.rows_affected() == 1)
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
-        let rows: Vec<row::Delivery> = sqlx::query_as(
-            "WITH noted AS (
-                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret_index, responder, status,
-                     duration_us
-                 FROM atp_deliveries WHERE service = ?1 AND notification_id = ?2),
-             decided AS (
-                 SELECT fingerprint, iif(status < 400, 'handled', 'refused') AS verdict, completed_at AS first_seen,
-                     completed_at AS last_seen, 1 AS count, request_id, scheme, secret_index, responder, status,
-                     completed_at - leased_at AS duration_us
-                 FROM atp_decisions
-                 WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL)
-             SELECT * FROM noted UNION ALL SELECT * FROM decided AS d WHERE NOT EXISTS (
-                 SELECT 1 FROM noted AS n WHERE n.fingerprint = d.fingerprint AND n.verdict = d.verdict)
-             ORDER BY first_seen, verdict",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .fetch_all(&self.readers)
-        .await?;
-        rows.into_iter().map(row::counted).collect()
+        let rows: Vec<rows::Delivery> = sqlx::query_as(statements::DELIVERIES)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().map(rows::counted).collect()
     }
 
     async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        let reopened = sqlx::query(
-            "DELETE FROM atp_decisions WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NOT NULL
-             AND status BETWEEN 400 AND 499",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .execute(open.connection_mut())
-        .await?;
+        let reopened = sqlx::query(statements::REOPEN)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .execute(open.connection_mut())
+            .await?;
         if reopened.rows_affected() == 0 {
             return Err(StoreError::NotRefused(notification_id.to_owned()));
         }
-        open.commit().await
+        open.finish().await
     }
 
     async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        super::error::check_purge(before, (self.clock)(), self.redelivery_window)?;
+        crate::store::error::check_purge(before, (self.clock)(), self.redelivery_window)?;
         let before = before.timestamp_micros();
-        let (mut purged, mut place) = (0, row::FIRST_PLACE);
+        let (mut purged, mut place) = (0, rows::FIRST_PLACE);
         loop {
             let mut open = self.write().await?;
             let (questions, last) = Self::purge_questions(open.connection_mut(), before, place).await?;
-            open.commit().await?;
+            open.finish().await?;
             purged += questions;
             match last {
                 Some(last) => place = last,
@@ -843,7 +802,7 @@ impl Store for SqliteStore {
         loop {
             let mut open = self.write().await?;
             let rows = Self::purge_strangers(open.connection_mut(), before).await?;
-            open.commit().await?;
+            open.finish().await?;
             if rows == 0 {
                 return Ok(purged);
             }
@@ -854,34 +813,31 @@ impl Store for SqliteStore {
         let mut open = self.write().await?;
         let now = (self.clock)().timestamp_micros();
         let is_running = sqlx::query(
-            "SELECT 1 FROM atp_decisions WHERE service = ?1 AND notification_id = ?2 AND completed_at IS NULL
-                 AND lease_until > ?3 AND leased_at <= ?4",
+            "SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at IS NULL
+                 AND lease_until > $3 AND leased_at <= $4",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
         .bind(now)
-        .bind(now.saturating_add(row::micros(Self::SLACK)))
+        .bind(now.saturating_add(rows::micros(FARTHEST_LEASE)))
         .fetch_optional(open.connection_mut())
         .await?;
         if is_running.is_some() {
             return Err(StoreError::Running(notification_id.to_owned()));
         }
-        sqlx::query("INSERT INTO atp_erased VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO atp_erased VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(escape(service))
             .bind(escape(notification_id))
             .bind(now)
             .execute(open.connection_mut())
             .await?;
-        for statement in [
-            "UPDATE atp_decisions SET data = NULL, responder = NULL, signed = NULL, delivery = NULL
-             WHERE service = ?1 AND notification_id = ?2",
-            "UPDATE atp_deliveries SET responder = NULL WHERE service = ?1 AND notification_id = ?2",
-            "DELETE FROM atp_refused WHERE service = ?1 AND notification_id = ?2",
-        ] {
+        for statement in
+            [statements::ERASE_DECISION, statements::ERASE_DELIVERIES, statements::FORGET_REFUSED]
+        {
             let query = sqlx::query(statement).bind(escape(service)).bind(escape(notification_id));
             query.execute(open.connection_mut()).await?;
         }
-        open.commit().await
+        open.finish().await
     }
 
     fn get_redelivery_window(&self) -> Duration {

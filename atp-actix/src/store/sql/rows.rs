@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use sqlx::Row;
 
-use super::{
+use super::super::{
     Arrival, CompletedDecision, DeliveryRow, Known, Outcome, Question, RecordedQuestion, StoreError,
     StoredRefusal, Verdict,
 };
@@ -17,8 +17,8 @@ use super::{
 macro_rules! rows {
     ($($(#[$meta:meta])* struct $name:ident { $($column:ident: $type:ty,)* })*) => {$(
         $(#[$meta])*
-        pub(super) struct $name {
-            $(pub(super) $column: $type,)*
+        pub(in crate::store) struct $name {
+            $(pub(in crate::store) $column: $type,)*
         }
 
         #[cfg(feature = "sqlite")]
@@ -125,10 +125,10 @@ rows! {
 }
 
 /// `recorded_at, service, key` as they are stored: a place in the order in which questions are looked through.
-pub(super) type Place = (i64, String, String);
+pub(in crate::store) type Place = (i64, String, String);
 
 /// What is known of a notification, with its decision if that is completed.
-pub(super) struct Found {
+pub(in crate::store) struct Found {
     recorded: Recorded,
     decided: Option<Decided>,
 }
@@ -148,7 +148,10 @@ where
 }
 
 /// Refuses what a decision has overtaken, or is about to.
-pub(super) fn check_undecided(standing: Option<Standing>, notification_id: &str) -> Result<(), StoreError> {
+pub(in crate::store) fn check_undecided(
+    standing: Option<Standing>,
+    notification_id: &str,
+) -> Result<(), StoreError> {
     match standing {
         Some(Standing { is_completed: true, .. }) => Err(StoreError::Decided(notification_id.to_owned())),
         Some(Standing { is_running: true, .. }) => Err(StoreError::Running(notification_id.to_owned())),
@@ -157,20 +160,17 @@ pub(super) fn check_undecided(standing: Option<Standing>, notification_id: &str)
 }
 
 /// The key that fingerprints are hashed with, as it is stored.
-pub(super) fn key(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
+pub(in crate::store) fn key(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
     bytes.try_into().map_err(|bytes: Vec<u8>| {
         StoreError::Backend(format!("the table atp_key holds {} bytes instead of 32", bytes.len()).into())
     })
 }
 
-/// Questions of one batch of a purge.
-pub(super) const BATCH: i64 = 200;
-
 /// Before all others.
-pub(super) const FIRST_PLACE: Place = (i64::MIN, String::new(), String::new());
+pub(in crate::store) const FIRST_PLACE: Place = (i64::MIN, String::new(), String::new());
 
 /// Whether a question was recorded before.
-pub(super) fn is_same(asked: &Asked, question: &Question) -> Result<bool, StoreError> {
+fn is_same(asked: &Asked, question: &Question) -> Result<bool, StoreError> {
     let notification = serde_json::from_str(&asked.question).map_err(backend)?;
     let earlier = Question {
         user_id: asked.user_id.as_deref().map(unescape),
@@ -181,8 +181,37 @@ pub(super) fn is_same(asked: &Asked, question: &Question) -> Result<bool, StoreE
     Ok(question.asks_the_same(&earlier))
 }
 
+/// What came of recording a question that was not inserted, with what is recorded under its key: it is the same, or
+/// another, or came too late.
+pub(in crate::store) fn not_inserted(
+    asked: Option<&Asked>,
+    question: &Question,
+    key: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    match asked.map(|asked| is_same(asked, question)).transpose()? {
+        Some(true) => return Ok(()),
+        Some(false) => {}
+        None => question.check_deadline(now)?,
+    }
+    Err(StoreError::AlreadyRecorded(key.to_owned()))
+}
+
+/// Whether a binding was made; [`StoreError::AlreadyRecorded`] if another question has the id.
+pub(in crate::store) fn bound<R>(
+    bound: Result<R, sqlx::Error>,
+    notification_id: &str,
+) -> Result<R, StoreError> {
+    bound.map_err(|error| match error {
+        sqlx::Error::Database(error) if error.is_unique_violation() => {
+            StoreError::AlreadyRecorded(notification_id.to_owned())
+        }
+        error => error.into(),
+    })
+}
+
 /// What is known of a notification.
-pub(super) fn known(Found { recorded: row, decided }: Found) -> Result<Known, StoreError> {
+pub(in crate::store) fn known(Found { recorded: row, decided }: Found) -> Result<Known, StoreError> {
     let first_seen = row.first_seen.map(time);
     let answer_seen = row.answer_seen.map(time);
     let other_service = row.other_service.as_deref().map(unescape);
@@ -212,7 +241,7 @@ fn recorded(row: Recorded) -> Result<Option<RecordedQuestion>, StoreError> {
     }))
 }
 
-pub(super) fn completed(row: Decided) -> Result<CompletedDecision, StoreError> {
+pub(in crate::store) fn completed(row: Decided) -> Result<CompletedDecision, StoreError> {
     Ok(CompletedDecision {
         fingerprint: fingerprint(&row.fingerprint)?,
         action_id: unescape(&row.action_id),
@@ -224,7 +253,7 @@ pub(super) fn completed(row: Decided) -> Result<CompletedDecision, StoreError> {
     })
 }
 
-pub(super) fn refused(row: Refused) -> Result<StoredRefusal, StoreError> {
+pub(in crate::store) fn refused(row: Refused) -> Result<StoredRefusal, StoreError> {
     Ok(StoredRefusal {
         id: row.id,
         notification_id: row.notification_id.as_deref().map(unescape),
@@ -236,7 +265,7 @@ pub(super) fn refused(row: Refused) -> Result<StoredRefusal, StoreError> {
     })
 }
 
-pub(super) fn counted(row: Delivery) -> Result<DeliveryRow, StoreError> {
+pub(in crate::store) fn counted(row: Delivery) -> Result<DeliveryRow, StoreError> {
     Ok(DeliveryRow {
         fingerprint: fingerprint(&row.fingerprint)?,
         verdict: verdict(&row.verdict)?,
@@ -255,7 +284,7 @@ pub(super) fn counted(row: Delivery) -> Result<DeliveryRow, StoreError> {
 }
 
 /// The migrations that a database of version `found` still needs, with the version that each makes.
-pub(super) fn migrations(
+pub(in crate::store) fn migrations(
     known: &'static [&'static str],
     found: i64,
 ) -> Result<impl Iterator<Item = (i64, &'static str)>, StoreError> {
@@ -267,7 +296,7 @@ pub(super) fn migrations(
 }
 
 /// A text for a column that cannot hold NUL: that is written `\0`, and a backslash `\\`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub(in crate::store) fn escape(text: &str) -> Cow<'_, str> {
     if text.contains(['\0', '\\']) {
         Cow::Owned(text.replace('\\', "\\\\").replace('\0', "\\0"))
     } else {
@@ -275,7 +304,7 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
     }
 }
 
-pub(super) fn unescape(text: &str) -> String {
+pub(in crate::store) fn unescape(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text.chars());
     while let Some(char) = rest.next() {
         match char {
@@ -286,15 +315,15 @@ pub(super) fn unescape(text: &str) -> String {
     out
 }
 
-pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
+pub(in crate::store) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(backend)
 }
 
-pub(super) fn time(micros: i64) -> DateTime<Utc> {
+pub(in crate::store) fn time(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
 
-pub(super) fn micros(duration: Duration) -> i64 {
+pub(in crate::store) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
@@ -318,17 +347,20 @@ fn number(status: i64) -> u16 {
 }
 
 /// For a column of 64 bits with a sign.
-pub(super) fn integer(number: impl TryInto<i64>) -> i64 {
+pub(in crate::store) fn integer(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-pub(super) fn backend(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+pub(in crate::store) fn backend(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Backend(Box::new(error))
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        backend(error)
+        match error {
+            sqlx::Error::PoolClosed => Self::Closed,
+            error => backend(error),
+        }
     }
 }
 

@@ -18,7 +18,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{StoreError, open::TransactionConnection, row};
+use super::super::{
+    StoreError,
+    sql::{rows, transaction::TransactionConnection},
+};
+
+use crate::limits::{LONGEST_HOOKING, STEPS_UNASKED};
 
 /// The queue of those who write.
 pub(super) struct WriteQueue {
@@ -38,7 +43,7 @@ impl WriteQueue {
         let mut taken_at = self.taken_at.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(turn) = turn else { return Err(StoreError::TimedOut(Self::held_up(*taken_at, patience))) };
         *taken_at = Instant::now();
-        if turn.is_closed { Err(sqlx::Error::PoolClosed.into()) } else { Ok(WriteLock(turn)) }
+        if turn.is_closed { Err(StoreError::Closed) } else { Ok(WriteLock(turn)) }
     }
 
     /// Whether it was somebody's turn since one began to wait tells why that was in vain.
@@ -115,10 +120,6 @@ impl Deref for Watched {
 }
 
 impl State {
-    /// How many steps of SQLite's machine a statement runs before it is asked again whether it may go on: well below a
-    /// millisecond.
-    const STEPS: i32 = 10_000;
-
     /// Whether the statement that runs is still waited for.
     fn goes_on(&self) -> bool {
         let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,13 +147,11 @@ impl State {
 }
 
 impl HookedConnection {
-    /// How long to wait for the hooks. sqlx has been seen to lose the wake-up that they wait for.
-    const PATIENCE: Duration = Duration::from_secs(1);
-
     async fn connect(options: &SqliteConnectOptions) -> Result<Self, StoreError> {
         let mut connection = options.clone().synchronous(SqliteSynchronous::Extra).connect().await?;
         let state = Arc::<State>::default();
-        let mut handle = timeout(Self::PATIENCE, connection.lock_handle()).await.map_err(row::backend)??;
+        let mut handle =
+            timeout(LONGEST_HOOKING, connection.lock_handle()).await.map_err(rows::backend)??;
         handle.set_commit_hook({
             let state = Arc::clone(&state);
             move || state.commit()
@@ -161,7 +160,7 @@ impl HookedConnection {
             let state = Arc::clone(&state);
             move || state.is_rolled_back.store(true, Ordering::Release)
         });
-        handle.set_progress_handler(State::STEPS, {
+        handle.set_progress_handler(STEPS_UNASKED, {
             let state = Arc::clone(&state);
             move || state.goes_on()
         });

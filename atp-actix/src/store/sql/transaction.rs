@@ -7,12 +7,13 @@ use std::{
 
 use sqlx::{Connection as _, Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
+use tokio::time::timeout;
 
-use super::{Store, StoreError};
-use crate::limits::DRAIN_WITHIN;
+use super::super::{Store, StoreError};
+use crate::limits::{DRAIN_WITHIN, LONGEST_STEP};
 
 /// A connection for one transaction.
-pub(super) trait TransactionConnection<Db: Database>: Send {
+pub(in crate::store) trait TransactionConnection<Db: Database>: Send {
     fn connection(&self) -> &Db::Connection;
 
     fn connection_mut(&mut self) -> &mut Db::Connection;
@@ -47,11 +48,12 @@ pub struct OpenTransaction<Db: Database> {
 }
 
 /// Said of a transaction that is not the one that was begun.
-pub(super) const ENDED: StoreError = StoreError::Unclean("the handler ended it: leave that to the webhook");
+pub(in crate::store) const ENDED: StoreError =
+    StoreError::Unclean("the handler ended it: leave that to the webhook");
 
 impl<Db: Database> OpenTransaction<Db> {
     /// Begins with this statement: whatever fails after the first `BEGIN` in it fails all.
-    pub(super) async fn begin(
+    pub(in crate::store) async fn begin(
         lent: impl TransactionConnection<Db> + 'static,
         statement: SqlStr,
     ) -> sqlx::Result<Self> {
@@ -61,11 +63,20 @@ impl<Db: Database> OpenTransaction<Db> {
     }
 
     /// It is of a claim that was made before.
-    pub(super) fn resumed(self) -> Self {
+    pub(in crate::store) fn resumed(self) -> Self {
         Self { has_claim: true, ..self }
     }
 
-    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+    /// Commits, of a transaction that the store's `begin` gave: with `Ok` what was written is durable. An error of the
+    /// database leaves open whether it was committed.
+    ///
+    /// [`StoreError::Unclean`] if a statement has ended it before, or if a savepoint is open; then it is rolled back.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        const SILENT: StoreError = StoreError::TimedOut("the database has not said whether it has committed");
+        timeout(LONGEST_STEP, self.finish()).await.unwrap_or(Err(SILENT))
+    }
+
+    pub(in crate::store) async fn finish(mut self) -> Result<(), StoreError> {
         let depth = |open: &Self| Db::TransactionManager::get_transaction_depth(open.connection());
         if depth(&self) != 1 {
             // What a handler dropped is on its way out, and after this has ended.
@@ -92,7 +103,7 @@ impl<Db: Database> OpenTransaction<Db> {
 
     /// Leaves what a handler has begun within; whether there is anything left to roll back, as far as sqlx knows.
     #[cfg(feature = "postgres")]
-    pub(super) async fn unnest(&mut self) -> sqlx::Result<bool> {
+    pub(in crate::store) async fn unnest(&mut self) -> sqlx::Result<bool> {
         loop {
             match Db::TransactionManager::get_transaction_depth(self.connection()) {
                 depth @ (0 | 1) => return Ok(depth == 1),
@@ -103,20 +114,22 @@ impl<Db: Database> OpenTransaction<Db> {
 
     /// Begins with this statement where all has been rolled back.
     #[cfg(feature = "postgres")]
-    pub(super) async fn begin_again(mut self, statement: SqlStr) -> sqlx::Result<Self> {
+    pub(in crate::store) async fn begin_again(mut self, statement: SqlStr) -> sqlx::Result<Self> {
         Db::TransactionManager::begin(self.connection_mut(), Some(statement)).await?;
         Ok(self)
     }
 
     /// Whether its claim was made before it.
     #[cfg(feature = "postgres")]
-    pub(super) fn has_claim(&self) -> bool {
+    pub(in crate::store) fn has_claim(&self) -> bool {
         self.has_claim
     }
 
     /// Rolls back at once, and not when the connection is closed: the connection, and whether there is a claim then.
     #[cfg(feature = "sqlite")]
-    pub(super) async fn rollback(mut self) -> Result<(Box<dyn TransactionConnection<Db>>, bool), StoreError> {
+    pub(in crate::store) async fn rollback(
+        mut self,
+    ) -> Result<(Box<dyn TransactionConnection<Db>>, bool), StoreError> {
         loop {
             let depth = Db::TransactionManager::get_transaction_depth(self.connection());
             if depth == 0 {
@@ -126,11 +139,11 @@ impl<Db: Database> OpenTransaction<Db> {
         }
     }
 
-    pub(super) fn connection(&self) -> &Db::Connection {
+    pub(in crate::store) fn connection(&self) -> &Db::Connection {
         self.lent.connection()
     }
 
-    pub(super) fn connection_mut(&mut self) -> &mut Db::Connection {
+    pub(in crate::store) fn connection_mut(&mut self) -> &mut Db::Connection {
         self.lent.connection_mut()
     }
 }
@@ -156,7 +169,7 @@ impl<Db: Database> fmt::Debug for OpenTransaction<Db> {
 }
 
 /// Drains a store that is about to be closed, and tells what was lost.
-pub(super) async fn end_work(store: &impl Store) {
+pub(in crate::store) async fn end_work(store: &impl Store) {
     match store.drain(DRAIN_WITHIN).await {
         Ok(0) => {}
         Ok(left) => {

@@ -1,5 +1,7 @@
 //! A store in PostgreSQL, for many machines, beside the service's own tables if it likes.
 
+mod in_time;
+
 use std::{
     fmt,
     future::Future,
@@ -23,8 +25,15 @@ use tokio::{
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
     MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
-    open::{ENDED, TransactionConnection},
-    row::{self, escape},
+    sql::{
+        rows::{self, escape},
+        statements,
+        transaction::{self, ENDED, TransactionConnection},
+    },
+};
+use crate::limits::{
+    self, CONNECTIONS_PER_RESERVED, DOUBT_LASTS, IDLE_UNTIL_ASKED, LONGEST_MIGRATION, LONGEST_PING,
+    LONGEST_STEP, PATIENCE, POSTGRES_CONNECTIONS, PURGE_BATCH, SERVER_WAITS_LONGER,
 };
 
 /// Remembers in PostgreSQL: any number of processes on any number of machines share it. A clone shares the connections.
@@ -77,13 +86,13 @@ pub(super) struct Steps {
 
 impl PostgresStore {
     /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up who wants the same rows.
-    pub const DEFAULT_TRANSACTION_LIMIT: Duration = Duration::from_secs(2);
+    pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
     /// Connects, with at most ten connections.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         // A pooler refuses settings that it does not know; nothing here is a float.
         let options = url.parse::<PgConnectOptions>()?.extra_float_digits(None);
-        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(PATIENCE);
+        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
         // One that was in use a moment ago is not asked whether it is there: that would double most steps.
         let pool = pool.test_before_acquire(false).before_acquire(|connection, metadata| {
             Box::pin(async move { Ok(!was_idle(&metadata) || is_there(connection).await) })
@@ -98,7 +107,7 @@ impl PostgresStore {
     pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
         let mut store = Self { steps: Steps::new(pool)? };
         store.in_time(store.steps.check()).await?;
-        let migrated = timeout(MIGRATION, store.steps.migrate()).await;
+        let migrated = timeout(LONGEST_MIGRATION, store.steps.migrate()).await;
         store.steps.fingerprint_key =
             migrated.map_err(|_| StoreError::TimedOut("the tables were not made within a minute"))??;
         Ok(store)
@@ -110,13 +119,13 @@ impl PostgresStore {
         &self.steps.pool
     }
 
-    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](super::DRAIN_WITHIN) at most),
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN) at most),
     /// then closes the pool. After that every use of a clone is an error.
     ///
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
     /// this after it has stopped. Counters that could not be written are told in the log, and lost.
     pub async fn close(&self) {
-        super::open::end_work(self).await;
+        transaction::end_work(self).await;
         self.steps.pool.close().await;
     }
 
@@ -145,6 +154,24 @@ impl PostgresStore {
         self.steps.record_in(connection, question).await
     }
 
+    /// [`Store::invalidate`] in a transaction of the service's own. It is as durable as that transaction.
+    pub async fn invalidate_in(
+        &self,
+        connection: &mut PgConnection,
+        service: &str,
+        notification_id: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        self.steps.invalidate_in(connection, service, notification_id, reason).await
+    }
+
+    /// Begins a transaction of the service's own, as `SqliteStore::begin` does: it derefs to sqlx's connection, is
+    /// durable, and [`OpenTransaction::commit`] ends it; dropped, it is rolled back. It counts as one that is lent to a
+    /// handler, and the server ends it where it is held longer than [`Store::get_transaction_limit`] and a second more.
+    pub async fn begin(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
+        self.in_time(self.steps.begin()).await
+    }
+
     /// This step, unless it takes too long. Its connection is closed then, and so are all others that do not answer.
     pub(super) async fn in_time<T>(
         &self,
@@ -159,23 +186,11 @@ impl PostgresStore {
     }
 }
 
-/// How long to wait for a connection, for a lock, or for its turn. A sender waits five seconds for the whole answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a step may take, with all that it waits for. Nobody waits for its answer any more then.
-const LIMIT: Duration = Duration::from_secs(5);
-
-/// How long an unused connection may take to say that it is there.
-const PING: Duration = Duration::from_millis(500);
-
-/// How long the tables may take to be made.
-const MIGRATION: Duration = Duration::from_mins(1);
-
 /// Said of a step without an answer.
 const SILENT: &str = "the server has said nothing for five seconds";
 
 async fn in_time<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(LIMIT, step).await.unwrap_or(Err(StoreError::TimedOut(SILENT)))
+    timeout(LONGEST_STEP, step).await.unwrap_or(Err(StoreError::TimedOut(SILENT)))
 }
 
 /// Whether a step went unanswered in the last minute.
@@ -189,13 +204,13 @@ impl Doubt {
 
     fn is_there(&self) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() < Duration::from_mins(1))
+        last.is_some_and(|last| last.elapsed() < DOUBT_LASTS)
     }
 }
 
 impl Steps {
     /// What this program knows of the schema.
-    const MIGRATIONS: [&str; 1] = [include_str!("schema/postgres.1.sql")];
+    const MIGRATIONS: [&str; 1] = [include_str!("../schema/postgres.1.sql")];
 
     /// A statement that is a transaction of its own cannot limit how long the server waits for a locked table, so after a step
     /// without an answer this is asked first: else each would leave a process that waits there after its client has gone.
@@ -210,7 +225,7 @@ impl Steps {
 
     fn new(pool: PgPool) -> Result<Self, StoreError> {
         let size = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
-        let kept = (size / 4).max(1);
+        let kept = (size / CONNECTIONS_PER_RESERVED).max(1);
         let admitted = size.saturating_sub(kept).min(Semaphore::MAX_PERMITS);
         if admitted == 0 {
             return Err(StoreError::PoolTooSmall);
@@ -221,7 +236,7 @@ impl Steps {
             doubt: Arc::default(),
             transaction_limit: PostgresStore::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
-            fingerprint_key: super::token::new_key(),
+            fingerprint_key: crate::store::token::new_key(),
             activity: Activity::new(),
         })
     }
@@ -251,12 +266,13 @@ impl Steps {
     async fn record_in(&self, connection: &mut PgConnection, question: &Question) -> Result<(), StoreError> {
         let key = question.checked_key()?;
         let notification = &question.notification;
-        let text = row::to_json(notification)?;
-        let context = row::to_json(&question.context)?;
+        let text = rows::to_json(notification)?;
+        let context = rows::to_json(&question.context)?;
         let inserted = sqlx::query(
             "INSERT INTO atp_questions
                  (service, key, notification_id, question, user_id, request_id, context, recorded_at, deadline)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, atp_now(), $8) ON CONFLICT DO NOTHING",
+             SELECT $1, $2, $3, $4, $5, $6, $7, n.now, $8 FROM (SELECT atp_now() AS now) AS n
+             WHERE $8 IS NULL OR $8 >= n.now ON CONFLICT DO NOTHING",
         )
         .bind(escape(&question.service))
         .bind(escape(key))
@@ -271,15 +287,58 @@ impl Steps {
         if inserted.rows_affected() == 1 {
             return Ok(());
         }
-        let row: Option<row::Asked> = sqlx::query_as(
-            "SELECT question, user_id, request_id, context FROM atp_questions WHERE service = $1 AND key = $2",
+        let asked: Option<rows::Asked> = sqlx::query_as(statements::ASKED_UNDER_KEY)
+            .bind(escape(&question.service))
+            .bind(escape(key))
+            .fetch_optional(&mut *connection)
+            .await?;
+        let now = sqlx::query_scalar("SELECT atp_now()").fetch_one(&mut *connection).await?;
+        rows::not_inserted(asked.as_ref(), question, key, rows::time(now))
+    }
+
+    async fn invalidate_in(
+        &self,
+        connection: &mut PgConnection,
+        service: &str,
+        notification_id: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let is_alone: bool = sqlx::query_scalar("SELECT atp_alone($1, $2)")
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .fetch_one(&mut *connection)
+            .await?;
+        let decided: Option<rows::Standing> = sqlx::query_as(
+            "SELECT completed_at IS NOT NULL AS is_completed, lease_until > atp_now() AND leased_at <= atp_now() AS is_running FROM atp_decisions
+             WHERE service = $1 AND notification_id = $2 FOR SHARE",
         )
-        .bind(escape(&question.service))
-        .bind(escape(key))
+        .bind(escape(service))
+        .bind(escape(notification_id))
         .fetch_optional(&mut *connection)
         .await?;
-        let same = row.map(|row| row::is_same(&row, question)).transpose()?;
-        if same == Some(true) { Ok(()) } else { Err(StoreError::AlreadyRecorded(key.to_owned())) }
+        rows::check_undecided(decided, notification_id)?;
+        if !is_alone {
+            return Err(StoreError::Running(notification_id.to_owned()));
+        }
+        let invalidated = sqlx::query(
+            "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
+                 invalidated_at = coalesce(invalidated_at, atp_now())
+             WHERE service = $1 AND notification_id = $2",
+        )
+        .bind(escape(service))
+        .bind(escape(notification_id))
+        .bind(escape(reason))
+        .execute(&mut *connection)
+        .await?;
+        if invalidated.rows_affected() == 0 {
+            return Err(StoreError::NotRecorded(notification_id.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// A transaction of the service's own.
+    async fn begin(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
+        self.write_on(self.admitted().await?).await
     }
 
     /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed with.
@@ -298,46 +357,49 @@ impl Steps {
                 .execute(&mut *connection)
                 .await?;
         }
-        let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM atp_schema")
-            .fetch_one(&mut *connection)
-            .await?;
-        for (version, migration) in row::migrations(&Self::MIGRATIONS, found)? {
+        let found: i64 = sqlx::query_scalar(statements::SCHEMA_VERSION).fetch_one(&mut *connection).await?;
+        for (version, migration) in rows::migrations(&Self::MIGRATIONS, found)? {
             sqlx::raw_sql(migration).execute(&mut *connection).await?;
-            sqlx::query("INSERT INTO atp_schema VALUES ($1)").bind(version).execute(&mut *connection).await?;
+            sqlx::query(statements::SET_SCHEMA_VERSION).bind(version).execute(&mut *connection).await?;
         }
-        sqlx::query("INSERT INTO atp_key SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM atp_key)")
-            .bind(&self.fingerprint_key[..])
-            .execute(&mut *connection)
-            .await?;
-        let key = sqlx::query_scalar("SELECT key FROM atp_key").fetch_one(&mut *connection).await?;
+        sqlx::query(statements::MAKE_KEY).bind(&self.fingerprint_key[..]).execute(&mut *connection).await?;
+        let key = sqlx::query_scalar(statements::KEY).fetch_one(&mut *connection).await?;
         // A database that cannot be written is found here, and not by the first answer.
-        sqlx::query("UPDATE atp_schema SET version = version").execute(open.connection_mut()).await?;
-        open.commit().await?;
-        row::key(key)
+        sqlx::query(statements::TRY_TO_WRITE).execute(open.connection_mut()).await?;
+        open.finish().await?;
+        rows::key(key)
     }
 
     /// A durable transaction of the store's own. It sees what others have committed, whatever isolation the server has by
     /// default.
     async fn write(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
+        self.write_on(self.pooled().await?).await
+    }
+
+    async fn write_on(&self, pooled: Pooled) -> Result<OpenTransaction<Postgres>, StoreError> {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}
              SELECT set_config('synchronous_commit', 'on', true)
              WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')",
             self.limits()
         );
-        Ok(OpenTransaction::begin(self.pooled().await?, AssertSqlSafe(begin).into_sql_str()).await?)
+        Ok(OpenTransaction::begin(pooled, AssertSqlSafe(begin).into_sql_str()).await?)
+    }
+
+    /// A connection that may be lent out.
+    async fn admitted(&self) -> Result<Pooled, StoreError> {
+        const ALL_LENT: &str = "all handlers that may hold a transaction do: raise the pool's `max_connections`, \
+            unless one keeps or leaks it";
+        let permit = timeout(PATIENCE, Arc::clone(&self.admission).acquire_owned()).await;
+        let permit = permit.map_err(|_| StoreError::TimedOut(ALL_LENT))?;
+        let mut pooled = self.pooled().await?;
+        pooled.admission = permit.ok();
+        Ok(pooled)
     }
 
     /// A transaction for a handler.
     async fn admit(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
-        let permit = timeout(PATIENCE, Arc::clone(&self.admission).acquire_owned()).await;
-        let permit = permit.map_err(|_| {
-            StoreError::TimedOut(
-                "all handlers that may hold a transaction do: raise the pool's `max_connections`, unless one keeps or leaks it",
-            )
-        })?;
-        let mut pooled = self.pooled().await?;
-        pooled.admission = permit.ok();
+        let pooled = self.admitted().await?;
         let begin = format!("{} BEGIN READ WRITE; {}", Self::SHUT, self.limits());
         Ok(OpenTransaction::begin(pooled, AssertSqlSafe(begin).into_sql_str()).await?)
     }
@@ -391,7 +453,7 @@ impl Steps {
              SET LOCAL idle_in_transaction_session_timeout = {};",
             millis(PATIENCE),
             millis(limit.saturating_add(PATIENCE)),
-            millis(limit.saturating_add(Duration::from_secs(1))),
+            millis(limit.saturating_add(SERVER_WAITS_LONGER)),
         )
     }
 
@@ -427,23 +489,19 @@ impl Steps {
         .bind(escape(service))
         .execute(open.connection_mut())
         .await?;
-        open.commit().await
+        open.finish().await
     }
 
     /// What became of a claim that did not start.
     async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
         let mut pooled = self.pooled().await?;
-        let row: Option<row::Decided> = sqlx::query_as(
-            "SELECT fingerprint, action_id, data, responder, completed_at, is_late, status, content_type, body
-             FROM atp_decisions
-             WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .fetch_optional(pooled.connection_mut())
-        .await?;
+        let row: Option<rows::Decided> = sqlx::query_as(statements::DECIDED)
+            .bind(escape(&claim.service))
+            .bind(escape(&claim.notification_id))
+            .fetch_optional(pooled.connection_mut())
+            .await?;
         pooled.done();
-        Ok(row.map(row::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
+        Ok(row.map(rows::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
     }
 
     /// Takes the right to decide, if nobody else has it; whether it did. A completed claim is one of a transaction, where nobody sees
@@ -454,7 +512,7 @@ impl Steps {
         completion: Option<&Completion>,
     ) -> sqlx::Result<bool> {
         // No lease is so long that the time of its end overflows.
-        let lease = row::micros(claim.lease).min(i64::MAX / 2);
+        let lease = rows::micros(claim.lease).min(i64::MAX / 2);
         let outcome = completion.map(|completion| &completion.outcome);
         let state = completion.map(|completion| completion.state.as_str());
         // Of a claim alone the body is left behind, if the process of its handler dies.
@@ -499,7 +557,7 @@ impl Steps {
         .bind(state.map(escape))
         .bind(arrival.request_id.as_deref().map(escape))
         .bind(arrival.scheme.name())
-        .bind(row::integer(arrival.secret_index))
+        .bind(rows::integer(arrival.secret_index))
         .bind(arrival.responder.as_deref().map(escape))
         .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
         .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
@@ -513,30 +571,18 @@ impl Steps {
     async fn purge_questions(
         connection: &mut PgConnection,
         before: i64,
-        (recorded_at, service, key): row::Place,
-    ) -> Result<(u64, Option<row::Place>), StoreError> {
-        let aged: Vec<row::Aged> = sqlx::query_as(
-            "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE
-                 WHEN d.service IS NULL OR d.completed_at IS NULL AND d.lease_until < $1
-                 THEN coalesce(q.invalidated_at, q.deadline) ELSE d.completed_at END AS over_at
-             FROM atp_questions AS q
-             LEFT JOIN atp_decisions AS d ON d.service = q.service AND d.notification_id = q.notification_id
-             WHERE q.recorded_at < $1 AND (q.recorded_at, q.service, q.key) > ($2, $3, $4)
-                 AND NOT EXISTS (SELECT 1 FROM atp_deliveries AS a WHERE a.service = q.service
-                     AND a.notification_id = q.notification_id AND a.last_seen >= $1)
-                 AND NOT EXISTS (SELECT 1 FROM atp_refused AS r WHERE r.service = q.service
-                     AND r.notification_id = q.notification_id AND r.refused_at >= $1)
-             ORDER BY q.recorded_at, q.service, q.key LIMIT $5",
-        )
-        .bind(before)
-        .bind(recorded_at)
-        .bind(service)
-        .bind(key)
-        .bind(row::BATCH)
-        .fetch_all(&mut *connection)
-        .await?;
+        (recorded_at, service, key): rows::Place,
+    ) -> Result<(u64, Option<rows::Place>), StoreError> {
+        let aged: Vec<rows::Aged> = sqlx::query_as(statements::AGED_QUESTIONS)
+            .bind(before)
+            .bind(recorded_at)
+            .bind(service)
+            .bind(key)
+            .bind(PURGE_BATCH)
+            .fetch_all(&mut *connection)
+            .await?;
         let (mut purged, mut last) = (0, None);
-        for row::Aged { recorded_at, service, key, notification_id, over_at } in aged {
+        for rows::Aged { recorded_at, service, key, notification_id, over_at } in aged {
             if over_at.is_some_and(|over_at| over_at < before) {
                 purged += Self::purge_question(connection, before, &service, &key, notification_id).await?;
             }
@@ -583,10 +629,7 @@ impl Steps {
         if forgotten.rows_affected() == 0 {
             return Ok(0);
         }
-        for statement in [
-            "DELETE FROM atp_deliveries WHERE service = $1 AND notification_id = $2",
-            "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
-        ] {
+        for statement in [statements::FORGET_DELIVERIES, statements::FORGET_REFUSED] {
             let query = sqlx::query(statement).bind(service).bind(&notification_id);
             query.execute(&mut *connection).await?;
         }
@@ -596,20 +639,8 @@ impl Steps {
     /// Forgets one batch of what is of no question; how many rows that were.
     async fn purge_strangers(connection: &mut PgConnection, before: i64) -> Result<u64, StoreError> {
         let mut rows = 0;
-        for statement in [
-            "DELETE FROM atp_deliveries WHERE (service, notification_id, fingerprint, verdict) IN (
-                 SELECT a.service, a.notification_id, a.fingerprint, a.verdict FROM atp_deliveries AS a
-                 WHERE a.verdict IN ('stale', 'unknown') AND a.last_seen < $1 AND NOT EXISTS (
-                     SELECT 1 FROM atp_questions AS q
-                     WHERE q.service = a.service AND q.notification_id = a.notification_id)
-                 LIMIT $2)",
-            "DELETE FROM atp_refused WHERE id IN (
-                 SELECT r.id FROM atp_refused AS r WHERE r.refused_at < $1 AND NOT EXISTS (
-                     SELECT 1 FROM atp_questions AS q
-                     WHERE q.service = r.service AND q.notification_id = r.notification_id)
-                 LIMIT $2)",
-        ] {
-            let query = sqlx::query(statement).bind(before).bind(row::BATCH);
+        for statement in [statements::PURGE_DELIVERIES, statements::PURGE_REFUSED] {
+            let query = sqlx::query(statement).bind(before).bind(PURGE_BATCH);
             rows += query.execute(&mut *connection).await?.rows_affected();
         }
         Ok(rows)
@@ -678,12 +709,12 @@ impl Steps {
 
 /// Whether a connection was unused so long that it may be gone.
 fn was_idle(metadata: &PoolConnectionMetadata) -> bool {
-    metadata.idle_for > Duration::from_secs(1)
+    metadata.idle_for > IDLE_UNTIL_ASKED
 }
 
 /// Whether a connection answers, and soon.
 async fn is_there(connection: &mut PgConnection) -> bool {
-    timeout(PING, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
+    timeout(LONGEST_PING, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
 }
 
 /// A connection of the pool. Dropped before it is done with, it is closed and nobody gets it again: an error may tell of what
@@ -745,31 +776,22 @@ impl Store for Steps {
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         self.record_in(open.connection_mut(), question).await?;
-        open.commit().await
+        open.finish().await
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
-        super::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
+        crate::store::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut open = self.write().await?;
-        let bound = sqlx::query(
-            "UPDATE atp_questions SET notification_id = $3
-             WHERE service = $1 AND key = $2 AND (notification_id IS NULL OR notification_id = $3)",
-        )
-        .bind(escape(service))
-        .bind(escape(key))
-        .bind(escape(notification_id))
-        .execute(open.connection_mut())
-        .await;
-        let bound = match bound {
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return Err(StoreError::AlreadyRecorded(notification_id.to_owned()));
-            }
-            bound => bound?,
-        };
+        let bound = sqlx::query(statements::BIND)
+            .bind(escape(service))
+            .bind(escape(key))
+            .bind(escape(notification_id))
+            .execute(open.connection_mut());
+        let bound = rows::bound(bound.await, notification_id)?;
         if bound.rows_affected() == 1 {
-            return open.commit().await;
+            return open.finish().await;
         }
-        let known = sqlx::query("SELECT 1 FROM atp_questions WHERE service = $1 AND key = $2")
+        let known = sqlx::query(statements::IS_RECORDED)
             .bind(escape(service))
             .bind(escape(key))
             .fetch_optional(open.connection_mut())
@@ -782,37 +804,8 @@ impl Store for Steps {
 
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        let is_alone: bool = sqlx::query_scalar("SELECT atp_alone($1, $2)")
-            .bind(escape(service))
-            .bind(escape(notification_id))
-            .fetch_one(open.connection_mut())
-            .await?;
-        let decided: Option<row::Standing> = sqlx::query_as(
-            "SELECT completed_at IS NOT NULL AS is_completed, lease_until > atp_now() AND leased_at <= atp_now() AS is_running FROM atp_decisions
-             WHERE service = $1 AND notification_id = $2 FOR SHARE",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .fetch_optional(open.connection_mut())
-        .await?;
-        row::check_undecided(decided, notification_id)?;
-        if !is_alone {
-            return Err(StoreError::Running(notification_id.to_owned()));
-        }
-        let invalidated = sqlx::query(
-            "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
-                 invalidated_at = coalesce(invalidated_at, atp_now())
-             WHERE service = $1 AND notification_id = $2",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .bind(escape(reason))
-        .execute(open.connection_mut())
-        .await?;
-        if invalidated.rows_affected() == 0 {
-            return Err(StoreError::NotRecorded(notification_id.to_owned()));
-        }
-        open.commit().await
+        self.invalidate_in(open.connection_mut(), service, notification_id, reason).await?;
+        open.finish().await
     }
 
     async fn find(
@@ -822,28 +815,25 @@ impl Store for Steps {
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
         let mut pooled = self.pooled().await?;
-        let row: row::Found = sqlx::query_as(
-            "SELECT q.key, q.notification_id, q.question, q.user_id, q.request_id, q.context, q.recorded_at, q.invalidated_why, d.state,
-                 d.fingerprint, d.action_id, d.data, d.responder, d.completed_at, d.is_late, d.status, d.content_type,
-                 d.body,
-                 (SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen,
-                 (SELECT min(first_seen) FROM atp_deliveries
-                     WHERE service = $1 AND notification_id = $2 AND fingerprint = $3
-                         AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen,
-                 CASE WHEN q.service IS NULL THEN
-                     (SELECT min(o.service) FROM atp_questions AS o WHERE o.notification_id = $2) END AS other_service
-             FROM (SELECT 1) AS one
-             LEFT JOIN atp_questions AS q ON q.service = $1 AND q.notification_id = $2
-             LEFT JOIN atp_decisions AS d
-                 ON d.service = $1 AND d.notification_id = $2 AND d.completed_at IS NOT NULL",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
-        .fetch_one(pooled.connection_mut())
-        .await?;
+        let row: rows::Found = sqlx::query_as(statements::FIND)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
+            .fetch_one(pooled.connection_mut())
+            .await?;
         pooled.done();
-        row::known(row)
+        rows::known(row)
+    }
+
+    async fn find_by_key(&self, service: &str, key: &str) -> Result<Known, StoreError> {
+        let mut pooled = self.pooled().await?;
+        let row: Option<rows::Found> = sqlx::query_as(statements::FIND_BY_KEY)
+            .bind(escape(service))
+            .bind(escape(key))
+            .fetch_optional(pooled.connection_mut())
+            .await?;
+        pooled.done();
+        Ok(row.map(rows::known).transpose()?.unwrap_or_default())
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -864,7 +854,7 @@ impl Store for Steps {
             return Ok(Claimed::Started(open));
         }
         sqlx::raw_sql(Self::UNSHUT).execute(open.connection_mut()).await?;
-        open.commit().await?;
+        open.finish().await?;
         self.standing(claim).await
     }
 
@@ -883,7 +873,7 @@ impl Store for Steps {
         let is_ended = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
                 Self::restate(open.connection_mut(), claim, completion).await?;
-                return open.commit().await;
+                return open.finish().await;
             }
             Some(open) => {
                 let mut open = self.begin_anew(open).await?;
@@ -892,7 +882,7 @@ impl Store for Steps {
                 } else {
                     Self::take(open.connection_mut(), claim, Some(completion)).await?
                 };
-                open.commit().await?;
+                open.finish().await?;
                 is_ended
             }
             None => {
@@ -954,13 +944,13 @@ impl Store for Steps {
         .bind(texts(|note| &note.notification_id))
         .bind(fingerprints)
         .bind(texts(|note| note.verdict.name()))
-        .bind(numbers(|note| row::integer(note.count)))
+        .bind(numbers(|note| rows::integer(note.count)))
         .bind(maybe(|note| &note.arrival.request_id))
         .bind(texts(|note| note.arrival.scheme.name()))
-        .bind(numbers(|note| row::integer(note.arrival.secret_index)))
+        .bind(numbers(|note| rows::integer(note.arrival.secret_index)))
         .bind(maybe(|note| &note.arrival.responder))
         .bind(numbers(|note| i64::from(note.status)))
-        .bind(numbers(|note| row::micros(note.duration)))
+        .bind(numbers(|note| rows::micros(note.duration)))
         .execute(pooled.connection_mut())
         .await?;
         pooled.done();
@@ -970,16 +960,12 @@ impl Store for Steps {
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no write.
         let mut pooled = self.pooled().await?;
-        let row::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(
-            "SELECT (SELECT verdict FROM atp_refused WHERE service = $1 AND digest = $2) AS verdict,
-                 EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $3) AS is_erased,
-                 (SELECT count(*) FROM atp_refused WHERE service = $1 AND notification_id = $3) AS kept_of_it",
-        )
-        .bind(escape(&kept.service))
-        .bind(&kept.digest[..])
-        .bind(kept.notification_id.as_deref().map(escape))
-        .fetch_one(pooled.connection_mut())
-        .await?;
+        let rows::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(statements::KEPT)
+            .bind(escape(&kept.service))
+            .bind(&kept.digest[..])
+            .bind(kept.notification_id.as_deref().map(escape))
+            .fetch_one(pooled.connection_mut())
+            .await?;
         if is_erased || known.as_deref() == Some(kept.verdict.name()) {
             pooled.done();
             return Ok(false);
@@ -1002,7 +988,7 @@ impl Store for Steps {
         .bind(kept.notification_id.as_deref().map(escape))
         .bind(kept.verdict.name())
         .bind(kept.scheme.name())
-        .bind(row::integer(kept.secret_index))
+        .bind(rows::integer(kept.secret_index))
         .bind(&kept.body[..])
         .bind(i64::from(MAX_KEPT))
         .execute(pooled.connection_mut())
@@ -1014,42 +1000,36 @@ impl Store for Steps {
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
         let mut pooled = self.pooled().await?;
-        let rows: Vec<row::Refused> = sqlx::query_as(
-            "SELECT id, notification_id, verdict, scheme, secret_index, refused_at, body FROM atp_refused
-             WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3",
-        )
-        .bind(escape(service))
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(pooled.connection_mut())
-        .await?;
+        let rows: Vec<rows::Refused> = sqlx::query_as(statements::REFUSED)
+            .bind(escape(service))
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(pooled.connection_mut())
+            .await?;
         pooled.done();
-        rows.into_iter().map(row::refused).collect()
+        rows.into_iter().map(rows::refused).collect()
     }
 
     async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<row::Refused> = sqlx::query_as(
-            "UPDATE atp_refused SET token = $3 WHERE service = $1 AND id = $2
-             RETURNING id, notification_id, verdict, scheme, secret_index, refused_at, body",
-        )
-        .bind(escape(service))
-        .bind(id)
-        .bind(&super::token::digest(token.as_bytes())[..])
-        .fetch_optional(open.connection_mut())
-        .await?;
+        let row: Option<rows::Refused> = sqlx::query_as(statements::REDRIVE)
+            .bind(escape(service))
+            .bind(id)
+            .bind(&crate::store::token::digest(token.as_bytes())[..])
+            .fetch_optional(open.connection_mut())
+            .await?;
         let row = row.ok_or(StoreError::NotKept(id))?;
-        open.commit().await?;
-        row::refused(row)
+        open.finish().await?;
+        rows::refused(row)
     }
 
     async fn redeem(&self, service: &str, id: i64, token: Token) -> Result<bool, StoreError> {
         // Whoever has seen the request may send it again: that costs no write.
         let mut pooled = self.pooled().await?;
-        let is_there = sqlx::query("SELECT 1 FROM atp_refused WHERE service = $1 AND id = $2 AND token = $3")
+        let is_there = sqlx::query(statements::IS_REDEEMABLE)
             .bind(escape(service))
             .bind(id)
-            .bind(&super::token::digest(token.as_bytes())[..])
+            .bind(&crate::store::token::digest(token.as_bytes())[..])
             .fetch_optional(pooled.connection_mut())
             .await?;
         pooled.done();
@@ -1057,56 +1037,38 @@ impl Store for Steps {
             return Ok(false);
         }
         let mut open = self.write().await?;
-        let redeemed =
-            sqlx::query("UPDATE atp_refused SET token = NULL WHERE service = $1 AND id = $2 AND token = $3")
-                .bind(escape(service))
-                .bind(id)
-                .bind(&super::token::digest(token.as_bytes())[..])
-                .execute(open.connection_mut())
-                .await?;
-        open.commit().await?;
+        let redeemed = sqlx::query(statements::REDEEM)
+            .bind(escape(service))
+            .bind(id)
+            .bind(&crate::store::token::digest(token.as_bytes())[..])
+            .execute(open.connection_mut())
+            .await?;
+        open.finish().await?;
         Ok(redeemed.rows_affected() == 1)
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         let mut pooled = self.pooled().await?;
-        let rows: Vec<row::Delivery> = sqlx::query_as(
-            "WITH noted AS (
-                 SELECT fingerprint, verdict, first_seen, last_seen, count, request_id, scheme, secret_index, responder, status,
-                     duration_us
-                 FROM atp_deliveries WHERE service = $1 AND notification_id = $2),
-             decided AS (
-                 SELECT fingerprint, CASE WHEN status < 400 THEN 'handled' ELSE 'refused' END AS verdict,
-                     completed_at AS first_seen, completed_at AS last_seen, 1::BIGINT AS count, request_id, scheme, secret_index,
-                     responder, status, completed_at - leased_at AS duration_us
-                 FROM atp_decisions
-                 WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL)
-             SELECT * FROM noted UNION ALL SELECT * FROM decided AS d WHERE NOT EXISTS (
-                 SELECT 1 FROM noted AS n WHERE n.fingerprint = d.fingerprint AND n.verdict = d.verdict)
-             ORDER BY first_seen, verdict",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .fetch_all(pooled.connection_mut())
-        .await?;
+        let rows: Vec<rows::Delivery> = sqlx::query_as(statements::DELIVERIES)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .fetch_all(pooled.connection_mut())
+            .await?;
         pooled.done();
-        rows.into_iter().map(row::counted).collect()
+        rows.into_iter().map(rows::counted).collect()
     }
 
     async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
-        let reopened = sqlx::query(
-            "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND completed_at IS NOT NULL
-             AND status BETWEEN 400 AND 499",
-        )
-        .bind(escape(service))
-        .bind(escape(notification_id))
-        .execute(open.connection_mut())
-        .await?;
+        let reopened = sqlx::query(statements::REOPEN)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .execute(open.connection_mut())
+            .await?;
         if reopened.rows_affected() == 0 {
             return Err(StoreError::NotRefused(notification_id.to_owned()));
         }
-        open.commit().await
+        open.finish().await
     }
 
     async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
@@ -1114,14 +1076,14 @@ impl Store for Steps {
         let now = sqlx::query_scalar("SELECT atp_now()").fetch_one(pooled.connection_mut());
         let now: i64 = in_time(async { Ok(now.await?) }).await?;
         pooled.done();
-        super::error::check_purge(before, row::time(now), self.redelivery_window)?;
+        crate::store::error::check_purge(before, rows::time(now), self.redelivery_window)?;
         let before = before.timestamp_micros();
-        let (mut purged, mut place) = (0, row::FIRST_PLACE);
+        let (mut purged, mut place) = (0, rows::FIRST_PLACE);
         loop {
             let mut open = in_time(self.write()).await?;
             let batch = Self::purge_questions(open.connection_mut(), before, place);
             let (questions, last) = in_time(batch).await?;
-            in_time(open.commit()).await?;
+            in_time(open.finish()).await?;
             purged += questions;
             match last {
                 Some(last) => place = last,
@@ -1131,7 +1093,7 @@ impl Store for Steps {
         loop {
             let mut open = in_time(self.write()).await?;
             let rows = in_time(Self::purge_strangers(open.connection_mut(), before)).await?;
-            in_time(open.commit()).await?;
+            in_time(open.finish()).await?;
             if rows == 0 {
                 return Ok(purged);
             }
@@ -1161,15 +1123,14 @@ impl Store for Steps {
             .await?;
         for statement in [
             "INSERT INTO atp_erased VALUES ($1, $2, atp_now()) ON CONFLICT DO NOTHING",
-            "UPDATE atp_decisions SET data = NULL, responder = NULL, signed = NULL, delivery = NULL
-             WHERE service = $1 AND notification_id = $2",
-            "UPDATE atp_deliveries SET responder = NULL WHERE service = $1 AND notification_id = $2",
-            "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2",
+            statements::ERASE_DECISION,
+            statements::ERASE_DELIVERIES,
+            statements::FORGET_REFUSED,
         ] {
             let query = sqlx::query(statement).bind(escape(service)).bind(escape(notification_id));
             query.execute(open.connection_mut()).await?;
         }
-        open.commit().await
+        open.finish().await
     }
 
     fn get_redelivery_window(&self) -> Duration {

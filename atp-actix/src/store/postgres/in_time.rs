@@ -6,7 +6,7 @@ use atp_core::Fingerprint;
 use chrono::{DateTime, Utc};
 use sqlx::Postgres;
 
-use super::{
+use super::super::{
     Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Known, OpenTransaction, PostgresStore,
     Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
 };
@@ -33,6 +33,10 @@ impl Store for PostgresStore {
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
         self.in_time(self.steps.find(service, notification_id, answer)).await
+    }
+
+    async fn find_by_key(&self, service: &str, key: &str) -> Result<Known, StoreError> {
+        self.in_time(self.steps.find_by_key(service, key)).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
