@@ -148,7 +148,7 @@ impl Verifier {
     /// date (beyond the year 262142) stays refused.
     ///
     /// Only for a receiver that remembers what it has handled and judges the age itself, after the
-    /// verdict and on both sides, by [`Verified::signed_at`]: an answer that a server delivers days
+    /// verdict and on both sides, by [`Verified::signed_at`](crate::Verified::signed_at): an answer that a server delivers days
     /// later, or that comes while a clock is off, must not be lost, and a replay does no harm
     /// there. Anywhere else it costs all protection against replay.
     #[must_use]

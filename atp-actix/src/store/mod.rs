@@ -37,6 +37,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod token;
+mod verdict;
 
 use std::{future::Future, time::Duration};
 
@@ -47,7 +48,7 @@ pub use activity::Activity;
 pub(crate) use activity::{Added, UnderWay};
 pub use claim::{Arrival, Claim, Claimed, CompletedDecision, Completion, Outcome, STATE_LATE, STATE_REFUSED};
 pub use contract::contract;
-pub use delivery::{DeliveryCount, DeliveryRow, Verdict};
+pub use delivery::{DeliveryCount, DeliveryRow};
 pub use error::StoreError;
 pub use known::Known;
 pub use memory::{MemoryStore, Uncommitted};
@@ -61,6 +62,7 @@ pub use sql::transaction::OpenTransaction;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use token::Token;
+pub use verdict::Verdict;
 
 pub use crate::limits::{DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, MAX_KEPT, MAX_SERVICE};
 

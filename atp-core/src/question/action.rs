@@ -7,8 +7,7 @@ use serde_json::{
 };
 
 use super::rules::{Field, Labels, NumberRules, Options, Selections, TextRules};
-#[allow(unused_imports, reason = "for the docs")]
-use crate::constraint::{self, Pattern};
+use crate::constraint;
 
 /// One thing that a human may choose, and what goes along with the choice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,7 +158,7 @@ impl Action {
     /// For that [`Action::check`] refuses a schema that applies more than 10,000 schemas to one
     /// value, more than 64 within each other, or itself to the same value without end; one that
     /// refers by `$dynamicRef` or `$recursiveRef`, to another document, or has an `$id` within it;
-    /// and patterns that [`Pattern`] refuses. A schema is compiled once a process, while it is
+    /// and patterns that [`Pattern`](crate::Pattern) refuses. A schema is compiled once a process, while it is
     /// among the 32 that were used last.
     ///
     /// What is judged is what was said: a number that a double does not hold to the last digit does

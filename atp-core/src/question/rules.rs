@@ -184,7 +184,7 @@ impl NumberRules {
     }
 
     /// A whole multiple of this, counted from `min`, else from 0. A step of 0 demands nothing, as
-    /// if none were set; [`Action::check`] refuses one that has too many digits to be counted in.
+    /// if none were set; [`Action::check`](super::Action::check) refuses one that has too many digits to be counted in.
     #[must_use]
     pub fn step(mut self, step: impl Into<Decimal>) -> Self {
         self.step = Some(step.into());

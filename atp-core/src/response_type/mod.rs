@@ -16,8 +16,6 @@ pub use self::{
     file::{File, FileContent},
     violation::{Violation, Violations},
 };
-#[allow(unused_imports, reason = "for the docs")]
-use crate::limits;
 use crate::{json::Kind, response::RawJson};
 
 /// A kind of answer: how `response_data` is read, and what the handler gets.
@@ -144,7 +142,7 @@ impl<T: DeserializeOwned> ResponseType for MultiChoice<T> {
     }
 }
 
-/// `text`: a string of at most [`limits::TEXT`] code points.
+/// `text`: a string of at most [`limits::TEXT`](crate::limits::TEXT) code points.
 pub struct Text;
 
 impl ResponseType for Text {

@@ -742,7 +742,7 @@ impl Child {
     fn start() -> Self {
         let this = env::current_exe().expect("this test has a file");
         let mut process = process::Command::new(this)
-            .args(["--exact", "hostile::serves_in_a_process_of_its_own", "--nocapture"])
+            .args(["--exact", "webhook::hostile::serves_in_a_process_of_its_own", "--nocapture"])
             .env(CHILD, "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
