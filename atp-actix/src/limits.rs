@@ -59,8 +59,8 @@ pub const MAX_SERVICE: usize = 250;
 /// likes; whoever looks into a notification that was refused so often needs no more of them.
 pub const MAX_KEPT: u32 = 100;
 
-/// The longest body of a handler's answer that is recorded, in bytes: it is stored with every decision, and what a
-/// sender reads of it is a status.
+/// The longest body of a handler's answer that is recorded, in bytes: it is stored with every
+/// decision, and what a sender reads of it is a status.
 pub const LONGEST_OUTCOME: usize = 16 << 10;
 
 /// How long an ATP server may go on delivering an answer, unless set: three days.
@@ -70,16 +70,18 @@ pub const DEFAULT_REDELIVERY_WINDOW: Duration = Duration::from_hours(72);
 /// connections.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a handler may hold its transaction, unless set: it holds up who wants to write the same, on SQLite all who
-/// write.
+/// How long a handler may hold its transaction, unless set: it holds up who wants to write the
+/// same, on SQLite all who write.
 pub const DEFAULT_TRANSACTION_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a store waits for a connection, for a lock, or for its turn to write: a sender waits five seconds for the
-/// whole answer. `schema/postgres.1.sql` has it too, as the `lock_timeout` of single statements.
+/// How long a store waits for a connection, for a lock, or for its turn to write: a sender waits
+/// five seconds for the whole answer. `schema/postgres.1.sql` has it too, as the `lock_timeout` of
+/// single statements.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a step on PostgreSQL may take, with all that it waits for: after that nobody waits for its answer.
+/// How long a step on PostgreSQL may take, with all that it waits for: after that nobody waits for
+/// its answer.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const LONGEST_STEP: Duration = Duration::from_secs(5);
 
@@ -87,8 +89,8 @@ pub(crate) const LONGEST_STEP: Duration = Duration::from_secs(5);
 #[cfg(feature = "postgres")]
 pub(crate) const LONGEST_PING: Duration = Duration::from_millis(500);
 
-/// How long a connection to PostgreSQL may have been unused before it is asked whether it is there: asking each time
-/// would double most steps.
+/// How long a connection to PostgreSQL may have been unused before it is asked whether it is there:
+/// asking each time would double most steps.
 #[cfg(feature = "postgres")]
 pub(crate) const IDLE_UNTIL_ASKED: Duration = Duration::from_secs(1);
 
@@ -96,7 +98,8 @@ pub(crate) const IDLE_UNTIL_ASKED: Duration = Duration::from_secs(1);
 #[cfg(feature = "postgres")]
 pub(crate) const DOUBT_LASTS: Duration = Duration::from_mins(1);
 
-/// How long the tables are waited for when they are tried: one that is locked for longer is not there.
+/// How long the tables are waited for when they are tried: one that is locked for longer is not
+/// there.
 #[cfg(feature = "postgres")]
 pub(crate) const PROBE_WAITS: Duration = Duration::from_secs(1);
 
@@ -108,12 +111,13 @@ pub(crate) const LONGEST_MIGRATION: Duration = Duration::from_mins(1);
 #[cfg(feature = "postgres")]
 pub(crate) const POSTGRES_CONNECTIONS: u32 = 10;
 
-/// Of so many connections of a pool one is never lent to a handler, and one at least: handlers that call the store
-/// while they hold a transaction do not wait for each other.
+/// Of so many connections of a pool one is never lent to a handler, and one at least: handlers that
+/// call the store while they hold a transaction do not wait for each other.
 #[cfg(feature = "postgres")]
 pub(crate) const CONNECTIONS_PER_RESERVED: usize = 4;
 
-/// How much longer than a handler may hold its transaction the server waits before it ends it: the store ends it first.
+/// How much longer than a handler may hold its transaction the server waits before it ends it: the
+/// store ends it first.
 #[cfg(feature = "postgres")]
 pub(crate) const SERVER_WAITS_LONGER: Duration = Duration::from_secs(1);
 
@@ -121,31 +125,31 @@ pub(crate) const SERVER_WAITS_LONGER: Duration = Duration::from_secs(1);
 #[cfg(feature = "sqlite")]
 pub(crate) const SQLITE_READERS: u32 = 5;
 
-/// How far in the future a lease in a SQLite file may start before a clock must have been set back: longer than any
-/// process waits for the file's lock.
+/// How far in the future a lease in a SQLite file may start before a clock must have been set back:
+/// longer than any process waits for the file's lock.
 #[cfg(feature = "sqlite")]
 pub(crate) const FARTHEST_LEASE: Duration = Duration::from_secs(30);
 
-/// How long to wait for the hooks of a connection to a SQLite file: sqlx has been seen to lose the wake-up that they
-/// wait for.
+/// How long to wait for the hooks of a connection to a SQLite file: sqlx has been seen to lose the
+/// wake-up that they wait for.
 #[cfg(feature = "sqlite")]
 pub(crate) const LONGEST_HOOKING: Duration = Duration::from_secs(1);
 
-/// How many steps of SQLite's machine a statement runs before it is asked whether it may go on: well below a
-/// millisecond.
+/// How many steps of SQLite's machine a statement runs before it is asked whether it may go on:
+/// well below a millisecond.
 #[cfg(feature = "sqlite")]
 pub(crate) const STEPS_UNASKED: i32 = 10_000;
 
-/// Questions, or rows of no question, that are looked through in one transaction of a purge: it holds up nobody for
-/// long.
+/// Questions, or rows of no question, that are looked through in one transaction of a purge: it
+/// holds up nobody for long.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const PURGE_BATCH: i64 = 200;
 
 /// Counters that are written at once: decisions are not held up for long.
 pub(crate) const COUNTERS_A_BATCH: usize = 100;
 
-/// Counters that may wait to be written. With more than that the store is slower than what comes, and deliveries wait
-/// for it.
+/// Counters that may wait to be written. With more than that the store is slower than what comes,
+/// and deliveries wait for it.
 pub(crate) const MOST_COUNTERS: usize = 10_000;
 
 /// How often the log is told of a fault that every delivery could cause.

@@ -13,11 +13,11 @@ use tokio::{sync::watch, time::timeout};
 use super::{DeliveryCount, Verdict};
 use crate::limits::{BETWEEN_FAULTS_TOLD, COUNTERS_A_BATCH, MOST_COUNTERS};
 
-/// What the webhooks of one process share through a store: which secrets each service has, the deliveries that are being
-/// worked on, and the counters that wait to be written.
+/// What the webhooks of one process share through a store: which secrets each service has, the
+/// deliveries that are being worked on, and the counters that wait to be written.
 ///
-/// A store makes one when it is opened, and its clones share it. Two stores that are opened on one database are two to this,
-/// so open it once a process.
+/// A store makes one when it is opened, and its clones share it. Two stores that are opened on one
+/// database are two to this, so open it once a process.
 #[derive(Clone)]
 pub struct Activity(Arc<Inner>);
 
@@ -97,8 +97,8 @@ impl Activity {
         self.waiting().notes.len()
     }
 
-    /// Whether this verifier's secrets are those that the service has been mounted with before, if it was. With others,
-    /// who holds one secret could decide what was asked under the other.
+    /// Whether this verifier's secrets are those that the service has been mounted with before, if
+    /// it was. With others, who holds one secret could decide what was asked under the other.
     pub(crate) fn admits(&self, service: &str, verifier: &Verifier) -> bool {
         let mut services = self.0.services.lock().unwrap_or_else(PoisonError::into_inner);
         let earlier = services.entry(service.to_owned()).or_insert_with(|| verifier.clone());
@@ -114,8 +114,8 @@ impl Activity {
         may_begin.then(|| UnderWay(self.clone()))
     }
 
-    /// Lets nothing new begin, and waits for what is under way and for who writes counters, for so long at most. Says how much
-    /// still is under way.
+    /// Lets nothing new begin, and waits for what is under way and for who writes counters, for so
+    /// long at most. Says how much still is under way.
     pub(crate) async fn end(&self, within: Duration) -> usize {
         self.0.work.send_modify(|work| work.is_ending = true);
         let mut work = self.0.work.subscribe();
@@ -135,7 +135,8 @@ impl Activity {
         if is_first { Added::Unattended } else { Added::Waiting }
     }
 
-    /// The next batch, for the one who writes. Where there is none, whoever adds a note next sends another.
+    /// The next batch, for the one who writes. Where there is none, whoever adds a note next sends
+    /// another.
     pub(crate) fn next(&self) -> Option<Vec<DeliveryCount>> {
         let mut waiting = self.waiting();
         let notes = waiting.take(COUNTERS_A_BATCH);
@@ -150,7 +151,8 @@ impl Activity {
         self.waiting().take(COUNTERS_A_BATCH)
     }
 
-    /// Whoever wrote does not any more, and has not written this. What came meanwhile is the last of its row.
+    /// Whoever wrote does not any more, and has not written this. What came meanwhile is the last
+    /// of its row.
     pub(crate) fn stopped_writing(&self, unwritten: Vec<DeliveryCount>) {
         let mut waiting = self.waiting();
         self.0.work.send_modify(|work| work.is_written = false);

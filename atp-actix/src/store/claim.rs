@@ -15,8 +15,8 @@ use crate::limits::{DEFAULT_LEASE, LONGEST_OUTCOME};
 /// The state of a task whose answer was refused by its handler.
 pub const STATE_REFUSED: &str = "refused";
 
-/// The state of a task whose answer came too late and went to the handler of those, unless that set another.
-/// [`CompletedDecision::is_late`] tells it apart from an action that is named so.
+/// The state of a task whose answer came too late and went to the handler of those, unless that set
+/// another. [`CompletedDecision::is_late`] tells it apart from an action that is named so.
 pub const STATE_LATE: &str = "late";
 
 /// A decision that took effect, or that its handler refused: [`Outcome::is_success`] tells which.
@@ -27,14 +27,15 @@ pub struct CompletedDecision {
     pub fingerprint: Fingerprint,
     /// The action that was chosen.
     pub action_id: String,
-    /// What the human said, as JSON text. There is none if the answer had none, if the webhook was told to store
-    /// none, and after [`Store::erase`](super::Store::erase).
+    /// What the human said, as JSON text. There is none if the answer had none, if the webhook was
+    /// told to store none, and after [`Store::erase`](super::Store::erase).
     pub data: Option<String>,
     /// Who answered, if the answer says so; nobody after [`Store::erase`](super::Store::erase).
     pub responder: Option<String>,
     /// When it was completed, by the store's clock.
     pub completed_at: DateTime<Utc>,
-    /// Whether the answer came too late, so that the handler of late answers ran, and not the action's.
+    /// Whether the answer came too late, so that the handler of late answers ran, and not the
+    /// action's.
     pub is_late: bool,
     /// What its handler said.
     pub outcome: Outcome,
@@ -69,8 +70,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The longest body that is recorded, in bytes. Of a longer one its status is, with `{"status":"success"}` if it
-    /// is a success and without a body if it is none.
+    /// The longest body that is recorded, in bytes. Of a longer one its status is, with
+    /// `{"status":"success"}` if it is a success and without a body if it is none.
     pub const MAX_BODY: usize = LONGEST_OUTCOME;
 
     /// This status with this body.
@@ -129,8 +130,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A claim under a new token, for [`DEFAULT_LEASE`], without data, of an answer in time that came in this body,
-    /// which is also what was signed.
+    /// A claim under a new token, for [`DEFAULT_LEASE`], without data, of an answer in time that
+    /// came in this body, which is also what was signed.
     pub fn new(
         service: impl Into<String>,
         notification_id: impl Into<String>,
@@ -179,7 +180,8 @@ impl Claim {
         self
     }
 
-    /// What [`Store::keep`](super::Store::keep) would know its answer by: SHA-256 of the text that was signed.
+    /// What [`Store::keep`](super::Store::keep) would know its answer by: SHA-256 of the text that
+    /// was signed.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         digest(&self.signed_text)
@@ -244,8 +246,8 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Ends this claim so. The state is [`STATE_REFUSED`] where the outcome is no success, [`STATE_LATE`] where the
-    /// answer came too late, and else the id of the action.
+    /// Ends this claim so. The state is [`STATE_REFUSED`] where the outcome is no success,
+    /// [`STATE_LATE`] where the answer came too late, and else the id of the action.
     pub fn new(claim: &Claim, outcome: Outcome) -> Self {
         let state = match (outcome.is_success(), claim.is_late) {
             (false, _) => STATE_REFUSED,

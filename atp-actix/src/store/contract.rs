@@ -19,10 +19,11 @@ use super::{
     RefusedDelivery, STATE_LATE, STATE_REFUSED, Store, StoreError, Token, Verdict,
 };
 
-/// Tests a store: one of this crate's, or your own. It panics where the store breaks the contract of [`Store`].
+/// Tests a store: one of this crate's, or your own. It panics where the store breaks the contract
+/// of [`Store`].
 ///
-/// Give it an empty store whose redelivery window is zero, as it purges what it has made. What only a second process, a
-/// killed one or a power cut can show is not in it.
+/// Give it an empty store whose redelivery window is zero, as it purges what it has made. What only
+/// a second process, a killed one or a power cut can show is not in it.
 ///
 /// ```
 /// use std::time::Duration;

@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 
 use super::{Arrival, Claim, CompletedDecision, Verdict};
 
-/// Verified deliveries, as they are counted: one row for each notification, fingerprint and verdict. Where there are
-/// several that are told in one, what it tells of how they came is of the last.
+/// Verified deliveries, as they are counted: one row for each notification, fingerprint and
+/// verdict. Where there are several that are told in one, what it tells of how they came is of the
+/// last.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
@@ -72,7 +73,8 @@ impl DeliveryCount {
     }
 }
 
-/// A row of counted deliveries. The first and the last of them may have come otherwise; what is told is of the last.
+/// A row of counted deliveries. The first and the last of them may have come otherwise; what is
+/// told is of the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliveryRow {

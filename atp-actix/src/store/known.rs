@@ -18,7 +18,7 @@ pub struct Known {
     pub first_seen: Option<DateTime<Utc>>,
     /// When the first of the answer that was asked for came.
     pub answer_seen: Option<DateTime<Utc>>,
-    /// Where the question is not recorded for the service that was asked for: another service that recorded it, if
-    /// there is one. Its answer was sent to the wrong webhook.
+    /// Where the question is not recorded for the service that was asked for: another service that
+    /// recorded it, if there is one. Its answer was sent to the wrong webhook.
     pub other_service: Option<String>,
 }

@@ -17,7 +17,8 @@ use super::{
     StoredRefusal, Token, Verdict,
 };
 
-/// Remembers until the process ends: for tests. It gives handlers no [`Transaction`](crate::Transaction).
+/// Remembers until the process ends: for tests. It gives handlers no
+/// [`Transaction`](crate::Transaction).
 #[derive(Clone)]
 pub struct MemoryStore {
     tables: Arc<Mutex<Tables>>,

@@ -1,7 +1,8 @@
-//! What is remembered: the questions that were asked, the one decision of each, and every verified delivery.
+//! What is remembered: the questions that were asked, the one decision of each, and every verified
+//! delivery.
 //!
-//! A [`Store`] turns *verified* into *took effect, once*. Give one to [`Webhook::store`](crate::Webhook::store), and record
-//! each question before it is sent:
+//! A [`Store`] turns *verified* into *took effect, once*. Give one to
+//! [`Webhook::store`](crate::Webhook::store), and record each question before it is sent:
 //!
 //! ```
 //! use atp_actix::{
@@ -70,19 +71,23 @@ pub use crate::limits::{DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, MAX_KEPT, MAX_S
 
 /// Remembers questions, decisions and deliveries. A clone shares them.
 ///
-/// Each verb is atomic. *Durable* ones have reached the disk when they return `Ok`; the others may be forgotten by a power
-/// cut, which costs a second run of a handler, and nothing else: what the first did in its transaction is forgotten too.
+/// Each verb is atomic. *Durable* ones have reached the disk when they return `Ok`; the others may
+/// be forgotten by a power cut, which costs a second run of a handler, and nothing else: what the
+/// first did in its transaction is forgotten too.
 pub trait Store: Clone + Send + Sync + 'static {
     /// Where a handler's own work is done, so that it is committed with the decision or not at all.
     type Transaction: Send + 'static;
 
-    /// Remembers a question that is about to be sent. Durable. The same question again changes nothing, also one that was
-    /// made at another time or has another deadline: the first deadline stands ([`Question::asks_the_same`]).
+    /// Remembers a question that is about to be sent. Durable. The same question again changes
+    /// nothing, also one that was made at another time or has another deadline: the first deadline
+    /// stands ([`Question::asks_the_same`]).
     ///
-    /// [`StoreError::DeadlinePassed`] if nobody could answer it in time any more, unless it is recorded already.
+    /// [`StoreError::DeadlinePassed`] if nobody could answer it in time any more, unless it is
+    /// recorded already.
     fn record(&self, question: &Question) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Says which identifier the ATP server gave to a question that was recorded under a key of our own. Durable.
+    /// Says which identifier the ATP server gave to a question that was recorded under a key of our
+    /// own. Durable.
     fn bind(
         &self,
         service: &str,
@@ -90,9 +95,10 @@ pub trait Store: Clone + Send + Sync + 'static {
         notification_id: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Takes a question back: later answers are refused. Durable. One that is completed cannot be taken back
-    /// ([`StoreError::Decided`]), nor one while it is being handled ([`StoreError::Running`]). An answer that came a moment
-    /// before, and whose handler has not begun, may still take effect.
+    /// Takes a question back: later answers are refused. Durable. One that is completed cannot be
+    /// taken back ([`StoreError::Decided`]), nor one while it is being handled
+    /// ([`StoreError::Running`]). An answer that came a moment before, and whose handler has not
+    /// begun, may still take effect.
     fn invalidate(
         &self,
         service: &str,
@@ -108,39 +114,43 @@ pub trait Store: Clone + Send + Sync + 'static {
         answer: Option<Fingerprint>,
     ) -> impl Future<Output = Result<Known, StoreError>> + Send;
 
-    /// What is known of the question that is recorded under a key, also before it is bound to a notification; nothing
-    /// if there is none.
+    /// What is known of the question that is recorded under a key, also before it is bound to a
+    /// notification; nothing if there is none.
     fn find_by_key(&self, service: &str, key: &str)
     -> impl Future<Output = Result<Known, StoreError>> + Send;
 
     /// Takes the right to decide, if nobody has it. Not durable.
     ///
-    /// Of any number of claims at once one gets [`Claimed::Started`]. A lease that has ended, or that starts in the future
-    /// because a clock was set back, may be taken over; a completed decision never.
+    /// Of any number of claims at once one gets [`Claimed::Started`]. A lease that has ended, or
+    /// that starts in the future because a clock was set back, may be taken over; a completed
+    /// decision never.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
-    /// Takes the right to decide as [`Store::claim`] does, in the transaction that will complete it.
+    /// Takes the right to decide as [`Store::claim`] does, in the transaction that will complete
+    /// it.
     ///
-    /// Whatever commits that transaction commits a success with it, until [`Store::complete`] says something else. Dropped,
-    /// it is rolled back, and the claim is as it was before: none, as a rule.
+    /// Whatever commits that transaction commits a success with it, until [`Store::complete`] says
+    /// something else. Dropped, it is rolled back, and the claim is as it was before: none, as a
+    /// rule.
     fn claim_in_transaction(
         &self,
         claim: &Claim,
     ) -> impl Future<Output = Result<Claimed<Self::Transaction>, StoreError>> + Send;
 
-    /// Opens the transaction that will complete a claim that was made before. [`StoreError::Fenced`] if it is no longer ours.
+    /// Opens the transaction that will complete a claim that was made before.
+    /// [`StoreError::Fenced`] if it is no longer ours.
     ///
     /// As with [`Store::claim_in_transaction`], but dropped it leaves the claim.
     fn resume(&self, claim: &Claim) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
 
-    /// Ends a claim with its outcome and the task's state: in the transaction that the handler has worked in, if there is
-    /// one. Durable.
+    /// Ends a claim with its outcome and the task's state: in the transaction that the handler has
+    /// worked in, if there is one. Durable.
     ///
-    /// What a handler refuses has no effect: where the outcome is no success, that transaction is rolled back first, and the
-    /// outcome is recorded alone.
+    /// What a handler refuses has no effect: where the outcome is no success, that transaction is
+    /// rolled back first, and the outcome is recorded alone.
     ///
-    /// [`StoreError::Fenced`] if another has taken the claim over; then nothing was written. Any other error leaves open
-    /// whether it was; the next delivery finds out.
+    /// [`StoreError::Fenced`] if another has taken the claim over; then nothing was written. Any
+    /// other error leaves open whether it was; the next delivery finds out.
     fn complete(
         &self,
         claim: &Claim,
@@ -151,7 +161,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Gives a claim back, as if it had never been made. Not durable.
     fn release(&self, claim: &Claim) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Counts verified deliveries, all or none. Not durable, and never a reason to answer otherwise.
+    /// Counts verified deliveries, all or none. Not durable, and never a reason to answer
+    /// otherwise.
     ///
     /// No two of the notes are of the same row.
     fn count_deliveries(
@@ -159,17 +170,20 @@ pub trait Store: Clone + Send + Sync + 'static {
         counts: &[DeliveryCount],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Keeps the body of an authentic delivery that was refused, once for each text that was signed, however often it comes
-    /// and however it is spelled. Says whether it was not there yet. Durable.
+    /// Keeps the body of an authentic delivery that was refused, once for each text that was
+    /// signed, however often it comes and however it is spelled. Says whether it was not there yet.
+    /// Durable.
     ///
-    /// One that is there for the same reason costs a query and no write. [`StoreError::KeptEnough`] where
-    /// [`MAX_KEPT`] others of its notification are there. Of a notification that was erased nothing is kept.
+    /// One that is there for the same reason costs a query and no write. [`StoreError::KeptEnough`]
+    /// where [`MAX_KEPT`] others of its notification are there. Of a notification that was erased
+    /// nothing is kept.
     fn keep(&self, kept: &RefusedDelivery) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The kept bodies with an id above `after`, in the order of their ids, at most `limit`.
     ///
-    /// With them, as [`Verdict::Abandoned`], those whose handler began under a lease that ended without a word: its process
-    /// died. They are moved here first, or when another answer takes their place.
+    /// With them, as [`Verdict::Abandoned`], those whose handler began under a lease that ended
+    /// without a word: its process died. They are moved here first, or when another answer takes
+    /// their place.
     fn refused(
         &self,
         service: &str,
@@ -180,8 +194,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Notes that a kept body is about to be sent in again with this token, in place of any before.
     /// Durable. [`StoreError::NotKept`] if there is no such body.
     ///
-    /// Call [`Redrive::prepare`] instead, which calls this: the token alone is good for nothing, since
-    /// a webhook lets in only what is signed.
+    /// Call [`Redrive::prepare`] instead, which calls this: the token alone is good for nothing,
+    /// since a webhook lets in only what is signed.
     fn redrive(
         &self,
         service: &str,
@@ -201,7 +215,8 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// The verified deliveries of a notification, in the order of their first arrival.
     ///
-    /// That of a decision is among them once the decision is there, whatever became of its counter: the decision tells it.
+    /// That of a decision is among them once the decision is there, whatever became of its counter:
+    /// the decision tells it.
     fn deliveries(
         &self,
         service: &str,
@@ -215,23 +230,26 @@ pub trait Store: Clone + Send + Sync + 'static {
         notification_id: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Forgets questions with all that belongs to them: whose decision was completed before this time, or whose invalidation
-    /// or else deadline passed before it without a decision or a lease that lasted longer. One of which anything came or
-    /// was refused since stays whole. And what came of unknown notifications: counters by the last, bodies by the first. Says
-    /// how many questions. Durable, in batches.
+    /// Forgets questions with all that belongs to them: whose decision was completed before this
+    /// time, or whose invalidation or else deadline passed before it without a decision or a lease
+    /// that lasted longer. One of which anything came or was refused since stays whole. And what
+    /// came of unknown notifications: counters by the last, bodies by the first. Says how many
+    /// questions. Durable, in batches.
     ///
-    /// Not atomic as a whole: each batch is. Keep `before` longer ago than the webhook's redelivery window, or a late
-    /// redelivery of a forgotten decision is an unknown notification; stores refuse less than
-    /// [`DEFAULT_REDELIVERY_WINDOW`] unless told otherwise.
+    /// Not atomic as a whole: each batch is. Keep `before` longer ago than the webhook's redelivery
+    /// window, or a late redelivery of a forgotten decision is an unknown notification; stores
+    /// refuse less than [`DEFAULT_REDELIVERY_WINDOW`] unless told otherwise.
     fn purge(&self, before: DateTime<Utc>) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Blanks what a human said about a notification, for good: data, kept bodies and responders. The decision stands, with
-    /// what its handler answered: let that repeat nothing personal. What comes of it later is counted, and nothing of it is
-    /// kept; so it is also with a notification of which nothing is known yet. Durable. [`StoreError::Running`] while it is
-    /// being handled: try again in a moment.
+    /// Blanks what a human said about a notification, for good: data, kept bodies and responders.
+    /// The decision stands, with what its handler answered: let that repeat nothing personal. What
+    /// comes of it later is counted, and nothing of it is kept; so it is also with a notification
+    /// of which nothing is known yet. Durable. [`StoreError::Running`] while it is being handled:
+    /// try again in a moment.
     ///
-    /// A database overwrites what it has freed when it needs the room: on SQLite at once with `PRAGMA secure_delete = ON` in
-    /// the pool's connect options (the rest of the file by `VACUUM`), on PostgreSQL after a vacuum.
+    /// A database overwrites what it has freed when it needs the room: on SQLite at once with
+    /// `PRAGMA secure_delete = ON` in the pool's connect options (the rest of the file by
+    /// `VACUUM`), on PostgreSQL after a vacuum.
     fn erase(
         &self,
         service: &str,
@@ -243,25 +261,26 @@ pub trait Store: Clone + Send + Sync + 'static {
         None
     }
 
-    /// How long ago an answer may have been signed, and what [`Store::purge`] leaves: one time for both, since what is
-    /// forgotten sooner than it may come again is decided twice.
+    /// How long ago an answer may have been signed, and what [`Store::purge`] leaves: one time for
+    /// both, since what is forgotten sooner than it may come again is decided twice.
     fn get_redelivery_window(&self) -> Duration {
         DEFAULT_REDELIVERY_WINDOW
     }
 
-    /// What fingerprints are hashed with before they leave the webhook: 32 random bytes that were made with the database and
-    /// never change.
+    /// What fingerprints are hashed with before they leave the webhook: 32 random bytes that were
+    /// made with the database and never change.
     fn get_fingerprint_key(&self) -> &[u8; 32];
 
     /// What the webhooks of this process share: the same for all clones.
     fn get_activity(&self) -> &Activity;
 
-    /// Ends the work of this process's webhooks in order: from now on deliveries are answered 503, what is under way may go
-    /// on for so long, and the counters that wait are written. Says how many deliveries were still under way. An error is
-    /// that of writing counters: those that were not written wait on.
+    /// Ends the work of this process's webhooks in order: from now on deliveries are answered 503,
+    /// what is under way may go on for so long, and the counters that wait are written. Says how
+    /// many deliveries were still under way. An error is that of writing counters: those that were
+    /// not written wait on.
     ///
-    /// Call it *before* you stop the server, whose workers take their work with them; the stores' `close` calls it once more,
-    /// and writes what came meanwhile.
+    /// Call it *before* you stop the server, whose workers take their work with them; the stores'
+    /// `close` calls it once more, and writes what came meanwhile.
     ///
     /// ```no_run
     /// # use actix_web::{App, HttpServer, rt};

@@ -11,7 +11,8 @@ use crate::limits::{DEEPEST_JSON, MAX_SERVICE};
 /// The service that a question belongs to unless it is named.
 pub const DEFAULT_SERVICE: &str = "default";
 
-/// Refuses what could be written and never read again: `serde_json` writes any depth, and reads [`DEEPEST_JSON`].
+/// Refuses what could be written and never read again: `serde_json` writes any depth, and reads
+/// [`DEEPEST_JSON`].
 fn check_readable(value: &impl Serialize) -> Result<(), String> {
     let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
     let is_readable = serde_json::from_str::<Value>(&text).is_ok();
@@ -57,8 +58,8 @@ impl Question {
         }
     }
 
-    /// Names the service that asks, in at most [`MAX_SERVICE`] bytes; [`DEFAULT_SERVICE`] unless set. A webhook sees the
-    /// questions of its own service only.
+    /// Names the service that asks, in at most [`MAX_SERVICE`] bytes; [`DEFAULT_SERVICE`] unless
+    /// set. A webhook sees the questions of its own service only.
     pub fn service(mut self, service: impl Into<String>) -> Self {
         self.service = service.into();
         self
@@ -86,8 +87,8 @@ impl Question {
 
     /// Says whatever else the handler of the answer will need.
     ///
-    /// What has no JSON, such as a map whose keys are no texts, and what nests too deep to be read again
-    /// is [`StoreError::Context`] when the question is recorded.
+    /// What has no JSON, such as a map whose keys are no texts, and what nests too deep to be read
+    /// again is [`StoreError::Context`] when the question is recorded.
     pub fn context(mut self, context: impl Serialize) -> Self {
         match serde_json::to_value(context) {
             Ok(context) => (self.context, self.unfit_context) = (context, None),
@@ -96,8 +97,9 @@ impl Question {
         self
     }
 
-    /// Whether this asks what that asked. A program that starts again makes its questions at another time, and computes
-    /// their deadlines anew: neither makes another question, and the first deadline stands.
+    /// Whether this asks what that asked. A program that starts again makes its questions at
+    /// another time, and computes their deadlines anew: neither makes another question, and the
+    /// first deadline stands.
     #[must_use]
     pub fn asks_the_same(&self, earlier: &Self) -> bool {
         let mut ours = self.notification.clone();
@@ -109,8 +111,8 @@ impl Question {
             && self.context == earlier.context
     }
 
-    /// Refuses a question that nobody could answer in time, where it is recorded for the first time.
-    /// [`StoreError::DeadlinePassed`] says which times those are.
+    /// Refuses a question that nobody could answer in time, where it is recorded for the first
+    /// time. [`StoreError::DeadlinePassed`] says which times those are.
     pub fn check_deadline(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         match self.notification.deadline {
             Some(deadline) if deadline < now => Err(StoreError::DeadlinePassed { deadline, now }),
@@ -148,8 +150,8 @@ impl Question {
         &self.context
     }
 
-    /// The key to record it under, for a store: the one that was set, or else the notification's id. An error says why
-    /// the question cannot be recorded, whatever is recorded already.
+    /// The key to record it under, for a store: the one that was set, or else the notification's
+    /// id. An error says why the question cannot be recorded, whatever is recorded already.
     pub fn checked_key(&self) -> Result<&str, StoreError> {
         self.notification.check()?;
         if let Some(fault) = &self.unfit_context {
@@ -169,7 +171,8 @@ impl Question {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RecordedQuestion {
-    /// The key that it was recorded under: the notification's id, unless [`Question::key`] named another.
+    /// The key that it was recorded under: the notification's id, unless [`Question::key`] named
+    /// another.
     pub key: String,
     /// As it was sent.
     pub notification: Notification,

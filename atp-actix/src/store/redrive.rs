@@ -8,8 +8,10 @@ use bytes::Bytes;
 use super::{Store, StoreError, StoredRefusal, token::Token};
 use crate::limits::REDRIVE_GOOD_FOR;
 
-/// A request for one's own webhook: `POST` the body with these headers. It is good once, within [`Redrive::GOOD_FOR`].
+/// A request for one's own webhook: `POST` the body with these headers. It is good once, within
+/// [`Redrive::GOOD_FOR`].
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Redrive {
     /// Names and values.
     pub headers: [(&'static str, String); 2],
@@ -24,8 +26,9 @@ impl Redrive {
     /// How long a request is good: enough to send it, and not to keep it.
     pub const GOOD_FOR: Duration = REDRIVE_GOOD_FOR;
 
-    /// Makes a request out of a kept body. The verifier is the webhook's: the token is signed under a key that is derived
-    /// from its secret, so that the webhook knows its own before it asks the store.
+    /// Makes a request out of a kept body. The verifier is the webhook's: the token is signed under
+    /// a key that is derived from its secret, so that the webhook knows its own before it asks the
+    /// store.
     ///
     /// ```
     /// # use atp_actix::{Secret, Verifier, store::{MemoryStore, Redrive, Store, StoreError}};

@@ -26,7 +26,8 @@ pub struct RefusedDelivery {
     pub scheme: Scheme,
     /// Which secret it was signed with: 0 is the verifier's first.
     pub secret_index: usize,
-    /// SHA-256 of the text that was signed: what makes two deliveries the same to [`Store::keep`](super::Store::keep).
+    /// SHA-256 of the text that was signed: what makes two deliveries the same to
+    /// [`Store::keep`](super::Store::keep).
     pub digest: [u8; 32],
     /// As it came.
     pub body: Bytes,

@@ -46,7 +46,8 @@ pub(crate) fn new_key() -> [u8; 32] {
     key
 }
 
-/// SHA-256: of what was signed; and of a redrive's token, so that who reads the store cannot use it.
+/// SHA-256: of what was signed; and of a redrive's token, so that who reads the store cannot use
+/// it.
 pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
     Sha256::digest(bytes).into()

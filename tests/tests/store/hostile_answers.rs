@@ -117,9 +117,11 @@ async fn a_redrives_token_is_checked_before_the_store_is_asked(store: impl Store
     let right = redrive(&store, kept[0].id).await;
     store.calls.take();
     let token = right.headers[1].1.clone();
-    let with = |token: &str, body: &Bytes| Redrive {
-        headers: [right.headers[0].clone(), (right.headers[1].0, token.to_owned())],
-        body: body.clone(),
+    let with = |token: &str, body: &Bytes| {
+        let mut redrive = right.clone();
+        redrive.headers[1].1 = token.to_owned();
+        redrive.body = body.clone();
+        redrive
     };
     let altered = Bytes::from(String::from_utf8_lossy(&right.body).replace("approve", "approvf"));
     for (case, redrive) in [

@@ -1,26 +1,19 @@
 //! A store in PostgreSQL, for many machines, beside the service's own tables if it likes.
 
+mod claims;
 mod in_time;
+mod pool;
+mod tidy;
 
-use std::{
-    fmt,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use atp_core::{Fingerprint, Notification};
 use chrono::{DateTime, Utc};
 use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _,
-    pool::{PoolConnection, PoolConnectionMetadata},
+    AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
@@ -28,15 +21,18 @@ use super::{
     sql::{
         rows::{self, escape},
         statements,
-        transaction::{self, ENDED, TransactionConnection},
+        transaction::{self, TransactionConnection},
     },
 };
+use pool::{Doubt, Pooled, is_there, was_idle};
+
 use crate::limits::{
-    self, CONNECTIONS_PER_RESERVED, DOUBT_LASTS, IDLE_UNTIL_ASKED, LONGEST_MIGRATION, LONGEST_PING,
-    LONGEST_STEP, PATIENCE, POSTGRES_CONNECTIONS, PROBE_WAITS, PURGE_BATCH, SERVER_WAITS_LONGER,
+    self, CONNECTIONS_PER_RESERVED, LONGEST_MIGRATION, LONGEST_STEP, PATIENCE, POSTGRES_CONNECTIONS,
+    SERVER_WAITS_LONGER,
 };
 
-/// Remembers in PostgreSQL: any number of processes on any number of machines share it. A clone shares the connections.
+/// Remembers in PostgreSQL: any number of processes on any number of machines share it. A clone
+/// shares the connections.
 ///
 /// ```no_run
 /// use atp_actix::{
@@ -53,18 +49,21 @@ use crate::limits::{
 /// # }
 /// ```
 ///
-/// Of a session it needs the prepared statements, and that new transactions are read-only after a handler's was ended behind
-/// its back. So it works behind a pooler of transactions that carries both over: `PgBouncer` from 1.21 with
-/// `max_prepared_statements` and `track_extra_parameters = default_transaction_read_only`. Whatever must survive a power cut is
-/// committed with `synchronous_commit = on` at least; claims and counters without, since losing one costs nothing. The clock is
-/// the database's.
+/// Of a session it needs the prepared statements, and that new transactions are read-only after a
+/// handler's was ended behind its back. So it works behind a pooler of transactions that carries
+/// both over: `PgBouncer` from 1.21 with `max_prepared_statements` and `track_extra_parameters =
+/// default_transaction_read_only`. Whatever must survive a power cut is committed with
+/// `synchronous_commit = on` at least; claims and counters without, since losing one costs nothing.
+/// The clock is the database's.
 ///
-/// No step takes longer than five seconds, whatever the server or the network does: after that its connection is closed, and
-/// the next step gets another. A quarter of the pool, and one connection at least, is never lent to a handler, so that handlers
-/// that call the store while they hold their [`Transaction`](crate::Transaction) do not wait for each other.
+/// No step takes longer than five seconds, whatever the server or the network does: after that its
+/// connection is closed, and the next step gets another. A quarter of the pool, and one connection
+/// at least, is never lent to a handler, so that handlers that call the store while they hold their
+/// [`Transaction`](crate::Transaction) do not wait for each other.
 ///
-/// The workers share the connections, and one is heard by the thread that made it: a handler that blocks its thread, in place of
-/// [`web::block`](actix_web::web::block), keeps up others too, for five seconds at most.
+/// The workers share the connections, and one is heard by the thread that made it: a handler that
+/// blocks its thread, in place of [`web::block`](actix_web::web::block), keeps up others too, for
+/// five seconds at most.
 #[derive(Clone)]
 pub struct PostgresStore {
     /// Its verbs, which take as long as they take.
@@ -85,7 +84,8 @@ pub(super) struct Steps {
 }
 
 impl PostgresStore {
-    /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up who wants the same rows.
+    /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up
+    /// who wants the same rows.
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
     /// Connects, with at most ten connections.
@@ -93,15 +93,16 @@ impl PostgresStore {
         // A pooler refuses settings that it does not know; nothing here is a float.
         let options = url.parse::<PgConnectOptions>()?.extra_float_digits(None);
         let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
-        // One that was in use a moment ago is not asked whether it is there: that would double most steps.
+        // One that was in use a moment ago is not asked whether it is there: that would double most
+        // steps.
         let pool = pool.test_before_acquire(false).before_acquire(|connection, metadata| {
             Box::pin(async move { Ok(!was_idle(&metadata) || is_there(connection).await) })
         });
         Self::from_pool(pool.connect_with(options).await?).await
     }
 
-    /// Lives in the service's own database, in a pool of two connections at least. Behind a pooler, make the pool without
-    /// [`extra_float_digits`](PgConnectOptions::extra_float_digits).
+    /// Lives in the service's own database, in a pool of two connections at least. Behind a pooler,
+    /// make the pool without [`extra_float_digits`](PgConnectOptions::extra_float_digits).
     ///
     /// A server that is read-only is refused, and so is one that does not flush what it commits.
     pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
@@ -119,18 +120,20 @@ impl PostgresStore {
         &self.steps.pool
     }
 
-    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN) at most),
-    /// then closes the pool. After that every use of a clone is an error.
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN)
+    /// at most), then closes the pool. After that every use of a clone is an error.
     ///
-    /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
-    /// this after it has stopped. Counters that could not be written are told in the log, and lost.
+    /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their
+    /// answer come to their end, and this after it has stopped. Counters that could not be written
+    /// are told in the log, and lost.
     pub async fn close(&self) {
         transaction::end_work(self).await;
         self.steps.pool.close().await;
     }
 
-    /// Sets how long a handler may hold its transaction; [`PostgresStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that
-    /// it is rolled back, and the delivery is answered 503.
+    /// Sets how long a handler may hold its transaction;
+    /// [`PostgresStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that it is rolled back, and
+    /// the delivery is answered 503.
     #[must_use]
     pub fn transaction_limit(mut self, limit: Duration) -> Self {
         self.steps.transaction_limit = limit;
@@ -144,8 +147,8 @@ impl PostgresStore {
         self
     }
 
-    /// [`Store::record`] in a transaction of the service's own, so that the question is recorded with the row that it is
-    /// about, or not at all. It is as durable as that transaction.
+    /// [`Store::record`] in a transaction of the service's own, so that the question is recorded
+    /// with the row that it is about, or not at all. It is as durable as that transaction.
     pub async fn record_in(
         &self,
         connection: &mut PgConnection,
@@ -154,7 +157,8 @@ impl PostgresStore {
         self.steps.record_in(connection, question).await
     }
 
-    /// [`Store::invalidate`] in a transaction of the service's own. It is as durable as that transaction.
+    /// [`Store::invalidate`] in a transaction of the service's own. It is as durable as that
+    /// transaction.
     pub async fn invalidate_in(
         &self,
         connection: &mut PgConnection,
@@ -165,14 +169,16 @@ impl PostgresStore {
         self.steps.invalidate_in(connection, service, notification_id, reason).await
     }
 
-    /// Begins a transaction of the service's own, as `SqliteStore::begin` does: it derefs to sqlx's connection, is
-    /// durable, and [`OpenTransaction::commit`] ends it; dropped, it is rolled back. It counts as one that is lent to a
-    /// handler, and the server ends it where it is held longer than [`Store::get_transaction_limit`] and a second more.
+    /// Begins a transaction of the service's own, as `SqliteStore::begin` does: it derefs to sqlx's
+    /// connection, is durable, and [`OpenTransaction::commit`] ends it; dropped, it is rolled back.
+    /// It counts as one that is lent to a handler, and the server ends it where it is held longer
+    /// than [`Store::get_transaction_limit`] and a second more.
     pub async fn begin(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
         self.in_time(self.steps.begin()).await
     }
 
-    /// This step, unless it takes too long. Its connection is closed then, and so are all others that do not answer.
+    /// This step, unless it takes too long. Its connection is closed then, and so are all others
+    /// that do not answer.
     pub(super) async fn in_time<T>(
         &self,
         step: impl Future<Output = Result<T, StoreError>>,
@@ -193,38 +199,12 @@ async fn in_time<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result
     timeout(LONGEST_STEP, step).await.unwrap_or(Err(StoreError::TimedOut(SILENT)))
 }
 
-/// Whether a step went unanswered in the last minute.
-#[derive(Default)]
-struct Doubt(Mutex<Option<Instant>>);
-
-impl Doubt {
-    fn arise(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    fn is_there(&self) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() < DOUBT_LASTS)
-    }
-}
-
 impl Steps {
     /// What this program knows of the schema.
     const MIGRATIONS: [&str; 1] = [include_str!("../schema/postgres.1.sql")];
 
-    /// A statement that is a transaction of its own cannot limit how long the server waits for a locked table, so after
-    /// a step without an answer this is asked first: else each would leave a process that waits there after its client
-    /// has gone.
-    fn probe() -> String {
-        format!(
-            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
-             LOCK TABLE atp_questions, atp_decisions, atp_deliveries, atp_refused IN ROW EXCLUSIVE MODE; COMMIT",
-            millis(PROBE_WAITS),
-            millis(PATIENCE),
-        )
-    }
-
-    /// Before a handler's transaction: should that end behind our back, what follows it on the connection is refused.
+    /// Before a handler's transaction: should that end behind our back, what follows it on the
+    /// connection is refused.
     const SHUT: &str = "BEGIN READ WRITE; SET default_transaction_read_only = on; COMMIT;";
 
     /// What [`Steps::SHUT`] did is over; within a transaction, when that is committed.
@@ -348,12 +328,13 @@ impl Steps {
         self.write_on(self.admitted().await?).await
     }
 
-    /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed with.
+    /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed
+    /// with.
     async fn migrate(&self) -> Result<[u8; 32], StoreError> {
         let mut open = self.write().await?;
         let connection = open.connection_mut();
-        // Of any number of processes that start at once one migrates. The next one sees it, whatever isolation the server
-        // has by default.
+        // Of any number of processes that start at once one migrates. The next one sees it,
+        // whatever isolation the server has by default.
         sqlx::raw_sql("SELECT pg_advisory_xact_lock(4706431052178216241)").execute(&mut *connection).await?;
         // A role that may not create is refused also what exists.
         let exists: bool = sqlx::query_scalar("SELECT to_regclass('atp_schema') IS NOT NULL")
@@ -377,8 +358,8 @@ impl Steps {
         rows::key(key)
     }
 
-    /// A durable transaction of the store's own. It sees what others have committed, whatever isolation the server has by
-    /// default.
+    /// A durable transaction of the store's own. It sees what others have committed, whatever
+    /// isolation the server has by default.
     async fn write(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
         self.write_on(self.pooled().await?).await
     }
@@ -393,17 +374,6 @@ impl Steps {
         Ok(OpenTransaction::begin(pooled, AssertSqlSafe(begin).into_sql_str()).await?)
     }
 
-    /// A connection that may be lent out.
-    async fn admitted(&self) -> Result<Pooled, StoreError> {
-        const ALL_LENT: &str = "all handlers that may hold a transaction do: raise the pool's `max_connections`, \
-            unless one keeps or leaks it";
-        let permit = timeout(PATIENCE, Arc::clone(&self.admission).acquire_owned()).await;
-        let permit = permit.map_err(|_| StoreError::TimedOut(ALL_LENT))?;
-        let mut pooled = self.pooled().await?;
-        pooled.admission = permit.ok();
-        Ok(pooled)
-    }
-
     /// A transaction for a handler.
     async fn admit(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
         let pooled = self.admitted().await?;
@@ -411,8 +381,8 @@ impl Steps {
         Ok(OpenTransaction::begin(pooled, AssertSqlSafe(begin).into_sql_str()).await?)
     }
 
-    /// Rolls back what a handler did, and begins anew in the same message: behind a pooler the next one may go to another
-    /// session.
+    /// Rolls back what a handler did, and begins anew in the same message: behind a pooler the next
+    /// one may go to another session.
     async fn begin_anew(
         &self,
         mut open: OpenTransaction<Postgres>,
@@ -426,30 +396,6 @@ impl Steps {
         Ok(open.begin_again(AssertSqlSafe(begin).into_sql_str()).await?)
     }
 
-    /// The one way to a connection.
-    async fn pooled(&self) -> Result<Pooled, StoreError> {
-        let acquired = timeout(PATIENCE, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        if matches!(acquired, Err(sqlx::Error::PoolTimedOut)) {
-            self.sweep();
-        }
-        let mut pooled = Pooled { connection: Some(acquired?), admission: None, is_over: false };
-        if self.doubt.is_there() {
-            sqlx::raw_sql(AssertSqlSafe(Self::probe())).execute(pooled.connection_mut()).await?;
-        }
-        Ok(pooled)
-    }
-
-    /// Closes the unused connections that do not answer: where one was cut off without a word, others were.
-    fn sweep(&self) {
-        for _ in 0..self.pool.num_idle() {
-            let Some(mut connection) = self.pool.try_acquire() else { return };
-            tokio::spawn(async move {
-                let is_over = is_there(&mut connection).await;
-                drop(Pooled { connection: Some(connection), admission: None, is_over });
-            });
-        }
-    }
-
     /// What limits a transaction. All is its own: behind a pooler a session belongs to nobody.
     fn limits(&self) -> String {
         let limit = self.transaction_limit;
@@ -461,315 +407,11 @@ impl Steps {
             millis(limit.saturating_add(SERVER_WAITS_LONGER)),
         )
     }
-
-    /// Moves what was left under a lease that ended to what is refused. Whatever somebody is at is left for the next time.
-    async fn tell_abandoned(&self, service: &str) -> Result<(), StoreError> {
-        let mut pooled = self.pooled().await?;
-        let is_left = sqlx::query(
-            "SELECT 1 FROM atp_decisions
-             WHERE service = $1 AND lease_until < atp_now() AND completed_at IS NULL AND delivery IS NOT NULL LIMIT 1",
-        )
-        .bind(escape(service))
-        .fetch_optional(pooled.connection_mut())
-        .await?;
-        pooled.done();
-        if is_left.is_none() {
-            return Ok(());
-        }
-        let mut open = self.write().await?;
-        sqlx::query(
-            "WITH gone AS (
-                 SELECT service, notification_id, signed, scheme, secret_index, delivery, lease_until FROM atp_decisions
-                 WHERE service = $1 AND lease_until < atp_now() AND completed_at IS NULL AND delivery IS NOT NULL
-                 FOR UPDATE SKIP LOCKED),
-             told AS (
-                 INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
-                 SELECT service, signed, notification_id, 'abandoned', scheme, secret_index, atp_now(), delivery
-                 FROM (SELECT DISTINCT ON (signed) * FROM gone) AS once
-                 ORDER BY lease_until, notification_id
-                 ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict)
-             UPDATE atp_decisions AS d SET signed = NULL, delivery = NULL FROM gone
-             WHERE d.service = gone.service AND d.notification_id = gone.notification_id",
-        )
-        .bind(escape(service))
-        .execute(open.connection_mut())
-        .await?;
-        open.finish().await
-    }
-
-    /// What became of a claim that did not start.
-    async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
-        let mut pooled = self.pooled().await?;
-        let row: Option<rows::DecisionRow> = sqlx::query_as(statements::DECIDED)
-            .bind(escape(&claim.service))
-            .bind(escape(&claim.notification_id))
-            .fetch_optional(pooled.connection_mut())
-            .await?;
-        pooled.done();
-        Ok(row.map(rows::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
-    }
-
-    /// Takes the right to decide, if nobody else has it; whether it did. A completed claim is one of a transaction, where nobody sees
-    /// it before it is committed.
-    async fn take(
-        connection: &mut PgConnection,
-        claim: &Claim,
-        completion: Option<&Completion>,
-    ) -> sqlx::Result<bool> {
-        // No lease is so long that the time of its end overflows.
-        let lease = rows::micros(claim.lease).min(i64::MAX / 2);
-        let outcome = completion.map(|completion| &completion.outcome);
-        let state = completion.map(|completion| completion.state.as_str());
-        // Of a claim alone the body is left behind, if the process of its handler dies.
-        let arrival = &claim.arrival;
-        let left_behind = completion.is_none().then(|| (claim.digest(), &claim.body));
-        // Who is at it may hold the row's lock, or be about to insert it: that is seen without waiting for it. Where it is
-        // waited for all the same, the row is judged by the time after that, or what another has leased meanwhile would start
-        // in the future.
-        let taken = sqlx::query(
-            "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret_index, responder,
-                 signed, delivery, is_late)
-             SELECT $1, $2, $3, $4, CASE WHEN NOT n.is_erased THEN $5 END, $6, n.now, n.now + $7,
-                 CASE WHEN $8 THEN n.now END, $9, $10, $11, $12, $13, $14, $15, CASE WHEN NOT n.is_erased THEN $16 END,
-                 $17, CASE WHEN NOT n.is_erased THEN $18 END, $19
-             FROM (SELECT atp_now() AS now, CASE WHEN atp_alone($1, $2) THEN atp_is_erased($1, $2) END AS is_erased) AS n
-             WHERE CASE WHEN $8 THEN atp_durable() ELSE atp_quick() END AND n.is_erased IS NOT NULL AND NOT EXISTS (
-                 SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2
-                 AND (completed_at IS NOT NULL OR lease_until > n.now AND leased_at <= n.now))
-             ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
-                 action_id = excluded.action_id, data = excluded.data, token = excluded.token,
-                 leased_at = atp_now(), lease_until = atp_now() + $7,
-                 completed_at = excluded.completed_at, status = excluded.status,
-                 content_type = excluded.content_type, body = excluded.body, state = excluded.state,
-                 request_id = excluded.request_id, scheme = excluded.scheme, secret_index = excluded.secret_index,
-                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery,
-                 is_late = excluded.is_late
-             WHERE atp_decisions.completed_at IS NULL
-                 AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.fingerprint.as_bytes()[..])
-        .bind(escape(&claim.action_id))
-        .bind(&claim.data)
-        .bind(&claim.token.as_bytes()[..])
-        .bind(lease)
-        .bind(completion.is_some())
-        .bind(outcome.map(|outcome| i64::from(outcome.status)))
-        .bind(outcome.and_then(|outcome| outcome.content_type.as_deref()))
-        .bind(outcome.map(|outcome| &outcome.body[..]))
-        .bind(state.map(escape))
-        .bind(arrival.request_id.as_deref().map(escape))
-        .bind(arrival.scheme.name())
-        .bind(rows::integer(arrival.secret_index))
-        .bind(arrival.responder.as_deref().map(escape))
-        .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
-        .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
-        .bind(claim.is_late)
-        .execute(connection)
-        .await?;
-        Ok(taken.rows_affected() == 1)
-    }
-
-    /// Looks through one batch of questions, and forgets those that were over by `before`: how many, and where it ended.
-    async fn purge_questions(
-        connection: &mut PgConnection,
-        before: i64,
-        (recorded_at, service, key): rows::Place,
-    ) -> Result<(u64, Option<rows::Place>), StoreError> {
-        let aged: Vec<rows::AgedRow> = sqlx::query_as(statements::AGED_QUESTIONS)
-            .bind(before)
-            .bind(recorded_at)
-            .bind(service)
-            .bind(key)
-            .bind(PURGE_BATCH)
-            .fetch_all(&mut *connection)
-            .await?;
-        let (mut purged, mut last) = (0, None);
-        for rows::AgedRow { recorded_at, service, key, notification_id, over_at } in aged {
-            if over_at.is_some_and(|over_at| over_at < before) {
-                purged += Self::purge_question(connection, before, &service, &key, notification_id).await?;
-            }
-            last = Some((recorded_at, service, key));
-        }
-        Ok((purged, last))
-    }
-
-    async fn purge_question(
-        connection: &mut PgConnection,
-        before: i64,
-        service: &str,
-        key: &str,
-        notification_id: Option<String>,
-    ) -> Result<u64, StoreError> {
-        // Who is at it has a decision that nobody sees yet, and that would be left without its question.
-        let is_alone: bool = sqlx::query_scalar("SELECT $2 IS NULL OR atp_alone($1, $2)")
-            .bind(service)
-            .bind(&notification_id)
-            .fetch_one(&mut *connection)
-            .await?;
-        if !is_alone {
-            return Ok(0);
-        }
-        sqlx::query(
-            "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2
-                 AND coalesce(completed_at, lease_until) < $3",
-        )
-        .bind(service)
-        .bind(&notification_id)
-        .bind(before)
-        .execute(&mut *connection)
-        .await?;
-        // A claim may have been made since it was selected.
-        let forgotten = sqlx::query(
-            "DELETE FROM atp_questions AS q WHERE q.service = $1 AND q.key = $2 AND NOT EXISTS (
-                 SELECT 1 FROM atp_decisions AS d
-                 WHERE d.service = q.service AND d.notification_id = q.notification_id)",
-        )
-        .bind(service)
-        .bind(key)
-        .execute(&mut *connection)
-        .await?;
-        if forgotten.rows_affected() == 0 {
-            return Ok(0);
-        }
-        for statement in [statements::FORGET_DELIVERIES, statements::FORGET_REFUSED] {
-            let query = sqlx::query(statement).bind(service).bind(&notification_id);
-            query.execute(&mut *connection).await?;
-        }
-        Ok(1)
-    }
-
-    /// Forgets one batch of what is of no question; how many rows that were.
-    async fn purge_strangers(connection: &mut PgConnection, before: i64) -> Result<u64, StoreError> {
-        let mut rows = 0;
-        for statement in [statements::PURGE_DELIVERIES, statements::PURGE_REFUSED] {
-            let query = sqlx::query(statement).bind(before).bind(PURGE_BATCH);
-            rows += query.execute(&mut *connection).await?.rows_affected();
-        }
-        Ok(rows)
-    }
-
-    /// Ends a claim; whether it was there.
-    async fn end(
-        connection: &mut PgConnection,
-        claim: &Claim,
-        Completion { outcome, state }: &Completion,
-    ) -> sqlx::Result<bool> {
-        let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7,
-                 signed = NULL, delivery = NULL
-             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.token.as_bytes()[..])
-        .bind(i64::from(outcome.status))
-        .bind(&outcome.content_type)
-        .bind(&outcome.body[..])
-        .bind(escape(state))
-        .execute(connection)
-        .await?;
-        Ok(ended.rows_affected() == 1)
-    }
-
-    /// Says what came of a claim that was ended first of all in a handler's transaction: nothing new, as a rule. This
-    /// transaction has not written it if the handler has ended that one.
-    async fn restate(
-        connection: &mut PgConnection,
-        claim: &Claim,
-        completion: &Completion,
-    ) -> Result<(), StoreError> {
-        let restated = if *completion == Completion::expected(claim) {
-            sqlx::query(
-                "SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND token = $3
-                     AND xmin = pg_current_xact_id()::xid AND atp_finish()",
-            )
-            .bind(escape(&claim.service))
-            .bind(escape(&claim.notification_id))
-            .bind(&claim.token.as_bytes()[..])
-            .execute(connection)
-            .await?
-        } else {
-            let Completion { outcome, state } = completion;
-            sqlx::query(
-                "UPDATE atp_decisions SET status = $4, content_type = $5, body = $6, state = $7
-                 WHERE service = $1 AND notification_id = $2 AND token = $3
-                     AND xmin = pg_current_xact_id()::xid AND atp_finish()",
-            )
-            .bind(escape(&claim.service))
-            .bind(escape(&claim.notification_id))
-            .bind(&claim.token.as_bytes()[..])
-            .bind(i64::from(outcome.status))
-            .bind(&outcome.content_type)
-            .bind(&outcome.body[..])
-            .bind(escape(state))
-            .execute(connection)
-            .await?
-        };
-        if restated.rows_affected() == 1 { Ok(()) } else { Err(ENDED) }
-    }
 }
 
 /// The server counts milliseconds in 32 bits.
 fn millis(limit: Duration) -> i32 {
     i32::try_from(limit.as_millis()).unwrap_or(i32::MAX)
-}
-
-/// Whether a connection was unused so long that it may be gone.
-fn was_idle(metadata: &PoolConnectionMetadata) -> bool {
-    metadata.idle_for > IDLE_UNTIL_ASKED
-}
-
-/// Whether a connection answers, and soon.
-async fn is_there(connection: &mut PgConnection) -> bool {
-    timeout(LONGEST_PING, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
-}
-
-/// A connection of the pool. Dropped before it is done with, it is closed and nobody gets it again: an error may tell of what
-/// a handler did to its session.
-struct Pooled {
-    connection: Option<PoolConnection<Postgres>>,
-    /// Where it is lent to a handler.
-    admission: Option<OwnedSemaphorePermit>,
-    is_over: bool,
-}
-
-impl Pooled {
-    fn done(mut self) {
-        self.is_over = true;
-    }
-}
-
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let Ok(runtime) = Handle::try_current() else {
-            // Its runtime has ended, and with it all who could take it back.
-            return drop(connection.detach());
-        };
-        // Both say something to the server, which may not take it; sqlx itself would wait for ever.
-        if self.is_over {
-            runtime.spawn(timeout(PATIENCE, connection.return_to_pool()));
-        } else {
-            runtime.spawn(timeout(PATIENCE, connection.close()));
-        }
-    }
-}
-
-impl TransactionConnection<Postgres> for Pooled {
-    fn connection(&self) -> &PgConnection {
-        self.connection.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
-    }
-
-    fn connection_mut(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
-    }
-
-    fn give_back(self: Box<Self>) {
-        self.done();
-    }
 }
 
 impl fmt::Debug for PostgresStore {

@@ -1,22 +1,26 @@
--- Times are microseconds since 1970. In texts that a stranger may choose NUL is written `\0` and a backslash `\\`.
+-- Times are microseconds since 1970. In texts that a stranger may choose NUL is written `\0` and a
+-- backslash `\\`.
 
 -- The time by the database's clock.
 CREATE FUNCTION atp_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
     'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT';
 
+-- The 2000 ms here and below are `PATIENCE` of limits.rs, which a test compares.
 -- True; and the transaction that asks waits for the disk when it commits, but not long for a lock.
 CREATE FUNCTION atp_durable() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
     'SELECT CASE WHEN current_setting(''synchronous_commit'') IN (''on'', ''remote_apply'') THEN true
             ELSE set_config(''synchronous_commit'', ''on'', true) = ''on'' END
         AND set_config(''lock_timeout'', ''2000'', true) IS NOT NULL';
 
--- True; and the handler's transaction that asks is about to be committed by the store. It waits for the disk, and for standbys
--- without an end: a wait that a time-out cancels would count as a commit. The session is as it was before.
+-- True; and the handler's transaction that asks is about to be committed by the store. It waits for
+-- the disk, and for standbys without an end: a wait that a time-out cancels would count as a
+-- commit. The session is as it was before.
 CREATE FUNCTION atp_finish() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
     'SELECT atp_durable() AND set_config(''statement_timeout'', ''0'', true) IS NOT NULL
         AND set_config(''default_transaction_read_only'', NULL, false) IS NOT NULL';
 
--- True; and the transaction that asks does not wait for the disk when it commits, nor long for a lock.
+-- True; and the transaction that asks does not wait for the disk when it commits, nor long for a
+-- lock.
 CREATE FUNCTION atp_quick() RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
     'SELECT set_config(''synchronous_commit'', ''off'', true) = ''off''
         AND set_config(''lock_timeout'', ''2000'', true) IS NOT NULL';
@@ -116,8 +120,8 @@ CREATE TABLE atp_erased (
 -- What fingerprints are hashed with: one row.
 CREATE TABLE atp_key (key BYTEA NOT NULL);
 
--- Whether nothing of it may be kept. It sees what has been committed until it is asked, whatever the statement sees that asks:
--- ask it after `atp_alone`, which who erases has until it is done.
+-- Whether nothing of it may be kept. It sees what has been committed until it is asked, whatever
+-- the statement sees that asks: ask it after `atp_alone`, which who erases has until it is done.
 CREATE FUNCTION atp_is_erased(service TEXT, notification_id TEXT) RETURNS BOOLEAN LANGUAGE sql VOLATILE AS
     'SELECT EXISTS (SELECT 1 FROM atp_erased AS e WHERE e.service = $1 AND e.notification_id = $2)';
 

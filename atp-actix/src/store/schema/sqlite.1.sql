@@ -1,4 +1,5 @@
--- Times are microseconds since 1970. In texts that a stranger may choose NUL is written `\0` and a backslash `\\`.
+-- Times are microseconds since 1970. In texts that a stranger may choose NUL is written `\0` and a
+-- backslash `\\`.
 
 CREATE TABLE atp_questions (
     service TEXT NOT NULL,

@@ -124,7 +124,8 @@ rows! {
     }
 }
 
-/// `recorded_at, service, key` as they are stored: a place in the order in which questions are looked through.
+/// `recorded_at, service, key` as they are stored: a place in the order in which questions are
+/// looked through.
 pub(in crate::store) type Place = (i64, String, String);
 
 /// What is known of a notification, with its decision if that is completed.
@@ -181,8 +182,8 @@ fn is_same(asked: &AskedRow, question: &Question) -> Result<bool, StoreError> {
     Ok(question.asks_the_same(&earlier))
 }
 
-/// What came of recording a question that was not inserted, with what is recorded under its key: it is the same, or
-/// another, or came too late.
+/// What came of recording a question that was not inserted, with what is recorded under its key: it
+/// is the same, or another, or came too late.
 pub(in crate::store) fn not_inserted(
     asked: Option<&AskedRow>,
     question: &Question,

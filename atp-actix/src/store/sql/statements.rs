@@ -1,4 +1,5 @@
-//! The statements that are the same on every database: `$1` is a parameter on SQLite as on PostgreSQL.
+//! The statements that are the same on every database: `$1` is a parameter on SQLite as on
+//! PostgreSQL.
 
 /// What was asked under a key.
 pub(in crate::store) const ASKED_UNDER_KEY: &str =
@@ -20,7 +21,8 @@ pub(in crate::store) const KEY: &str = "SELECT key FROM atp_key";
 /// Changes nothing, and fails where nothing can be written.
 pub(in crate::store) const TRY_TO_WRITE: &str = "UPDATE atp_schema SET version = version";
 
-/// A batch of questions in the order in which they are looked through, with the time when each was over.
+/// A batch of questions in the order in which they are looked through, with the time when each was
+/// over.
 pub(in crate::store) const AGED_QUESTIONS: &str =
     "SELECT q.recorded_at, q.service, q.key, q.notification_id, CASE
     WHEN d.service IS NULL OR d.completed_at IS NULL AND d.lease_until < $1

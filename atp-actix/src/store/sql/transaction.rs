@@ -35,12 +35,13 @@ pub(in crate::store) trait TransactionConnection<Db: Database>: Send {
         true
     }
 
-    /// Gives it back for the next one. Dropped instead, nobody gets it again, and what was open is rolled back.
+    /// Gives it back for the next one. Dropped instead, nobody gets it again, and what was open is
+    /// rolled back.
     fn give_back(self: Box<Self>);
 }
 
-/// An open transaction. Dropped without a commit it is rolled back with its connection: whatever a handler did to that,
-/// nobody gets it again.
+/// An open transaction. Dropped without a commit it is rolled back with its connection: whatever a
+/// handler did to that, nobody gets it again.
 pub struct OpenTransaction<Db: Database> {
     lent: Box<dyn TransactionConnection<Db>>,
     /// Whether its claim was made before it.
@@ -67,10 +68,11 @@ impl<Db: Database> OpenTransaction<Db> {
         Self { has_claim: true, ..self }
     }
 
-    /// Commits, of a transaction that the store's `begin` gave: with `Ok` what was written is durable. An error of the
-    /// database leaves open whether it was committed.
+    /// Commits, of a transaction that the store's `begin` gave: with `Ok` what was written is
+    /// durable. An error of the database leaves open whether it was committed.
     ///
-    /// [`StoreError::Unclean`] if a statement has ended it before, or if a savepoint is open; then it is rolled back.
+    /// [`StoreError::Unclean`] if a statement has ended it before, or if a savepoint is open; then
+    /// it is rolled back.
     pub async fn commit(self) -> Result<(), StoreError> {
         const SILENT: StoreError = StoreError::TimedOut("the database has not said whether it has committed");
         timeout(LONGEST_STEP, self.finish()).await.unwrap_or(Err(SILENT))
@@ -101,7 +103,8 @@ impl<Db: Database> OpenTransaction<Db> {
         Ok(())
     }
 
-    /// Leaves what a handler has begun within; whether there is anything left to roll back, as far as sqlx knows.
+    /// Leaves what a handler has begun within; whether there is anything left to roll back, as far
+    /// as sqlx knows.
     #[cfg(feature = "postgres")]
     pub(in crate::store) async fn unnest(&mut self) -> sqlx::Result<bool> {
         loop {
@@ -125,7 +128,8 @@ impl<Db: Database> OpenTransaction<Db> {
         self.has_claim
     }
 
-    /// Rolls back at once, and not when the connection is closed: the connection, and whether there is a claim then.
+    /// Rolls back at once, and not when the connection is closed: the connection, and whether there
+    /// is a claim then.
     #[cfg(feature = "sqlite")]
     pub(in crate::store) async fn rollback(
         mut self,

@@ -1,6 +1,8 @@
 //! A store in a SQLite file, beside the service's own tables if it likes.
 
+mod claims;
 mod temporary;
+mod tidy;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
@@ -22,7 +24,7 @@ use super::{
     },
 };
 
-use crate::limits::{self, FARTHEST_LEASE, PATIENCE, PURGE_BATCH, SQLITE_READERS};
+use crate::limits::{self, FARTHEST_LEASE, PATIENCE, SQLITE_READERS};
 use temporary::TemporaryFolder;
 use writer::{WriteLock, WriteQueue};
 
@@ -46,9 +48,9 @@ use writer::{WriteLock, WriteQueue};
 /// # }
 /// ```
 ///
-/// The file is in WAL mode. Whatever must survive a power cut is committed with `synchronous = FULL`; claims and counters
-/// go over a connection at `NORMAL`, since losing one costs nothing. Both connections are the store's own, and one writes at
-/// a time, in the order in which they came.
+/// The file is in WAL mode. Whatever must survive a power cut is committed with `synchronous =
+/// FULL`; claims and counters go over a connection at `NORMAL`, since losing one costs nothing.
+/// Both connections are the store's own, and one writes at a time, in the order in which they came.
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
@@ -68,7 +70,8 @@ fn is_refused_commit(error: &sqlx::Error) -> bool {
 }
 
 impl SqliteStore {
-    /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up all who write.
+    /// How long a handler may hold its [`Transaction`](crate::Transaction), unless set: it holds up
+    /// all who write.
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
     /// What this program knows of the schema.
@@ -86,8 +89,9 @@ impl SqliteStore {
         options.foreign_keys(true).busy_timeout(PATIENCE)
     }
 
-    /// A database for tests, gone with the last clone. It is a file in the folder of temporary files that is not
-    /// flushed, since a database in SQLite's own memory cannot be read while somebody writes.
+    /// A database for tests, gone with the last clone. It is a file in the folder of temporary
+    /// files that is not flushed, since a database in SQLite's own memory cannot be read while
+    /// somebody writes.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let folder = TemporaryFolder::new().map_err(rows::backend)?;
         let options = Self::file_options(&folder.path().join("atp.sqlite"));
@@ -103,11 +107,12 @@ impl SqliteStore {
         options.test_before_acquire(false)
     }
 
-    /// Lives in the service's own database. Its connections must be durable: WAL with `synchronous` at FULL or EXTRA, or
-    /// another journal on the disk at EXTRA.
+    /// Lives in the service's own database. Its connections must be durable: WAL with `synchronous`
+    /// at FULL or EXTRA, or another journal on the disk at EXTRA.
     ///
-    /// The pool is read from, and its [connect options](SqlitePool::connect_options) open the connections that write. What
-    /// an `after_connect` of the pool does is not done to those: give pragmas, collations and extensions to the options.
+    /// The pool is read from, and its [connect options](SqlitePool::connect_options) open the
+    /// connections that write. What an `after_connect` of the pool does is not done to those: give
+    /// pragmas, collations and extensions to the options.
     pub async fn from_pool(pool: SqlitePool) -> Result<Self, StoreError> {
         let mut connection = pool.acquire().await?;
         let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
@@ -125,7 +130,8 @@ impl SqliteStore {
             )));
         }
         drop(connection);
-        // In WAL a power cut leaves what was written without a flush in order; the last of it may be gone.
+        // In WAL a power cut leaves what was written without a flush in order; the last of it may
+        // be gone.
         let is_wal = journal == "wal";
         let quick = if is_wal { SqliteSynchronous::Normal } else { SqliteSynchronous::Extra };
         Self::over(pool, SqliteSynchronous::Extra, quick).await
@@ -154,19 +160,21 @@ impl SqliteStore {
 
     /// The pool that it reads from, for who reads the service's own tables in the same file.
     ///
-    /// To write take [`SqliteStore::begin`]. What `pool().begin()` gives is `DEFERRED`: it takes the file's lock when it
-    /// first writes, so that of several at once, or beside a handler's, most fail with "database is locked".
+    /// To write take [`SqliteStore::begin`]. What `pool().begin()` gives is `DEFERRED`: it takes
+    /// the file's lock when it first writes, so that of several at once, or beside a handler's,
+    /// most fail with "database is locked".
     #[must_use]
     pub fn pool(&self) -> &SqlitePool {
         &self.readers
     }
 
-    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN) at most),
-    /// then closes the pool and the connections that write, so that the file alone holds everything.
-    /// After that every use of a clone is an error.
+    /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN)
+    /// at most), then closes the pool and the connections that write, so that the file alone holds
+    /// everything. After that every use of a clone is an error.
     ///
-    /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their answer come to their end, and
-    /// this after it has stopped. Counters that could not be written are told in the log, and lost.
+    /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their
+    /// answer come to their end, and this after it has stopped. Counters that could not be written
+    /// are told in the log, and lost.
     pub async fn close(&self) {
         transaction::end_work(self).await;
         self.turns.close().await;
@@ -180,8 +188,8 @@ impl SqliteStore {
         self
     }
 
-    /// Sets how long a handler may hold its transaction; [`SqliteStore::DEFAULT_TRANSACTION_LIMIT`] unless set. After that
-    /// it is rolled back, and the delivery is answered 503.
+    /// Sets how long a handler may hold its transaction; [`SqliteStore::DEFAULT_TRANSACTION_LIMIT`]
+    /// unless set. After that it is rolled back, and the delivery is answered 503.
     #[must_use]
     pub fn transaction_limit(mut self, limit: Duration) -> Self {
         self.transaction_limit = limit;
@@ -195,8 +203,8 @@ impl SqliteStore {
         self
     }
 
-    /// [`Store::record`] in a transaction of the service's own, so that the question is recorded with the row that it is
-    /// about, or not at all. It is as durable as that transaction.
+    /// [`Store::record`] in a transaction of the service's own, so that the question is recorded
+    /// with the row that it is about, or not at all. It is as durable as that transaction.
     pub async fn record_in(
         &self,
         connection: &mut SqliteConnection,
@@ -234,7 +242,8 @@ impl SqliteStore {
         rows::not_inserted(asked.as_ref(), question, key, now)
     }
 
-    /// [`Store::invalidate`] in a transaction of the service's own. It is as durable as that transaction.
+    /// [`Store::invalidate`] in a transaction of the service's own. It is as durable as that
+    /// transaction.
     pub async fn invalidate_in(
         &self,
         connection: &mut SqliteConnection,
@@ -271,18 +280,20 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Begins a transaction of the service's own, to write its rows with [`SqliteStore::record_in`] and
-    /// [`SqliteStore::invalidate_in`] or alone. It derefs to sqlx's connection. It takes its turn among all who write
-    /// through this store, it is `IMMEDIATE` and durable, and [`OpenTransaction::commit`] ends it; dropped, it is rolled
-    /// back.
+    /// Begins a transaction of the service's own, to write its rows with [`SqliteStore::record_in`]
+    /// and [`SqliteStore::invalidate_in`] or alone. It derefs to sqlx's connection. It takes its
+    /// turn among all who write through this store, it is `IMMEDIATE` and durable, and
+    /// [`OpenTransaction::commit`] ends it; dropped, it is rolled back.
     ///
-    /// Nobody else writes meanwhile: have it done within [`Store::get_transaction_limit`], after which its statements
-    /// are interrupted. [`StoreError::TimedOut`] if its turn does not come for that long and two seconds more.
+    /// Nobody else writes meanwhile: have it done within [`Store::get_transaction_limit`], after
+    /// which its statements are interrupted. [`StoreError::TimedOut`] if its turn does not come for
+    /// that long and two seconds more.
     pub async fn begin(&self) -> Result<OpenTransaction<Sqlite>, StoreError> {
         self.lend().await
     }
 
-    /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed with.
+    /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed
+    /// with.
     async fn migrate(&self) -> Result<[u8; 32], StoreError> {
         let mut open = self.write().await?;
         let connection = open.connection_mut();
@@ -321,177 +332,6 @@ impl SqliteStore {
 
     async fn turn(&self) -> Result<WriteLock, StoreError> {
         self.turns.wait(PATIENCE.saturating_add(self.transaction_limit)).await
-    }
-
-    /// Looks through one batch of questions, and forgets those that were over by `before`: how many, and where it ended.
-    async fn purge_questions(
-        connection: &mut SqliteConnection,
-        before: i64,
-        (recorded_at, service, key): rows::Place,
-    ) -> Result<(u64, Option<rows::Place>), StoreError> {
-        let aged: Vec<rows::AgedRow> = sqlx::query_as(statements::AGED_QUESTIONS)
-            .bind(before)
-            .bind(recorded_at)
-            .bind(service)
-            .bind(key)
-            .bind(PURGE_BATCH)
-            .fetch_all(&mut *connection)
-            .await?;
-        let (mut purged, mut last) = (0, None);
-        for rows::AgedRow { recorded_at, service, key, notification_id, over_at } in aged {
-            if over_at.is_some_and(|over_at| over_at < before) {
-                for statement in [
-                    "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2",
-                    statements::FORGET_DELIVERIES,
-                    statements::FORGET_REFUSED,
-                ] {
-                    let query = sqlx::query(statement).bind(&service).bind(&notification_id);
-                    query.execute(&mut *connection).await?;
-                }
-                let query = sqlx::query("DELETE FROM atp_questions WHERE service = $1 AND key = $2");
-                purged += query.bind(&service).bind(&key).execute(&mut *connection).await?.rows_affected();
-            }
-            last = Some((recorded_at, service, key));
-        }
-        Ok((purged, last))
-    }
-
-    /// Forgets one batch of what is of no question; how many rows that were.
-    async fn purge_strangers(connection: &mut SqliteConnection, before: i64) -> Result<u64, StoreError> {
-        let mut rows = 0;
-        for statement in [statements::PURGE_DELIVERIES, statements::PURGE_REFUSED] {
-            let query = sqlx::query(statement).bind(before).bind(PURGE_BATCH);
-            rows += query.execute(&mut *connection).await?.rows_affected();
-        }
-        Ok(rows)
-    }
-
-    /// Moves what was left under a lease that ended to what is refused.
-    async fn tell_abandoned(&self, service: &str) -> Result<(), StoreError> {
-        let now = (self.clock)().timestamp_micros();
-        let is_left = sqlx::query(
-            "SELECT 1 FROM atp_decisions
-             WHERE service = $1 AND lease_until < $2 AND completed_at IS NULL AND delivery IS NOT NULL LIMIT 1",
-        )
-        .bind(escape(service))
-        .bind(now)
-        .fetch_optional(&self.readers)
-        .await?;
-        if is_left.is_none() {
-            return Ok(());
-        }
-        let mut open = self.write().await?;
-        for statement in [
-            "INSERT INTO atp_refused (service, digest, notification_id, verdict, scheme, secret_index, refused_at, body)
-             SELECT service, signed, notification_id, 'abandoned', scheme, secret_index, $2, delivery FROM atp_decisions
-             WHERE service = $1 AND lease_until < $2 AND completed_at IS NULL AND delivery IS NOT NULL
-             ORDER BY lease_until, notification_id
-             ON CONFLICT (service, digest) DO UPDATE SET verdict = excluded.verdict",
-            "UPDATE atp_decisions SET signed = NULL, delivery = NULL
-             WHERE service = $1 AND lease_until < $2 AND completed_at IS NULL AND delivery IS NOT NULL",
-        ] {
-            sqlx::query(statement).bind(escape(service)).bind(now).execute(open.connection_mut()).await?;
-        }
-        open.finish().await
-    }
-
-    /// What became of a claim that did not start.
-    async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
-        let row: Option<rows::DecisionRow> = sqlx::query_as(statements::DECIDED)
-            .bind(escape(&claim.service))
-            .bind(escape(&claim.notification_id))
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.map(rows::completed).transpose()?.map_or(Claimed::Running, Claimed::Completed))
-    }
-
-    /// Takes the right to decide, if nobody else has it; whether it did. A completed claim is one of a transaction, where nobody sees
-    /// it before it is committed.
-    async fn take(
-        &self,
-        connection: &mut SqliteConnection,
-        claim: &Claim,
-        completion: Option<&Completion>,
-    ) -> sqlx::Result<bool> {
-        // Another process may have leased while this one waits for the file's lock: such a lease starts in its future, though
-        // no clock was set back.
-        let now = (self.clock)().timestamp_micros();
-        let future = now.saturating_add(rows::micros(FARTHEST_LEASE));
-        let outcome = completion.map(|completion| &completion.outcome);
-        let state = completion.map(|completion| completion.state.as_str());
-        // Of a claim alone the body is left behind, if the process of its handler dies.
-        let arrival = &claim.arrival;
-        let left_behind = completion.is_none().then(|| (claim.digest(), &claim.body));
-        let taken = sqlx::query(
-            "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret_index,
-                 responder, signed, delivery, is_late)
-             SELECT $1, $2, $3, $4, iif(e.is_erased, NULL, $5), $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17,
-                 iif(e.is_erased, NULL, $18), $19, iif(e.is_erased, NULL, $20), $21
-             FROM (SELECT EXISTS (SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $2)
-                 AS is_erased) AS e
-             WHERE true
-             ON CONFLICT (service, notification_id) DO UPDATE SET fingerprint = excluded.fingerprint,
-                 action_id = excluded.action_id, data = excluded.data, token = excluded.token,
-                 leased_at = excluded.leased_at, lease_until = excluded.lease_until,
-                 completed_at = excluded.completed_at, status = excluded.status,
-                 content_type = excluded.content_type, body = excluded.body, state = excluded.state,
-                 request_id = excluded.request_id, scheme = excluded.scheme, secret_index = excluded.secret_index,
-                 responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery,
-                 is_late = excluded.is_late
-             WHERE completed_at IS NULL AND (lease_until <= $7 OR leased_at > $14)",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.fingerprint.as_bytes()[..])
-        .bind(escape(&claim.action_id))
-        .bind(&claim.data)
-        .bind(&claim.token.as_bytes()[..])
-        .bind(now)
-        .bind(now.saturating_add(rows::micros(claim.lease)))
-        .bind(completion.map(|_| now))
-        .bind(outcome.map(|outcome| i64::from(outcome.status)))
-        .bind(outcome.and_then(|outcome| outcome.content_type.as_deref()))
-        .bind(outcome.map(|outcome| &outcome.body[..]))
-        .bind(state.map(escape))
-        .bind(future)
-        .bind(arrival.request_id.as_deref().map(escape))
-        .bind(arrival.scheme.name())
-        .bind(rows::integer(arrival.secret_index))
-        .bind(arrival.responder.as_deref().map(escape))
-        .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
-        .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
-        .bind(claim.is_late)
-        .execute(connection)
-        .await?;
-        Ok(taken.rows_affected() == 1)
-    }
-
-    /// Ends a claim, or says what came of one that was ended in the same transaction; whether it was there.
-    async fn end(
-        connection: &mut SqliteConnection,
-        claim: &Claim,
-        now: i64,
-        Completion { outcome, state }: &Completion,
-        is_ended: bool,
-    ) -> sqlx::Result<bool> {
-        let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = $4, status = $5, content_type = $6, body = $7, state = $8,
-                 signed = NULL, delivery = NULL
-             WHERE service = $1 AND notification_id = $2 AND token = $3 AND (completed_at IS NOT NULL) = $9",
-        )
-        .bind(escape(&claim.service))
-        .bind(escape(&claim.notification_id))
-        .bind(&claim.token.as_bytes()[..])
-        .bind(now)
-        .bind(i64::from(outcome.status))
-        .bind(&outcome.content_type)
-        .bind(&outcome.body[..])
-        .bind(escape(state))
-        .bind(is_ended)
-        .execute(connection)
-        .await?;
-        Ok(ended.rows_affected() == 1)
     }
 }
 
@@ -603,7 +443,8 @@ impl Store for SqliteStore {
         let now = (self.clock)().timestamp_micros();
         let (mut durable, has_claim) = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
-                // What was said when it began is not said again: the connection tells if it does not stand any more.
+                // What was said when it began is not said again: the connection tells if it does
+                // not stand any more.
                 if *completion != Completion::expected(claim) {
                     match Self::end(open.connection_mut(), claim, now, completion, true).await {
                         Ok(true) => {}
@@ -686,7 +527,8 @@ impl Store for SqliteStore {
     }
 
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
-        // Whoever has seen a delivery once may send it again and again: that costs no turn of those who write.
+        // Whoever has seen a delivery once may send it again and again: that costs no turn of those
+        // who write.
         let rows::KeptRow { verdict: known, is_erased, kept_of_it } = sqlx::query_as(statements::KEPT)
             .bind(escape(&kept.service))
             .bind(&kept.digest[..])

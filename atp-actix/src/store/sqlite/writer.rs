@@ -30,7 +30,8 @@ pub(super) struct WriteQueue {
 }
 
 impl WriteQueue {
-    /// For connections that flush what they commit, and for those whose commits a power cut may forget.
+    /// For connections that flush what they commit, and for those whose commits a power cut may
+    /// forget.
     pub(super) fn new(durable: SqliteConnectOptions, quick: SqliteConnectOptions) -> Self {
         let options = WriterOptions { durable, quick };
         let writer = Writer { options, is_closed: false, durable: None, quick: None };
@@ -92,7 +93,8 @@ pub(super) struct HookedConnection {
     state: Watched,
 }
 
-/// What its hooks ask and tell. SQLite calls them for every transaction, also those that are statements of their own.
+/// What its hooks ask and tell. SQLite calls them for every transaction, also those that are
+/// statements of their own.
 #[derive(Default)]
 struct State {
     may_commit: AtomicBool,
@@ -107,7 +109,8 @@ struct State {
 /// The state of a connection, which goes with it.
 struct Watched(Arc<State>);
 
-/// A connection that is dropped ends the statement that runs on it: sqlx would wait for that, and the file with it.
+/// A connection that is dropped ends the statement that runs on it: sqlx would wait for that, and
+/// the file with it.
 impl Drop for Watched {
     fn drop(&mut self) {
         self.0.is_dropped.store(true, Ordering::Release);
@@ -140,8 +143,8 @@ impl State {
         }
     }
 
-    /// Whether this commit is ours. Once what was begun is rolled back, whatever else a handler has asked for and not waited
-    /// for is a transaction of its own.
+    /// Whether this commit is ours. Once what was begun is rolled back, whatever else a handler has
+    /// asked for and not waited for is a transaction of its own.
     fn commit(&self) -> bool {
         let is_ours = self.may_commit.load(Ordering::Acquire) && !self.is_rolled_back.load(Ordering::Acquire);
         self.is_committed.store(is_ours, Ordering::Release);
@@ -196,7 +199,8 @@ impl WriteLock {
     }
 }
 
-/// A connection with the turn. Dropped before it is given back, it is closed and nobody gets it again.
+/// A connection with the turn. Dropped before it is given back, it is closed and nobody gets it
+/// again.
 pub(super) struct Checkout<C> {
     connection: C,
     turn: WriteLock,
@@ -214,7 +218,8 @@ impl<C> Checkout<C> {
 }
 
 impl Checkout<HookedConnection> {
-    /// Lent to a handler for this long: then its statements are interrupted, also one that it does not wait for.
+    /// Lent to a handler for this long: then its statements are interrupted, also one that it does
+    /// not wait for.
     pub(super) fn within(self, limit: Duration) -> Self {
         self.connection.state.end_at(Instant::now().checked_add(limit));
         self
