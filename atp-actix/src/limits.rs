@@ -96,6 +96,10 @@ pub(crate) const IDLE_UNTIL_ASKED: Duration = Duration::from_secs(1);
 #[cfg(feature = "postgres")]
 pub(crate) const DOUBT_LASTS: Duration = Duration::from_mins(1);
 
+/// How long the tables are waited for when they are tried: one that is locked for longer is not there.
+#[cfg(feature = "postgres")]
+pub(crate) const PROBE_WAITS: Duration = Duration::from_secs(1);
+
 /// How long the tables may take to be made.
 #[cfg(feature = "postgres")]
 pub(crate) const LONGEST_MIGRATION: Duration = Duration::from_mins(1);

@@ -106,4 +106,10 @@ async fn a_database_in_memory_is_read_beside_an_open_transaction() {
     assert!(is_recorded(&store, "in it").await);
     let other = SqliteStore::in_memory().await.expect("a store");
     assert!(!is_recorded(&other, "before").await, "each is its own");
+    let file = store.pool().connect_options().get_filename().to_owned();
+    let clone = store.clone();
+    drop(store);
+    assert!(is_recorded(&clone, "in it").await && file.exists());
+    drop(clone);
+    assert!(!file.exists(), "it goes with the last clone");
 }

@@ -11,6 +11,7 @@ pub(crate) mod hostile_answers;
 pub(crate) mod kills;
 pub(crate) mod model;
 pub(crate) mod outages;
+pub(crate) mod own_store;
 pub(crate) mod postgres;
 pub(crate) mod races;
 pub(crate) mod refusing;

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::limits::{
     self, CONNECTIONS_PER_RESERVED, DOUBT_LASTS, IDLE_UNTIL_ASKED, LONGEST_MIGRATION, LONGEST_PING,
-    LONGEST_STEP, PATIENCE, POSTGRES_CONNECTIONS, PURGE_BATCH, SERVER_WAITS_LONGER,
+    LONGEST_STEP, PATIENCE, POSTGRES_CONNECTIONS, PROBE_WAITS, PURGE_BATCH, SERVER_WAITS_LONGER,
 };
 
 /// Remembers in PostgreSQL: any number of processes on any number of machines share it. A clone shares the connections.
@@ -212,10 +212,17 @@ impl Steps {
     /// What this program knows of the schema.
     const MIGRATIONS: [&str; 1] = [include_str!("../schema/postgres.1.sql")];
 
-    /// A statement that is a transaction of its own cannot limit how long the server waits for a locked table, so after a step
-    /// without an answer this is asked first: else each would leave a process that waits there after its client has gone.
-    const PROBE: &str = "BEGIN; SET LOCAL lock_timeout = 1000; SET LOCAL statement_timeout = 2000;
-        LOCK TABLE atp_questions, atp_decisions, atp_deliveries, atp_refused IN ROW EXCLUSIVE MODE; COMMIT";
+    /// A statement that is a transaction of its own cannot limit how long the server waits for a locked table, so after
+    /// a step without an answer this is asked first: else each would leave a process that waits there after its client
+    /// has gone.
+    fn probe() -> String {
+        format!(
+            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
+             LOCK TABLE atp_questions, atp_decisions, atp_deliveries, atp_refused IN ROW EXCLUSIVE MODE; COMMIT",
+            millis(PROBE_WAITS),
+            millis(PATIENCE),
+        )
+    }
 
     /// Before a handler's transaction: should that end behind our back, what follows it on the connection is refused.
     const SHUT: &str = "BEGIN READ WRITE; SET default_transaction_read_only = on; COMMIT;";
@@ -427,7 +434,7 @@ impl Steps {
         }
         let mut pooled = Pooled { connection: Some(acquired?), admission: None, is_over: false };
         if self.doubt.is_there() {
-            sqlx::raw_sql(Self::PROBE).execute(pooled.connection_mut()).await?;
+            sqlx::raw_sql(AssertSqlSafe(Self::probe())).execute(pooled.connection_mut()).await?;
         }
         Ok(pooled)
     }
@@ -445,8 +452,6 @@ impl Steps {
 
     /// What limits a transaction. All is its own: behind a pooler a session belongs to nobody.
     fn limits(&self) -> String {
-        // The server counts milliseconds in 32 bits.
-        let millis = |limit: Duration| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
         let limit = self.transaction_limit;
         format!(
             "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};
@@ -705,6 +710,11 @@ impl Steps {
         };
         if restated.rows_affected() == 1 { Ok(()) } else { Err(ENDED) }
     }
+}
+
+/// The server counts milliseconds in 32 bits.
+fn millis(limit: Duration) -> i32 {
+    i32::try_from(limit.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// Whether a connection was unused so long that it may be gone.
@@ -1147,5 +1157,19 @@ impl Store for Steps {
 
     fn get_transaction_limit(&self) -> Option<Duration> {
         Some(self.transaction_limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_waits_for_a_lock_as_long_as_the_program_does() {
+        let waits = format!("''lock_timeout'', ''{}''", PATIENCE.as_millis());
+        for schema in Steps::MIGRATIONS {
+            assert_eq!(schema.matches(&waits).count(), schema.matches("lock_timeout").count(), "{waits}");
+            assert!(schema.contains(&waits), "{waits}");
+        }
     }
 }

@@ -1,22 +1,16 @@
 //! A store in a SQLite file, beside the service's own tables if it likes.
 
+mod temporary;
 mod writer;
 
-use std::{
-    fmt,
-    path::Path,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use atp_core::{Fingerprint, Notification};
 use chrono::{DateTime, Utc};
 use sqlx::{
     QueryBuilder, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
-    pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use uuid::Uuid;
 
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
@@ -29,6 +23,7 @@ use super::{
 };
 
 use crate::limits::{self, FARTHEST_LEASE, PATIENCE, PURGE_BATCH, SQLITE_READERS};
+use temporary::TemporaryFolder;
 use writer::{WriteLock, WriteQueue};
 
 /// Remembers in a SQLite file: the embedded default. A clone shares the connections.
@@ -58,8 +53,8 @@ use writer::{WriteLock, WriteQueue};
 pub struct SqliteStore {
     readers: SqlitePool,
     turns: Arc<WriteQueue>,
-    /// An in-memory database lives as long as one connection to it.
-    keeper: Arc<std::sync::Mutex<Option<PoolConnection<Sqlite>>>>,
+    /// What goes with the last clone, if the file does.
+    _temporary: Option<Arc<TemporaryFolder>>,
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
     transaction_limit: Duration,
     redelivery_window: Duration,
@@ -81,21 +76,25 @@ impl SqliteStore {
 
     /// Opens the file, or makes it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-        let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        let options = options.foreign_keys(true).busy_timeout(PATIENCE);
+        let options = Self::file_options(path.as_ref());
         Self::from_pool(Self::pool_options().connect_with(options).await?).await
     }
 
-    /// A database in memory, gone with the last clone: for tests. It behaves as a file does: who reads does not wait
-    /// for who writes.
+    fn file_options(path: &Path) -> SqliteConnectOptions {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        options.foreign_keys(true).busy_timeout(PATIENCE)
+    }
+
+    /// A database for tests, gone with the last clone. It is a file in the folder of temporary files that is not
+    /// flushed, since a database in SQLite's own memory cannot be read while somebody writes.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        // All connections to this name share it, and nobody else knows the name.
-        let options = SqliteConnectOptions::new().filename(format!("/{}", Uuid::new_v4())).vfs("memdb");
-        let options = options.synchronous(SqliteSynchronous::Full).foreign_keys(true).busy_timeout(PATIENCE);
-        let pool = Self::pool_options().connect_with(options.create_if_missing(true)).await?;
-        let keeper = pool.acquire().await?;
-        Ok(Self { keeper: Arc::new(std::sync::Mutex::new(Some(keeper))), ..Self::over(pool, true).await? })
+        let folder = TemporaryFolder::new().map_err(rows::backend)?;
+        let options = Self::file_options(&folder.path().join("atp.sqlite"));
+        let pool = Self::pool_options().connect_with(options.synchronous(SqliteSynchronous::Off)).await?;
+        let (durable, quick) = (SqliteSynchronous::Off, SqliteSynchronous::Off);
+        let store = Self::over(pool, durable, quick).await?;
+        Ok(Self { _temporary: Some(Arc::new(folder)), ..store })
     }
 
     /// A connection to a file does not break, so it is not tried before each use.
@@ -126,14 +125,23 @@ impl SqliteStore {
             )));
         }
         drop(connection);
-        Self::over(pool, journal == "wal").await
+        // In WAL a power cut leaves what was written without a flush in order; the last of it may be gone.
+        let is_wal = journal == "wal";
+        let quick = if is_wal { SqliteSynchronous::Normal } else { SqliteSynchronous::Extra };
+        Self::over(pool, SqliteSynchronous::Extra, quick).await
     }
 
-    async fn over(readers: SqlitePool, is_wal: bool) -> Result<Self, StoreError> {
+    async fn over(
+        readers: SqlitePool,
+        durable: SqliteSynchronous,
+        quick: SqliteSynchronous,
+    ) -> Result<Self, StoreError> {
+        let options = readers.connect_options().as_ref().clone();
+        let turns = WriteQueue::new(options.clone().synchronous(durable), options.synchronous(quick));
         let mut store = Self {
-            turns: Arc::new(WriteQueue::new(readers.connect_options().as_ref().clone(), is_wal)),
+            turns: Arc::new(turns),
             readers,
-            keeper: Arc::default(),
+            _temporary: None,
             clock: Arc::new(Utc::now),
             transaction_limit: Self::DEFAULT_TRANSACTION_LIMIT,
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
@@ -162,7 +170,6 @@ impl SqliteStore {
     pub async fn close(&self) {
         transaction::end_work(self).await;
         self.turns.close().await;
-        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
     }
 

@@ -9,10 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{
-    ConnectOptions as _, Connection as _, Sqlite, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteSynchronous},
-};
+use sqlx::{ConnectOptions as _, Connection as _, Sqlite, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::timeout,
@@ -33,8 +30,10 @@ pub(super) struct WriteQueue {
 }
 
 impl WriteQueue {
-    pub(super) fn new(options: SqliteConnectOptions, is_wal: bool) -> Self {
-        let writer = Writer { options, is_wal, is_closed: false, durable: None, quick: None };
+    /// For connections that flush what they commit, and for those whose commits a power cut may forget.
+    pub(super) fn new(durable: SqliteConnectOptions, quick: SqliteConnectOptions) -> Self {
+        let options = WriterOptions { durable, quick };
+        let writer = Writer { options, is_closed: false, durable: None, quick: None };
         Self { writer: Arc::new(Mutex::new(writer)), taken_at: Instant::now().into() }
     }
 
@@ -60,11 +59,15 @@ impl WriteQueue {
     }
 }
 
+/// What the two connections are opened with.
+struct WriterOptions {
+    durable: SqliteConnectOptions,
+    quick: SqliteConnectOptions,
+}
+
 /// Writes, one at a time, in the order in which they came.
 struct Writer {
-    options: SqliteConnectOptions,
-    /// Whether a power cut leaves what is written without a flush in order.
-    is_wal: bool,
+    options: WriterOptions,
     is_closed: bool,
     durable: Option<HookedConnection>,
     quick: Option<SqliteConnection>,
@@ -148,7 +151,7 @@ impl State {
 
 impl HookedConnection {
     async fn connect(options: &SqliteConnectOptions) -> Result<Self, StoreError> {
-        let mut connection = options.clone().synchronous(SqliteSynchronous::Extra).connect().await?;
+        let mut connection = options.connect().await?;
         let state = Arc::<State>::default();
         let mut handle =
             timeout(LONGEST_HOOKING, connection.lock_handle()).await.map_err(rows::backend)??;
@@ -177,7 +180,7 @@ impl WriteLock {
     pub(super) async fn durable(mut self) -> Result<Checkout<HookedConnection>, StoreError> {
         let connection = match self.0.durable.take() {
             Some(guarded) => guarded,
-            None => HookedConnection::connect(&self.0.options).await?,
+            None => HookedConnection::connect(&self.0.options.durable).await?,
         };
         connection.state.begin();
         Ok(Checkout { connection, turn: self, home: |writer| &mut writer.durable })
@@ -185,10 +188,9 @@ impl WriteLock {
 
     /// For a statement that a power cut may forget.
     pub(super) async fn quick(mut self) -> Result<Checkout<SqliteConnection>, StoreError> {
-        let synchronous = if self.0.is_wal { SqliteSynchronous::Normal } else { SqliteSynchronous::Extra };
         let connection = match self.0.quick.take() {
             Some(connection) => connection,
-            None => self.0.options.clone().synchronous(synchronous).connect().await?,
+            None => self.0.options.quick.connect().await?,
         };
         Ok(Checkout { connection, turn: self, home: |writer| &mut writer.quick })
     }
