@@ -103,6 +103,7 @@
 //!   0.9, the version that `atp_actix::sqlx` is.
 //! * `postgres`: `store::PostgresStore`, with the same sqlx.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
+//! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
 mod age;
 mod body;
@@ -125,6 +126,7 @@ mod reply;
 mod report;
 mod reporter;
 pub mod store;
+#[cfg(feature = "test-util")]
 pub mod test;
 mod verify;
 mod webhook;

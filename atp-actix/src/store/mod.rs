@@ -70,6 +70,7 @@
 
 mod activity;
 mod claim;
+#[cfg(feature = "test-util")]
 mod contract;
 mod delivery;
 mod error;
@@ -95,6 +96,7 @@ use chrono::{DateTime, Utc};
 pub use activity::Activity;
 pub(crate) use activity::{Added, UnderWay};
 pub use claim::{Arrival, Claim, Claimed, CompletedDecision, Completion, Outcome, STATE_LATE, STATE_REFUSED};
+#[cfg(feature = "test-util")]
 pub use contract::contract;
 pub use delivery::{DeliveryCount, DeliveryRow};
 pub use error::StoreError;

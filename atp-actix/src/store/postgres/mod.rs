@@ -294,7 +294,7 @@ impl Steps {
         if inserted.rows_affected() == 1 {
             return Ok(());
         }
-        let asked: Option<rows::Asked> = sqlx::query_as(statements::ASKED_UNDER_KEY)
+        let asked: Option<rows::AskedRow> = sqlx::query_as(statements::ASKED_UNDER_KEY)
             .bind(escape(&question.service))
             .bind(escape(key))
             .fetch_optional(&mut *connection)
@@ -315,7 +315,7 @@ impl Steps {
             .bind(escape(notification_id))
             .fetch_one(&mut *connection)
             .await?;
-        let decided: Option<rows::Standing> = sqlx::query_as(
+        let decided: Option<rows::StandingRow> = sqlx::query_as(
             "SELECT completed_at IS NOT NULL AS is_completed, lease_until > atp_now() AND leased_at <= atp_now() AS is_running FROM atp_decisions
              WHERE service = $1 AND notification_id = $2 FOR SHARE",
         )
@@ -323,7 +323,7 @@ impl Steps {
         .bind(escape(notification_id))
         .fetch_optional(&mut *connection)
         .await?;
-        rows::check_undecided(decided, notification_id)?;
+        rows::check_undecided(decided.as_ref(), notification_id)?;
         if !is_alone {
             return Err(StoreError::Running(notification_id.to_owned()));
         }
@@ -500,7 +500,7 @@ impl Steps {
     /// What became of a claim that did not start.
     async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
         let mut pooled = self.pooled().await?;
-        let row: Option<rows::Decided> = sqlx::query_as(statements::DECIDED)
+        let row: Option<rows::DecisionRow> = sqlx::query_as(statements::DECIDED)
             .bind(escape(&claim.service))
             .bind(escape(&claim.notification_id))
             .fetch_optional(pooled.connection_mut())
@@ -578,7 +578,7 @@ impl Steps {
         before: i64,
         (recorded_at, service, key): rows::Place,
     ) -> Result<(u64, Option<rows::Place>), StoreError> {
-        let aged: Vec<rows::Aged> = sqlx::query_as(statements::AGED_QUESTIONS)
+        let aged: Vec<rows::AgedRow> = sqlx::query_as(statements::AGED_QUESTIONS)
             .bind(before)
             .bind(recorded_at)
             .bind(service)
@@ -587,7 +587,7 @@ impl Steps {
             .fetch_all(&mut *connection)
             .await?;
         let (mut purged, mut last) = (0, None);
-        for rows::Aged { recorded_at, service, key, notification_id, over_at } in aged {
+        for rows::AgedRow { recorded_at, service, key, notification_id, over_at } in aged {
             if over_at.is_some_and(|over_at| over_at < before) {
                 purged += Self::purge_question(connection, before, &service, &key, notification_id).await?;
             }
@@ -825,7 +825,7 @@ impl Store for Steps {
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
         let mut pooled = self.pooled().await?;
-        let row: rows::Found = sqlx::query_as(statements::FIND)
+        let row: rows::FoundRow = sqlx::query_as(statements::FIND)
             .bind(escape(service))
             .bind(escape(notification_id))
             .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
@@ -837,7 +837,7 @@ impl Store for Steps {
 
     async fn find_by_key(&self, service: &str, key: &str) -> Result<Known, StoreError> {
         let mut pooled = self.pooled().await?;
-        let row: Option<rows::Found> = sqlx::query_as(statements::FIND_BY_KEY)
+        let row: Option<rows::FoundRow> = sqlx::query_as(statements::FIND_BY_KEY)
             .bind(escape(service))
             .bind(escape(key))
             .fetch_optional(pooled.connection_mut())
@@ -970,7 +970,7 @@ impl Store for Steps {
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no write.
         let mut pooled = self.pooled().await?;
-        let rows::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(statements::KEPT)
+        let rows::KeptRow { verdict: known, is_erased, kept_of_it } = sqlx::query_as(statements::KEPT)
             .bind(escape(&kept.service))
             .bind(&kept.digest[..])
             .bind(kept.notification_id.as_deref().map(escape))
@@ -1010,7 +1010,7 @@ impl Store for Steps {
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
         let mut pooled = self.pooled().await?;
-        let rows: Vec<rows::Refused> = sqlx::query_as(statements::REFUSED)
+        let rows: Vec<rows::RefusedRow> = sqlx::query_as(statements::REFUSED)
             .bind(escape(service))
             .bind(after)
             .bind(i64::from(limit))
@@ -1022,7 +1022,7 @@ impl Store for Steps {
 
     async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<rows::Refused> = sqlx::query_as(statements::REDRIVE)
+        let row: Option<rows::RefusedRow> = sqlx::query_as(statements::REDRIVE)
             .bind(escape(service))
             .bind(id)
             .bind(&crate::store::token::digest(token.as_bytes())[..])
@@ -1059,13 +1059,13 @@ impl Store for Steps {
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
         let mut pooled = self.pooled().await?;
-        let rows: Vec<rows::Delivery> = sqlx::query_as(statements::DELIVERIES)
+        let rows: Vec<rows::CountedRow> = sqlx::query_as(statements::DELIVERIES)
             .bind(escape(service))
             .bind(escape(notification_id))
             .fetch_all(pooled.connection_mut())
             .await?;
         pooled.done();
-        rows.into_iter().map(rows::counted).collect()
+        rows.iter().map(rows::counted).collect()
     }
 
     async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {

@@ -39,7 +39,7 @@ macro_rules! rows {
 
 rows! {
     /// What was asked, to be compared with what is asked.
-    struct Asked {
+    struct AskedRow {
         question: String,
         user_id: Option<String>,
         request_id: Option<String>,
@@ -47,7 +47,7 @@ rows! {
     }
 
     /// A question, where it is recorded, and what is known of it.
-    struct Recorded {
+    struct QuestionRow {
         key: Option<String>,
         notification_id: Option<String>,
         question: Option<String>,
@@ -63,7 +63,7 @@ rows! {
     }
 
     /// A decision that is completed.
-    struct Decided {
+    struct DecisionRow {
         fingerprint: Vec<u8>,
         action_id: String,
         data: Option<String>,
@@ -76,7 +76,7 @@ rows! {
     }
 
     /// A refused delivery that is kept.
-    struct Refused {
+    struct RefusedRow {
         id: i64,
         notification_id: Option<String>,
         verdict: String,
@@ -87,7 +87,7 @@ rows! {
     }
 
     /// Counted deliveries.
-    struct Delivery {
+    struct CountedRow {
         fingerprint: Vec<u8>,
         verdict: String,
         first_seen: i64,
@@ -102,20 +102,20 @@ rows! {
     }
 
     /// What is known of a body that is to be kept.
-    struct Kept {
+    struct KeptRow {
         verdict: Option<String>,
         is_erased: bool,
         kept_of_it: i64,
     }
 
     /// How far a decision is.
-    struct Standing {
+    struct StandingRow {
         is_completed: bool,
         is_running: bool,
     }
 
     /// A question that may be forgotten.
-    struct Aged {
+    struct AgedRow {
         recorded_at: i64,
         service: String,
         key: String,
@@ -128,33 +128,33 @@ rows! {
 pub(in crate::store) type Place = (i64, String, String);
 
 /// What is known of a notification, with its decision if that is completed.
-pub(in crate::store) struct Found {
-    recorded: Recorded,
-    decided: Option<Decided>,
+pub(in crate::store) struct FoundRow {
+    recorded: QuestionRow,
+    decided: Option<DecisionRow>,
 }
 
-impl<'r, R: Row> sqlx::FromRow<'r, R> for Found
+impl<'r, R: Row> sqlx::FromRow<'r, R> for FoundRow
 where
-    Recorded: sqlx::FromRow<'r, R>,
-    Decided: sqlx::FromRow<'r, R>,
+    QuestionRow: sqlx::FromRow<'r, R>,
+    DecisionRow: sqlx::FromRow<'r, R>,
     Option<i64>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
     &'static str: sqlx::ColumnIndex<R>,
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
         let is_decided = row.try_get::<Option<i64>, _>("completed_at")?.is_some();
-        let decided = is_decided.then(|| Decided::from_row(row)).transpose()?;
-        Ok(Self { recorded: Recorded::from_row(row)?, decided })
+        let decided = is_decided.then(|| DecisionRow::from_row(row)).transpose()?;
+        Ok(Self { recorded: QuestionRow::from_row(row)?, decided })
     }
 }
 
 /// Refuses what a decision has overtaken, or is about to.
 pub(in crate::store) fn check_undecided(
-    standing: Option<Standing>,
+    standing: Option<&StandingRow>,
     notification_id: &str,
 ) -> Result<(), StoreError> {
     match standing {
-        Some(Standing { is_completed: true, .. }) => Err(StoreError::Decided(notification_id.to_owned())),
-        Some(Standing { is_running: true, .. }) => Err(StoreError::Running(notification_id.to_owned())),
+        Some(StandingRow { is_completed: true, .. }) => Err(StoreError::Decided(notification_id.to_owned())),
+        Some(StandingRow { is_running: true, .. }) => Err(StoreError::Running(notification_id.to_owned())),
         Some(_) | None => Ok(()),
     }
 }
@@ -170,7 +170,7 @@ pub(in crate::store) fn key(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
 pub(in crate::store) const FIRST_PLACE: Place = (i64::MIN, String::new(), String::new());
 
 /// Whether a question was recorded before.
-fn is_same(asked: &Asked, question: &Question) -> Result<bool, StoreError> {
+fn is_same(asked: &AskedRow, question: &Question) -> Result<bool, StoreError> {
     let notification = serde_json::from_str(&asked.question).map_err(backend)?;
     let earlier = Question {
         user_id: asked.user_id.as_deref().map(unescape),
@@ -184,7 +184,7 @@ fn is_same(asked: &Asked, question: &Question) -> Result<bool, StoreError> {
 /// What came of recording a question that was not inserted, with what is recorded under its key: it is the same, or
 /// another, or came too late.
 pub(in crate::store) fn not_inserted(
-    asked: Option<&Asked>,
+    asked: Option<&AskedRow>,
     question: &Question,
     key: &str,
     now: DateTime<Utc>,
@@ -211,7 +211,7 @@ pub(in crate::store) fn bound<R>(
 }
 
 /// What is known of a notification.
-pub(in crate::store) fn known(Found { recorded: row, decided }: Found) -> Result<Known, StoreError> {
+pub(in crate::store) fn known(FoundRow { recorded: row, decided }: FoundRow) -> Result<Known, StoreError> {
     let first_seen = row.first_seen.map(time);
     let answer_seen = row.answer_seen.map(time);
     let other_service = row.other_service.as_deref().map(unescape);
@@ -219,7 +219,7 @@ pub(in crate::store) fn known(Found { recorded: row, decided }: Found) -> Result
     Ok(Known { question: recorded(row)?, decision, first_seen, answer_seen, other_service })
 }
 
-fn recorded(row: Recorded) -> Result<Option<RecordedQuestion>, StoreError> {
+fn recorded(row: QuestionRow) -> Result<Option<RecordedQuestion>, StoreError> {
     let (Some(key), Some(question), Some(context), Some(recorded_at)) =
         (row.key, row.question, row.context, row.recorded_at)
     else {
@@ -241,7 +241,7 @@ fn recorded(row: Recorded) -> Result<Option<RecordedQuestion>, StoreError> {
     }))
 }
 
-pub(in crate::store) fn completed(row: Decided) -> Result<CompletedDecision, StoreError> {
+pub(in crate::store) fn completed(row: DecisionRow) -> Result<CompletedDecision, StoreError> {
     Ok(CompletedDecision {
         fingerprint: fingerprint(&row.fingerprint)?,
         action_id: unescape(&row.action_id),
@@ -253,7 +253,7 @@ pub(in crate::store) fn completed(row: Decided) -> Result<CompletedDecision, Sto
     })
 }
 
-pub(in crate::store) fn refused(row: Refused) -> Result<StoredRefusal, StoreError> {
+pub(in crate::store) fn refused(row: RefusedRow) -> Result<StoredRefusal, StoreError> {
     Ok(StoredRefusal {
         id: row.id,
         notification_id: row.notification_id.as_deref().map(unescape),
@@ -265,7 +265,7 @@ pub(in crate::store) fn refused(row: Refused) -> Result<StoredRefusal, StoreErro
     })
 }
 
-pub(in crate::store) fn counted(row: Delivery) -> Result<DeliveryRow, StoreError> {
+pub(in crate::store) fn counted(row: &CountedRow) -> Result<DeliveryRow, StoreError> {
     Ok(DeliveryRow {
         fingerprint: fingerprint(&row.fingerprint)?,
         verdict: verdict(&row.verdict)?,

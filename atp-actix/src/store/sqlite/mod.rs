@@ -226,7 +226,7 @@ impl SqliteStore {
         if inserted.rows_affected() == 1 {
             return Ok(());
         }
-        let asked: Option<rows::Asked> = sqlx::query_as(statements::ASKED_UNDER_KEY)
+        let asked: Option<rows::AskedRow> = sqlx::query_as(statements::ASKED_UNDER_KEY)
             .bind(escape(&question.service))
             .bind(escape(key))
             .fetch_optional(&mut *connection)
@@ -243,7 +243,7 @@ impl SqliteStore {
         reason: &str,
     ) -> Result<(), StoreError> {
         let now = (self.clock)().timestamp_micros();
-        let decided: Option<rows::Standing> = sqlx::query_as(
+        let decided: Option<rows::StandingRow> = sqlx::query_as(
             "SELECT completed_at IS NOT NULL AS is_completed, lease_until > $3 AND leased_at <= $4 AS is_running FROM atp_decisions
              WHERE service = $1 AND notification_id = $2",
         )
@@ -253,7 +253,7 @@ impl SqliteStore {
         .bind(now.saturating_add(rows::micros(FARTHEST_LEASE)))
         .fetch_optional(&mut *connection)
         .await?;
-        rows::check_undecided(decided, notification_id)?;
+        rows::check_undecided(decided.as_ref(), notification_id)?;
         let invalidated = sqlx::query(
             "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
                  invalidated_at = coalesce(invalidated_at, $4)
@@ -329,7 +329,7 @@ impl SqliteStore {
         before: i64,
         (recorded_at, service, key): rows::Place,
     ) -> Result<(u64, Option<rows::Place>), StoreError> {
-        let aged: Vec<rows::Aged> = sqlx::query_as(statements::AGED_QUESTIONS)
+        let aged: Vec<rows::AgedRow> = sqlx::query_as(statements::AGED_QUESTIONS)
             .bind(before)
             .bind(recorded_at)
             .bind(service)
@@ -338,7 +338,7 @@ impl SqliteStore {
             .fetch_all(&mut *connection)
             .await?;
         let (mut purged, mut last) = (0, None);
-        for rows::Aged { recorded_at, service, key, notification_id, over_at } in aged {
+        for rows::AgedRow { recorded_at, service, key, notification_id, over_at } in aged {
             if over_at.is_some_and(|over_at| over_at < before) {
                 for statement in [
                     "DELETE FROM atp_decisions WHERE service = $1 AND notification_id = $2",
@@ -397,7 +397,7 @@ impl SqliteStore {
 
     /// What became of a claim that did not start.
     async fn standing<T>(&self, claim: &Claim) -> Result<Claimed<T>, StoreError> {
-        let row: Option<rows::Decided> = sqlx::query_as(statements::DECIDED)
+        let row: Option<rows::DecisionRow> = sqlx::query_as(statements::DECIDED)
             .bind(escape(&claim.service))
             .bind(escape(&claim.notification_id))
             .fetch_optional(&self.readers)
@@ -547,7 +547,7 @@ impl Store for SqliteStore {
         notification_id: &str,
         answer: Option<Fingerprint>,
     ) -> Result<Known, StoreError> {
-        let row: rows::Found = sqlx::query_as(statements::FIND)
+        let row: rows::FoundRow = sqlx::query_as(statements::FIND)
             .bind(escape(service))
             .bind(escape(notification_id))
             .bind(answer.as_ref().map(|answer| &answer.as_bytes()[..]))
@@ -557,7 +557,7 @@ impl Store for SqliteStore {
     }
 
     async fn find_by_key(&self, service: &str, key: &str) -> Result<Known, StoreError> {
-        let row: Option<rows::Found> = sqlx::query_as(statements::FIND_BY_KEY)
+        let row: Option<rows::FoundRow> = sqlx::query_as(statements::FIND_BY_KEY)
             .bind(escape(service))
             .bind(escape(key))
             .fetch_optional(&self.readers)
@@ -687,7 +687,7 @@ impl Store for SqliteStore {
 
     async fn keep(&self, kept: &RefusedDelivery) -> Result<bool, StoreError> {
         // Whoever has seen a delivery once may send it again and again: that costs no turn of those who write.
-        let rows::Kept { verdict: known, is_erased, kept_of_it } = sqlx::query_as(statements::KEPT)
+        let rows::KeptRow { verdict: known, is_erased, kept_of_it } = sqlx::query_as(statements::KEPT)
             .bind(escape(&kept.service))
             .bind(&kept.digest[..])
             .bind(kept.notification_id.as_deref().map(escape))
@@ -726,7 +726,7 @@ impl Store for SqliteStore {
 
     async fn refused(&self, service: &str, after: i64, limit: u32) -> Result<Vec<StoredRefusal>, StoreError> {
         self.tell_abandoned(service).await?;
-        let rows: Vec<rows::Refused> = sqlx::query_as(statements::REFUSED)
+        let rows: Vec<rows::RefusedRow> = sqlx::query_as(statements::REFUSED)
             .bind(escape(service))
             .bind(after)
             .bind(i64::from(limit))
@@ -737,7 +737,7 @@ impl Store for SqliteStore {
 
     async fn redrive(&self, service: &str, id: i64, token: Token) -> Result<StoredRefusal, StoreError> {
         let mut open = self.write().await?;
-        let row: Option<rows::Refused> = sqlx::query_as(statements::REDRIVE)
+        let row: Option<rows::RefusedRow> = sqlx::query_as(statements::REDRIVE)
             .bind(escape(service))
             .bind(id)
             .bind(&crate::store::token::digest(token.as_bytes())[..])
@@ -771,12 +771,12 @@ impl Store for SqliteStore {
     }
 
     async fn deliveries(&self, service: &str, notification_id: &str) -> Result<Vec<DeliveryRow>, StoreError> {
-        let rows: Vec<rows::Delivery> = sqlx::query_as(statements::DELIVERIES)
+        let rows: Vec<rows::CountedRow> = sqlx::query_as(statements::DELIVERIES)
             .bind(escape(service))
             .bind(escape(notification_id))
             .fetch_all(&self.readers)
             .await?;
-        rows.into_iter().map(rows::counted).collect()
+        rows.iter().map(rows::counted).collect()
     }
 
     async fn reopen(&self, service: &str, notification_id: &str) -> Result<(), StoreError> {
