@@ -127,6 +127,10 @@ impl VerifySignature {
 
     /// Sets the longest body, in bytes; [`VerifySignature::DEFAULT_LIMIT`] unless set.
     ///
+    /// After a refusal with the body unread, actix goes on discarding what comes for its
+    /// `client_disconnect_timeout`, one second: set it to 0 on your `HttpServer` if strangers may
+    /// send gigabytes.
+    ///
     /// In the worst case, a body of nothing but the shortest members, thirty times the body is held
     /// in memory while it is read, signed or not. With all schemes accepted the worst body that was
     /// found takes up to 60 µs of a core for each KiB before it is refused (numbers, or members

@@ -6,6 +6,25 @@ use std::fmt;
 ///
 /// The header's form decides between the first and the others; the others cannot be told apart by
 /// the header, so a verifier that accepts several of them tries them in this order.
+///
+/// | scheme | header | what is signed |
+/// |---|---|---|
+/// | `Timestamped` | `t=<unix seconds>,v1=<hex>` | `<t>.<body>` |
+/// | `Raw` | `<hex>` | the body |
+/// | `PythonCanonical` | `<hex>` | what `json.dumps(payload, sort_keys=True)` prints |
+/// | `NodeCompact` | `<hex>` | what `JSON.stringify(payload)` prints |
+///
+/// # Which to pin
+///
+/// All four are accepted unless pinned, since a receiver cannot know which one its server uses.
+/// Look at a real header, then pin it: `verifier.schemes([Scheme::Timestamped])`. Only the
+/// timestamped scheme binds a time. For the three others the time in the payload is judged
+/// (`timestamp`, else `responded_at`), and a payload without one is refused. Both kinds may be
+/// five minutes off, either way ([`Verifier::tolerance`](crate::Verifier::tolerance)).
+///
+/// Under the last two, what is read is the text that was signed, not the body: where a body says
+/// `1e999` and V8 signs `null`, a handler gets `null`. What CPython prints as `Infinity` is not
+/// JSON, and such an answer is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
     /// `t=<unix seconds>,v1=<hex>` over `<t>.<body>`. The only one that binds a time, so pin it

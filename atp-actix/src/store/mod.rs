@@ -20,6 +20,54 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Which backend
+//!
+//! | backend | for |
+//! |---|---|
+//! | `SqliteStore::open(file)` | one machine, any number of processes; the embedded default |
+//! | `PostgresStore::connect(url)`, feature `postgres` | many machines |
+//! | [`MemoryStore`] | tests |
+//!
+//! Both SQL backends also live in your own database: `from_pool(pool)`, with tables named `atp_*`
+//! beside yours, and `record_in(&mut tx, ..)` to record a question in the transaction that makes
+//! the row it is about. A backend of your own is one `impl Store`, tried by `store::contract`
+//! (feature `test-util`).
+//!
+//! # What is kept, and for how long
+//!
+//! Whatever is refused though it was signed is in [`Store::refused`], once for each text that was
+//! signed and [`MAX_KEPT`] times for a notification at most; so is what a process left that died
+//! under a lease. [`Redrive::prepare`] makes a request of it for your own webhook, good once and
+//! for ten minutes. [`Store::deliveries`] counts what came, and tells of each decision whatever
+//! became of the counter. [`Store::purge`] forgets what is over and of which nothing came since;
+//! [`Store::erase`] blanks what a human said, for good.
+//!
+//! Answers are stored once, as JSON text, and not at all with
+//! [`Decisions::without_data`](crate::Decisions::without_data). Then a fingerprint stays, hashed
+//! with the store's key: who reads the whole database can find a short answer by trying all of
+//! them, who sees a [`decision_id`](crate::Delivery::decision_id) alone cannot.
+//!
+//! # The end
+//!
+//! To stop in order, call [`Store::drain`] before the server is stopped, so that handlers that
+//! outlived their 503 come to their end, and the store's `close` after it.
+//!
+//! # The tables
+//!
+//! | table | a row is |
+//! |---|---|
+//! | `atp_questions` | what was asked, for whom and about what, as it was sent; when it was taken back, if it was |
+//! | `atp_decisions` | the one decision of a notification: fingerprint, action, data, claim, outcome, the task's state, how the answer came |
+//! | `atp_deliveries` | the audit: one row for each notification, answer and verdict, with first, last and count |
+//! | `atp_refused` | the body of an authentic delivery that was refused, once for each text that was signed |
+//! | `atp_erased` | a notification of which nothing that a human said may be kept any more |
+//! | `atp_key` | the key that fingerprints are hashed with, made with the tables |
+//! | `atp_schema` | the version; a program that finds a newer one does not start |
+//!
+//! Times are microseconds since 1970; in texts that a stranger may choose NUL is written `\0` and a
+//! backslash `\\`. The whole is in `atp-actix/src/store/schema/`. Read the tables as you like; write
+//! to them through the store.
 
 mod activity;
 mod claim;

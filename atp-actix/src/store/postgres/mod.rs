@@ -1,6 +1,7 @@
 //! A store in PostgreSQL, for many machines, beside the service's own tables if it likes.
 
 mod claims;
+mod connection;
 mod in_time;
 mod pool;
 mod tidy;
@@ -24,7 +25,7 @@ use super::{
         transaction::{self, TransactionConnection},
     },
 };
-use pool::{Doubt, Pooled, is_there, was_idle};
+use connection::{Doubt, Pooled, is_there, millis, was_idle};
 
 use crate::limits::{
     self, CONNECTIONS_PER_RESERVED, LONGEST_MIGRATION, LONGEST_STEP, PATIENCE, POSTGRES_CONNECTIONS,
@@ -407,11 +408,6 @@ impl Steps {
             millis(limit.saturating_add(SERVER_WAITS_LONGER)),
         )
     }
-}
-
-/// The server counts milliseconds in 32 bits.
-fn millis(limit: Duration) -> i32 {
-    i32::try_from(limit.as_millis()).unwrap_or(i32::MAX)
 }
 
 impl fmt::Debug for PostgresStore {

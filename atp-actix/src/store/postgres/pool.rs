@@ -1,19 +1,16 @@
-//! The connections to PostgreSQL: who gets one, and which are not there any more.
+//! The pool of connections to PostgreSQL: who gets one, and which are not there any more.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+use std::sync::Arc;
+
+use sqlx::AssertSqlSafe;
+use tokio::time::timeout;
+
+use super::{
+    Steps,
+    connection::{Pooled, is_there, millis},
 };
-
-use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, Postgres,
-    pool::{PoolConnection, PoolConnectionMetadata},
-};
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
-
-use super::{Steps, millis};
 use crate::{
-    limits::{DOUBT_LASTS, IDLE_UNTIL_ASKED, LONGEST_PING, PATIENCE, PROBE_WAITS},
+    limits::{PATIENCE, PROBE_WAITS},
     store::{StoreError, sql::transaction::TransactionConnection},
 };
 
@@ -64,75 +61,5 @@ impl Steps {
                 drop(Pooled { connection: Some(connection), admission: None, is_over });
             });
         }
-    }
-}
-
-/// Whether a step went unanswered in the last minute.
-#[derive(Default)]
-pub(super) struct Doubt(Mutex<Option<Instant>>);
-
-impl Doubt {
-    pub(super) fn arise(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    pub(super) fn is_there(&self) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() < DOUBT_LASTS)
-    }
-}
-
-/// Whether a connection was unused so long that it may be gone.
-pub(super) fn was_idle(metadata: &PoolConnectionMetadata) -> bool {
-    metadata.idle_for > IDLE_UNTIL_ASKED
-}
-
-/// Whether a connection answers, and soon.
-pub(super) async fn is_there(connection: &mut PgConnection) -> bool {
-    timeout(LONGEST_PING, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
-}
-
-/// A connection of the pool. Dropped before it is done with, it is closed and nobody gets it again:
-/// an error may tell of what a handler did to its session.
-pub(super) struct Pooled {
-    connection: Option<PoolConnection<Postgres>>,
-    /// Where it is lent to a handler.
-    admission: Option<OwnedSemaphorePermit>,
-    is_over: bool,
-}
-
-impl Pooled {
-    pub(super) fn done(mut self) {
-        self.is_over = true;
-    }
-}
-
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let Ok(runtime) = Handle::try_current() else {
-            // Its runtime has ended, and with it all who could take it back.
-            return drop(connection.detach());
-        };
-        // Both say something to the server, which may not take it; sqlx itself would wait for ever.
-        if self.is_over {
-            runtime.spawn(timeout(PATIENCE, connection.return_to_pool()));
-        } else {
-            runtime.spawn(timeout(PATIENCE, connection.close()));
-        }
-    }
-}
-
-impl TransactionConnection<Postgres> for Pooled {
-    fn connection(&self) -> &PgConnection {
-        self.connection.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
-    }
-
-    fn connection_mut(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
-    }
-
-    fn give_back(self: Box<Self>) {
-        self.done();
     }
 }
