@@ -124,6 +124,7 @@ pub use crate::limits::{DEFAULT_REDELIVERY_WINDOW, DRAIN_WITHIN, MAX_KEPT, MAX_S
 /// first did in its transaction is forgotten too.
 pub trait Store: Clone + Send + Sync + 'static {
     /// Where a handler's own work is done, so that it is committed with the decision or not at all.
+    /// Handlers get it as [`Transaction<T>`](crate::Transaction), and work on what it derefs to.
     type Transaction: Send + 'static;
 
     /// Remembers a question that is about to be sent. Durable. The same question again changes

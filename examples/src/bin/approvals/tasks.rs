@@ -69,7 +69,7 @@ impl Tasks {
 
     /// Adds a task and records its question, both or neither, before the question is sent. It can be done again.
     pub async fn add(&self, notification_id: &str, question: &Question) -> Result<(), Error> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.store.begin().await?;
         sqlx::query("INSERT OR IGNORE INTO tasks VALUES (?)")
             .bind(notification_id)
             .execute(&mut *transaction)
