@@ -112,9 +112,9 @@ impl Delivery {
     /// What was decided, as a number that only the same decision has.
     ///
     /// In a webhook with a store it is hashed with the store's key
-    /// ([`Store::fingerprint_key`](crate::store::Store::fingerprint_key)): who sees the number and
-    /// not the database cannot find a short answer by trying all of them. Without a store it is
-    /// [`Response::fingerprint`], which tells that much.
+    /// ([`Store::get_fingerprint_key`](crate::store::Store::get_fingerprint_key)): who sees the
+    /// number and not the database cannot find a short answer by trying all of them. Without a
+    /// store it is [`Response::fingerprint`], which tells that much.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         *self.0.fingerprint.get_or_init(|| {

@@ -67,7 +67,7 @@ impl Question {
 
     /// Records it under a key of our own, of at most [`Notification::MAX_ID`] bytes; under the
     /// notification's id unless set. It is needed where the ATP server names the notification:
-    /// [`Store::bind`] says later which id that is.
+    /// [`Store::bind`](crate::store::Store::bind) says later which id that is.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
