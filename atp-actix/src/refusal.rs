@@ -133,11 +133,20 @@ pub enum Refusal {
         tolerance: Duration,
     },
     /// With a store: the notification is not recorded, and may be in a moment.
-    #[error("the notification is not recorded yet for this service: call `Store::record` before you send it")]
-    NotYetRecorded,
+    #[error(
+        "the notification is not recorded yet for this service: call `Store::record` before you send it{}",
+        recorded_for(other_service.as_deref())
+    )]
+    NotYetRecorded {
+        /// Another service that it is recorded for.
+        other_service: Option<String>,
+    },
     /// With a store: the notification is not recorded, and was not for a while.
-    #[error("the notification is not recorded for this service")]
-    NotRecorded,
+    #[error("the notification is not recorded for this service{}", recorded_for(other_service.as_deref()))]
+    NotRecorded {
+        /// Another service that it is recorded for.
+        other_service: Option<String>,
+    },
     /// With a store: the question does not have that action.
     #[error("the question does not have that action")]
     UnknownAction,
@@ -186,6 +195,13 @@ pub enum Refusal {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
+}
+
+/// Whose question it is: for the log, since who sends an answer for one service need not know of others.
+fn recorded_for(other_service: Option<&str>) -> String {
+    other_service.map_or_else(String::new, |service| {
+        format!("; it is recorded for {service:?}: mount its webhook with `Decisions::service`")
+    })
 }
 
 /// A row of the table.
@@ -258,7 +274,11 @@ impl Refusal {
             }
             Self::UnknownAction => Row::told(StatusCode::BAD_REQUEST, "INVALID_ACTION_ID", self),
             Self::Forbidden => Row::told(StatusCode::FORBIDDEN, "NOTIFICATION_ACCESS_DENIED", self),
-            Self::NotRecorded => Row::told(StatusCode::NOT_FOUND, "NOTIFICATION_NOT_FOUND", self),
+            Self::NotRecorded { .. } => Row::told(
+                StatusCode::NOT_FOUND,
+                "NOTIFICATION_NOT_FOUND",
+                &"the notification is not recorded for this service",
+            ),
             Self::Expired => Row::told(StatusCode::CONFLICT, "NOTIFICATION_EXPIRED", self),
             Self::Invalidated => Row::told(StatusCode::CONFLICT, "NOTIFICATION_INVALIDATED", self),
             Self::Conflict => Row::told(StatusCode::CONFLICT, "NOTIFICATION_ALREADY_RESPONDED", self),
@@ -275,7 +295,7 @@ impl Refusal {
             | Self::HandlerFault(_)
             | Self::Store(StoreError::Unclean(_)) => Row::opaque(StatusCode::INTERNAL_SERVER_ERROR, FAULT),
             Self::Temporary
-            | Self::NotYetRecorded
+            | Self::NotYetRecorded { .. }
             | Self::StillRunning
             | Self::HandlerTooSlow(_)
             | Self::Ending

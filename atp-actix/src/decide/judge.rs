@@ -57,7 +57,7 @@ pub(crate) fn judge(
     known: Known,
     now: DateTime<Utc>,
 ) -> Result<Accepted, Declined> {
-    let Known { question, decision, first_seen, answer_seen, .. } = known;
+    let Known { question, decision, first_seen, answer_seen, other_service, .. } = known;
     // Whatever the rules say now: what was decided stands.
     if let Some(decision) = decision {
         return Err(decided(decision, delivery));
@@ -65,7 +65,9 @@ pub(crate) fn judge(
     if let Some(signed_at) = delivery.signed_at() {
         check_age(rules, signed_at, now)?;
     }
-    let Some(question) = question else { return Err(unknown(rules, first_seen.unwrap_or(now), now)) };
+    let Some(question) = question else {
+        return Err(unknown(rules, first_seen.unwrap_or(now), now, other_service));
+    };
     // It was not signed before it was asked for; what we ourselves send again was judged when it
     // came.
     if delivery.signed_at().is_none() && !delivery.is_redriven() {
@@ -107,10 +109,19 @@ fn check_age(rules: &Rules, since: DateTime<Utc>, now: DateTime<Utc>) -> Result<
 }
 
 /// An answer may be faster than our own `record`.
-fn unknown(rules: &Rules, first_seen: DateTime<Utc>, now: DateTime<Utc>) -> Declined {
+fn unknown(
+    rules: &Rules,
+    first_seen: DateTime<Utc>,
+    now: DateTime<Utc>,
+    other_service: Option<String>,
+) -> Declined {
     // The store's clock may be ahead of ours.
     let within = (now - first_seen).to_std().map_or(true, |waited| waited < rules.unknown_grace);
-    let refusal = if within { Refusal::NotYetRecorded } else { Refusal::NotRecorded };
+    let refusal = if within {
+        Refusal::NotYetRecorded { other_service }
+    } else {
+        Refusal::NotRecorded { other_service }
+    };
     Declined::Refused(Verdict::Unknown, refusal)
 }
 

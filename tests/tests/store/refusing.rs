@@ -25,6 +25,7 @@ on_every_store!(
     what_fits_the_question_and_not_the_handler_is_told_to_its_author,
     a_reply_keeps_hook_and_request_id_in_any_error_type,
     the_log_tells_what_a_service_can_mend,
+    the_log_names_the_service_that_asked,
 );
 
 async fn kept(store: &impl Store) -> Vec<Verdict> {
@@ -201,5 +202,18 @@ async fn the_log_tells_what_a_service_can_mend(store: impl Store) {
             assert!(reason.contains(part), "{part}: {reason}");
         }
         assert!(!reason.contains("a secret version"), "{reason}");
+    }
+}
+
+/// Two services on one store, and a webhook that is mounted for the wrong one. The sender learns nothing of the other.
+async fn the_log_names_the_service_that_asked(store: impl Store) {
+    let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
+    store.record(&Question::new(asked("n-1")).service("billing")).await.expect("a question");
+    for (id, expected) in [("n-1", true), ("n-2", false)] {
+        let (told, log) = logged::during(app.send(&approve(id))).await;
+        assert_eq!(told.0, 503, "{id}");
+        assert!(!told.1.contains("billing"), "{}", told.1);
+        let reason = log.deliveries().pop().expect("an event").fields["reason"].clone();
+        assert_eq!(reason.contains("it is recorded for \"billing\""), expected, "{id}: {reason}");
     }
 }
