@@ -225,7 +225,8 @@ fn approvals_once() {
     }
 }
 
-/// The commands that the service prints work as printed, and what they did is there after a restart.
+/// The commands that the service prints work as printed, and what they did is there after a
+/// restart.
 #[test]
 fn approvals_with_pasted_commands() {
     if !tools_are_there() {

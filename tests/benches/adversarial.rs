@@ -1,11 +1,13 @@
 //! What a stranger's body costs at worst: microseconds of one core for each KiB, until the refusal.
 //!
-//! `cargo bench -p atp-tests --bench adversarial`, or `-- <steps> <seed>` for a longer search or another one.
+//! `cargo bench -p atp-tests --bench adversarial`, or `-- <steps> <seed>` for a longer search or
+//! another one.
 //!
-//! Each body comes with a bare digest that fits nothing, to a verifier that accepts all four schemes: one hash of the body, one
-//! index, both canonical texts and a hash of each. A family is a shape of body with a few numbers to turn; a climb turns
-//! them at random, keeps what costs more, and prints the worst that it found, at the default limit of 256 KiB. The last family
-//! has no shape of its own: it breeds texts.
+//! Each body comes with a bare digest that fits nothing, to a verifier that accepts all four
+//! schemes: one hash of the body, one index, both canonical texts and a hash of each. A family is a
+//! shape of body with a few numbers to turn; a climb turns them at random, keeps what costs more,
+//! and prints the worst that it found, at the default limit of 256 KiB. The last family has no
+//! shape of its own: it breeds texts.
 
 use std::{fmt::Write as _, hint::black_box, time::Duration};
 
@@ -113,7 +115,8 @@ fn more_than(highest: f64, text: String) -> Option<f64> {
     (found > highest).then(|| found.min(cost(&body, 15))).filter(|found| *found > highest)
 }
 
-/// Turns at random what the family lets turn, and keeps what costs more. Gives the first cost and the worst turns.
+/// Turns at random what the family lets turn, and keeps what costs more. Gives the first cost and
+/// the worst turns.
 fn climb(steps: u64, dice: &mut Dice, ranges: &[(u64, u64)], body: Body) -> (f64, Vec<u64>) {
     let text = |turns: &[u64]| body(TRIED, turns, &mut Dice(7));
     let mut best: Vec<u64> = ranges.iter().map(|(least, _)| *least).collect();
@@ -351,7 +354,8 @@ fn push_name(text: &mut String, start: &str, nth: u64, width: u64) {
     let _ = write!(text, "\"{start}{nth:0width$x}\":", width = width as usize);
 }
 
-/// Turns: digits before and after the point, the exponent plus 330, how the digits go, and how the sign does.
+/// Turns: digits before and after the point, the exponent plus 330, how the digits go, and how the
+/// sign does.
 fn push_number(text: &mut String, turns: &[u64], dice: &mut Dice) {
     let (whole, fraction, exponent, digits) = (turns[0], turns[1], turns[2], turns[3]);
     let sign = turns.get(4).copied().unwrap_or_default();

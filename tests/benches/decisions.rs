@@ -1,11 +1,12 @@
-//! What it costs that a decision takes effect once, beside a bare actix route that does the same UPDATE in one durable
-//! transaction.
+//! What it costs that a decision takes effect once, beside a bare actix route that does the same
+//! UPDATE in one durable transaction.
 //!
 //! `cargo bench -p atp-tests --bench decisions [-- rounds seconds]`
 //!
-//! Each server is a process of its own with one worker; the load comes from this process. Rounds are interleaved: the bare
-//! route, ours, then the next round; a ratio is of one round. PostgreSQL is measured where one is found (`DATABASE_URL`, else
-//! the standard local port). On Linux the processor time of a decision is told too, of the server and of PostgreSQL's processes.
+//! Each server is a process of its own with one worker; the load comes from this process. Rounds
+//! are interleaved: the bare route, ours, then the next round; a ratio is of one round. PostgreSQL
+//! is measured where one is found (`DATABASE_URL`, else the standard local port). On Linux the
+//! processor time of a decision is told too, of the server and of PostgreSQL's processes.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -50,7 +51,8 @@ async fn serve(kind: &str, url: &str) {
     match (kind, url.strip_prefix("sqlite:")) {
         ("bare", Some(file)) => {
             let options = sqlite_options(Path::new(file));
-            // One writes at a time in any case; waiting for the connection is cheaper than for the lock.
+            // One writes at a time in any case; waiting for the connection is cheaper than for the
+            // lock.
             let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(30));
             let pool = web::Data::new(pool.connect_with(options).await.expect("a pool"));
             run(move |config| {
@@ -221,7 +223,8 @@ impl std::fmt::Display for Cpu {
     }
 }
 
-/// Approves one after the other over some connections to some servers, each notification once unless `again`.
+/// Approves one after the other over some connections to some servers, each notification once
+/// unless `again`.
 async fn load(servers: &[&Server], connections: usize, time: Duration, ids: &Ids, again: bool) -> Seen {
     let until = Instant::now() + time;
     let started = Instant::now();

@@ -1,4 +1,5 @@
-//! What each step costs, in nanoseconds, in a loop on one core with everything hot: a server pays more.
+//! What each step costs, in nanoseconds, in a loop on one core with everything hot: a server pays
+//! more.
 //!
 //! `cargo bench -p atp-tests --bench micro`
 

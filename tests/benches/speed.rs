@@ -2,9 +2,10 @@
 //!
 //! `cargo bench -p atp-tests --bench speed [-- rounds seconds]`
 //!
-//! Each server is a process of its own with one worker, on core 0 where `taskset` is found; the load comes from this
-//! process, on the other cores, over 32 connections. Cost is user and system time of the server over the requests that it
-//! answered. Rounds are interleaved: every server once, then the next round; a ratio is of one round.
+//! Each server is a process of its own with one worker, on core 0 where `taskset` is found; the
+//! load comes from this process, on the other cores, over 32 connections. Cost is user and system
+//! time of the server over the requests that it answered. Rounds are interleaved: every server
+//! once, then the next round; a ratio is of one round.
 
 #[allow(dead_code, reason = "fields are there to be deserialized")]
 mod common;

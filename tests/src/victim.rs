@@ -1,7 +1,9 @@
-//! A service that tests kill: a webhook with a store in a file or on a server, and a handler with an effect to count.
+//! A service that tests kill: a webhook with a store in a file or on a server, and a handler with
+//! an effect to count.
 //!
-//! `victim sqlite:FILE|postgres:URL [--kill POINT]`. It prints where it listens. With `--kill` it ends by SIGKILL when a
-//! delivery reaches that point. Each run of a handler is a line in the file that `VICTIM_RUNS` names.
+//! `victim sqlite:FILE|postgres:URL [--kill POINT]`. It prints where it listens. With `--kill` it
+//! ends by SIGKILL when a delivery reaches that point. Each run of a handler is a line in the file
+//! that `VICTIM_RUNS` names.
 
 use std::{env, fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
 

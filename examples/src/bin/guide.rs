@@ -1,8 +1,8 @@
-//! The functions of the protocol's guide, one by one, under their names: those that need no memory of what was asked.
-//! `approvals` has the others.
+//! The functions of the protocol's guide, one by one, under their names: those that need no memory
+//! of what was asked. `approvals` has the others.
 //!
-//! `ATP_WEBHOOK_SECRET=... cargo run --bin guide` tells the rest of the company on stdout what was decided; with
-//! `EVENTS=file` it appends to that file instead.
+//! `ATP_WEBHOOK_SECRET=... cargo run --bin guide` tells the rest of the company on stdout what was
+//! decided; with `EVENTS=file` it appends to that file instead.
 
 use std::{env, fs::OpenOptions, io::Write as _};
 
@@ -15,8 +15,8 @@ use atp_examples::{Failure, announce, port};
 use chrono::Utc;
 use serde::Deserialize;
 
-/// `handle_atp_webhook`, `verify_signature`, `verify_response_timestamp` and `validate_response`: no handler runs before
-/// they have passed.
+/// `handle_atp_webhook`, `verify_signature`, `verify_response_timestamp` and `validate_response`:
+/// no handler runs before they have passed.
 fn handle_atp_webhook(verifier: Verifier) -> Webhook {
     Webhook::new("/atp/webhook", verifier)
         .on("comment", handle_text_response)
@@ -40,7 +40,8 @@ struct Contact {
     reason: String,
 }
 
-/// `handle_form_response`: if a field is missing, this does not run. The answer is 400, and the log names the field.
+/// `handle_form_response`: if a field is missing, this does not run. The answer is 400, and the log
+/// names the field.
 async fn handle_form_response(form: AtpResponse<Form<Contact>>) -> Result<String, Error> {
     tell_downstream(&form).await?;
     let Contact { name, email, reason } = form.into_data();
@@ -76,7 +77,8 @@ async fn process_rejection(rejection: AtpResponse<Form<Rejection>>) -> Result<St
     Ok(format!("{} is rejected: {reason}\n", rejection.notification_id))
 }
 
-/// `handle_webhook_with_retry`: an error here becomes a 503 in the handlers, by `?`, and the ATP server delivers again.
+/// `handle_webhook_with_retry`: an error here becomes a 503 in the handlers, by `?`, and the ATP
+/// server delivers again.
 async fn tell_downstream(answer: &Response) -> Result<(), Error> {
     let line = serde_json::to_string(&transform_response_for_downstream(answer))?;
     let Some(file) = env::var_os("EVENTS") else {
@@ -87,7 +89,8 @@ async fn tell_downstream(answer: &Response) -> Result<(), Error> {
     Ok(web::block(append).await??)
 }
 
-/// `transform_response_for_downstream`. For whom it was asked only a service that remembers its questions can add.
+/// `transform_response_for_downstream`. For whom it was asked only a service that remembers its
+/// questions can add.
 fn transform_response_for_downstream(answer: &Response) -> UserDecision {
     UserDecision::new(answer, Utc::now())
 }

@@ -1,4 +1,5 @@
-//! The smallest webhook. It needs `actix-web` and `atp-actix` alone, and compiles as it stands in an empty package.
+//! The smallest webhook. It needs `actix-web` and `atp-actix` alone, and compiles as it stands in
+//! an empty package.
 //!
 //! Run it with `ATP_WEBHOOK_SECRET=... cargo run --bin hello`.
 

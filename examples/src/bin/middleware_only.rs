@@ -1,4 +1,5 @@
-//! Routes of your own behind the middleware, without `Webhook`: `ATP_WEBHOOK_SECRET=... cargo run --bin middleware_only`.
+//! Routes of your own behind the middleware, without `Webhook`: `ATP_WEBHOOK_SECRET=... cargo run
+//! --bin middleware_only`.
 
 use actix_web::{App, HttpResponse, HttpServer, Responder, guard, web};
 use atp_actix::{
@@ -7,8 +8,9 @@ use atp_actix::{
 };
 use atp_examples::{Failure, announce, port};
 
-/// The path is shared: `Signed` sends requests that carry a signature to the first resource, others to the second. It
-/// only routes. It is `VerifySignature` that judges the signature, and what it lets through `Action` can tell apart.
+/// The path is shared: `Signed` sends requests that carry a signature to the first resource, others
+/// to the second. It only routes. It is `VerifySignature` that judges the signature, and what it
+/// lets through `Action` can tell apart.
 fn answers(config: &mut web::ServiceConfig, verifier: Verifier) {
     config
         .service(

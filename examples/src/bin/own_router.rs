@@ -1,8 +1,8 @@
 //! `atp-core` in a server of any kind, here a loop over the standard library's sockets:
 //! `ATP_WEBHOOK_SECRET=... cargo run --bin own_router`.
 //!
-//! `handle` is for routers that hand over a whole body, `handle_parts` for those that hand over its parts. Below them is as
-//! much HTTP as they need, one request at a time.
+//! `handle` is for routers that hand over a whole body, `handle_parts` for those that hand over its
+//! parts. Below them is as much HTTP as they need, one request at a time.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write as _},
@@ -25,8 +25,8 @@ fn handle(verifier: &Verifier, headers: Headers, body: Vec<u8>) -> Result<String
     act_on(&verifier.verify(headers, body)?.decode()?)
 }
 
-/// The same for a body that is hashed while it arrives. What the head gives away, such as a time too long ago, is refused
-/// before the body is read.
+/// The same for a body that is hashed while it arrives. What the head gives away, such as a time
+/// too long ago, is refused before the body is read.
 fn handle_parts(verifier: &Verifier, headers: Headers, mut body: impl Read) -> Result<String, Refused> {
     let mut verification = verifier.begin(headers)?;
     let mut part = [0; 4096];
@@ -54,7 +54,8 @@ fn act_on(answer: &Response) -> Result<String, Refused> {
     }
 }
 
-/// Why a delivery is not acted on. The sender learns never which part of a signature was wrong; the log does.
+/// Why a delivery is not acted on. The sender learns never which part of a signature was wrong; the
+/// log does.
 struct Refused {
     status: u16,
     error: &'static str,

@@ -1,7 +1,8 @@
 //! A rotation of the webhook secret without a gap.
 //!
-//! Give the service both secrets and a time, then change the secret at the ATP server. The answers say which secret
-//! signed. When none is signed with the previous one any more, take it away; at that time it stops counting by itself.
+//! Give the service both secrets and a time, then change the secret at the ATP server. The answers
+//! say which secret signed. When none is signed with the previous one any more, take it away; at
+//! that time it stops counting by itself.
 //!
 //! ```sh
 //! ATP_WEBHOOK_SECRET=new... ATP_PREVIOUS_SECRET=old... ATP_PREVIOUS_UNTIL=2026-12-01T00:00:00Z cargo run --bin rotate_secret
@@ -14,7 +15,8 @@ use atp_actix::{AtpResponse, Scheme, Secret, Simple, Verifier, Webhook};
 use atp_examples::{Failure, announce, port};
 use chrono::{DateTime, Utc};
 
-/// Pinned to the one scheme that signs a time. Leave `schemes` out if your server signs bare digests.
+/// Pinned to the one scheme that signs a time. Leave `schemes` out if your server signs bare
+/// digests.
 fn verifier() -> Result<Verifier, Failure> {
     let verifier = Verifier::new(Secret::from_env("ATP_WEBHOOK_SECRET")?).schemes([Scheme::Timestamped]);
     if env::var_os("ATP_PREVIOUS_SECRET").is_none() {

@@ -7,8 +7,9 @@ use serde::Deserialize;
 /// The sizes, by the names used in the tables.
 pub const SIZES: [(&str, usize); 3] = [("220 B", 220), ("10 KiB", 10 << 10), ("1 MiB", 1 << 20)];
 
-/// An answer of exactly `size` bytes, as a sender prints it: compact, its names not sorted, ASCII. At 220 B a form of two
-/// fields, at 10 KiB one of 111, at 1 MiB one long text with a line end every 80 characters.
+/// An answer of exactly `size` bytes, as a sender prints it: compact, its names not sorted, ASCII.
+/// At 220 B a form of two fields, at 10 KiB one of 111, at 1 MiB one long text with a line end
+/// every 80 characters.
 pub fn body(size: usize) -> String {
     let data = match size {
         ..=999 => r#"{"approved":true,"comment":"@"}"#.to_owned(),

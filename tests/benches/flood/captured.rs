@@ -24,7 +24,8 @@ pub(crate) struct Delivery {
 pub(crate) struct Captured {
     /// It was handled.
     pub(crate) good: Delivery,
-    /// These were refused: for another answer that stands, for a deadline, and for data that does not fit.
+    /// These were refused: for another answer that stands, for a deadline, and for data that does
+    /// not fit.
     pub(crate) refused: [Delivery; 3],
     /// Signed, and no answer.
     pub(crate) malformed: Delivery,
@@ -37,7 +38,8 @@ impl Captured {
     pub(crate) const REFUSED: i64 = 6;
     /// How many of them are handled.
     pub(crate) const HANDLED: i64 = 2;
-    /// How many rows of the audit they make at most: a refused answer that came while there was none yet has no other.
+    /// How many rows of the audit they make at most: a refused answer that came while there was
+    /// none yet has no other.
     pub(crate) const NOTED: i64 = 16;
 
     /// Delivers each of them for the first time, and leaves what was seen of them in this folder.

@@ -110,8 +110,8 @@ impl Database {
         (all, self.number("SELECT count(DISTINCT notification_id) FROM effects").await)
     }
 
-    /// What the store's tables take on the disk, in bytes: the file and what waits to get into it; the tables with their
-    /// indexes, and not what other databases share.
+    /// What the store's tables take on the disk, in bytes: the file and what waits to get into it;
+    /// the tables with their indexes, and not what other databases share.
     pub(crate) async fn size(&self) -> u64 {
         match self {
             Self::Sqlite { folder, .. } => {

@@ -308,7 +308,8 @@ fn signed(signature: &str, body: &[u8]) -> Vec<u8> {
     http::post(PATH, &format!("x-atp-signature: {signature}\r\n"), body)
 }
 
-/// A header with a token that is well formed: a number of 128 bits alone, or one that claims a place, a time and a digest.
+/// A header with a token that is well formed: a number of 128 bits alone, or one that claims a
+/// place, a time and a digest.
 fn redrive(chance: &mut Chance) -> String {
     let nonce = chance.hex(32);
     if chance.below(2) == 0 {

@@ -1,21 +1,27 @@
-//! What an honest sender notices of a flood by somebody who knows no secret, and what a flood leaves behind.
+//! What an honest sender notices of a flood by somebody who knows no secret, and what a flood
+//! leaves behind.
 //!
-//! `cargo bench -p atp-tests --bench flood [-- seconds]` prints a table for each store: an honest answer's median and 99th
-//! percentile beside the calm of the same seconds, for each kind of flood over 64, 512 and 2,048 connections. A cell takes
-//! so many seconds (8), half of them calm, in rounds of calm and flood.
-//! `-- 1 small` is the form for continuous integration: one round, 64 connections.
+//! `cargo bench -p atp-tests --bench flood [-- seconds]` prints a table for each store: an honest
+//! answer's median and 99th percentile beside the calm of the same seconds, for each kind of flood
+//! over 64, 512 and 2,048 connections. A cell takes so many seconds (8), half of them calm, in
+//! rounds of calm and flood. `-- 1 small` is the form for continuous integration: one round, 64
+//! connections.
 //!
-//! `cargo bench -p atp-tests --bench flood -- million [count]` sends so many hostile requests of all kinds, by chance, and prints
-//! what they left in memory, on the disk and in the tables. It fails where rows grow with requests.
+//! `cargo bench -p atp-tests --bench flood -- million [count]` sends so many hostile requests of
+//! all kinds, by chance, and prints what they left in memory, on the disk and in the tables. It
+//! fails where rows grow with requests.
 //!
-//! Settings, `name=value`: `kinds=forged,respelt`, `connections=64,512`, `stores=sqlite,postgres`, `rate=5000` (requests a second of a
-//! flood; 0 is as many as are answered), `honest=100` (answers a second), `rounds=2`.
+//! Settings, `name=value`: `kinds=forged,respelt`, `connections=64,512`, `stores=sqlite,postgres`,
+//! `rate=5000` (requests a second of a flood; 0 is as many as are answered), `honest=100` (answers
+//! a second), `rounds=2`.
 //!
-//! Server, flood and honest sender are three processes of one machine, so the flood takes cores that it would not take from
-//! afar. It runs at a lower priority, and at a rate; the last columns say how much of the machine worked, and how much of it
-//! was the server's. Where the machine is full, the cores bound the cell.
+//! Server, flood and honest sender are three processes of one machine, so the flood takes cores
+//! that it would not take from afar. It runs at a lower priority, and at a rate; the last columns
+//! say how much of the machine worked, and how much of it was the server's. Where the machine is
+//! full, the cores bound the cell.
 //!
-//! Nothing of time is asserted. In the end every honest answer was answered 200 and took effect once, and nothing panicked.
+//! Nothing of time is asserted. In the end every honest answer was answered 200 and took effect
+//! once, and nothing panicked.
 
 mod captured;
 mod chance;
@@ -133,7 +139,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Every honest answer was answered 200 in the end and took effect once, and the server panicked nowhere.
+    /// Every honest answer was answered 200 in the end and took effect once, and the server
+    /// panicked nowhere.
     async fn nothing_is_lost(&self) {
         self.honest.deliver_again().await;
         let decided = i64::try_from(self.honest.asked()).expect("few") + Captured::HANDLED;

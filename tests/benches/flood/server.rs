@@ -1,4 +1,5 @@
-//! The service that is flooded, in a process of its own: one store, two workers, a handler with one INSERT.
+//! The service that is flooded, in a process of its own: one store, two workers, a handler with one
+//! INSERT.
 
 use std::{
     fs::File,

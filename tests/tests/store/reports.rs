@@ -10,6 +10,7 @@ use atp_actix::{
     AtpResponse, ErrorReply, Report, Simple,
     store::{Store, Verdict},
 };
+use tokio::sync::Notify;
 use tracing::Level;
 
 use crate::{
@@ -91,10 +92,15 @@ async fn each_delivery_is_reported_once(store: impl Store) {
 
 /// Or whoever makes metrics from reports, or from the log, counts a failure where a decision took effect.
 async fn a_handler_that_outlived_its_503_is_reported_as_what_it_came_to(store: impl Store) {
-    async fn slow(_: AtpResponse<Simple>) -> &'static str {
-        sleep(Duration::from_millis(300)).await;
-        "done"
-    }
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    let slow = move |_: AtpResponse<Simple>| {
+        let opened = Arc::clone(&opened);
+        async move {
+            opened.notified().await;
+            "done"
+        }
+    };
     let reports = Reports::default();
     let decisions = decisions(&store).respond_within(Duration::from_millis(30));
     let app = Mounted::new(remembering(decisions).on("approve", slow).observe(reports.observer())).await;
@@ -102,6 +108,7 @@ async fn a_handler_that_outlived_its_503_is_reported_as_what_it_came_to(store: i
     let work = async {
         app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
         assert_eq!(reports.take(), [], "nobody knows yet");
+        gate.notify_one();
         reports.next().await
     };
     let (told, log) = logged::during(work).await;

@@ -14,7 +14,8 @@ use std::{
 
 use atp_examples::Failure;
 
-/// A service in a process. Dropped, that is killed: no handler ends, nothing is flushed, no connection is closed.
+/// A service in a process. Dropped, that is killed: no handler ends, nothing is flushed, no
+/// connection is closed.
 pub struct Service {
     pub address: SocketAddr,
     database: PathBuf,

@@ -1,8 +1,9 @@
 //! A service that waits for three decisions and keeps them in one SQLite file.
 //!
-//! `cargo run --bin approvals` needs nothing else. It prints a command for each question; paste them into another
-//! terminal and look at `http://127.0.0.1:8080/`. With `-- --once` it starts itself a second time, sends that good and bad
-//! answers, kills it in the middle of one, prints what each got, and exits 0 if all are as they should be.
+//! `cargo run --bin approvals` needs nothing else. It prints a command for each question; paste
+//! them into another terminal and look at `http://127.0.0.1:8080/`. With `-- --once` it starts
+//! itself a second time, sends that good and bad answers, kills it in the middle of one, prints
+//! what each got, and exits 0 if all are as they should be.
 
 mod child;
 mod once;

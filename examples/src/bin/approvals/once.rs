@@ -1,5 +1,5 @@
-//! `--once`: the service tries itself, over real sockets. This process is the ATP server and the human; a second one, with
-//! the same database, is the service.
+//! `--once`: the service tries itself, over real sockets. This process is the ATP server and the
+//! human; a second one, with the same database, is the service.
 
 use std::{
     env, fs,

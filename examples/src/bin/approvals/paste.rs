@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{questions::Asked, webhook};
 
-/// Sends the sample answer of a question, signed with the time at which the command is run. `secret` is a word of the
-/// shell.
+/// Sends the sample answer of a question, signed with the time at which the command is run.
+/// `secret` is a word of the shell.
 pub fn command(asked: &Asked, secret: &str, address: SocketAddr) -> String {
     let (action, data) = &asked.sample;
     let body = json!({

@@ -46,7 +46,8 @@ pub struct Order {
     pub number: u32,
 }
 
-/// One question for each order. Its rules are judged before the handler runs, so that a human can correct himself.
+/// One question for each order. Its rules are judged before the handler runs, so that a human can
+/// correct himself.
 pub fn refund(number: u32, deadline: Option<DateTime<Utc>>) -> Asked {
     let id = format!("refund-{number}");
     let title = format!("Refund order {number}?");

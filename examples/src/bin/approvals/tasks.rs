@@ -67,7 +67,8 @@ impl Tasks {
             .await
     }
 
-    /// Adds a task and records its question, both or neither, before the question is sent. It can be done again.
+    /// Adds a task and records its question, both or neither, before the question is sent. It can
+    /// be done again.
     pub async fn add(&self, notification_id: &str, question: &Question) -> Result<(), Error> {
         let mut transaction = self.store.begin().await?;
         sqlx::query("INSERT OR IGNORE INTO tasks VALUES (?)")

@@ -1,4 +1,5 @@
-//! A trial of the service: deliveries as an ATP server makes them, and the table of what came of them.
+//! A trial of the service: deliveries as an ATP server makes them, and the table of what came of
+//! them.
 
 use std::{
     path::Path,
@@ -55,7 +56,8 @@ impl Trial {
         self.check(name, expected, &arrived(got), task).await
     }
 
-    /// Sends a delivery until it is answered by something else than 503, as an ATP server does, and checks that.
+    /// Sends a delivery until it is answered by something else than 503, as an ATP server does, and
+    /// checks that.
     pub async fn deliver(
         &mut self,
         name: &str,

@@ -1,4 +1,5 @@
-//! The webhook: one handler an action. A handler runs once for its question, and only for an answer that fits it.
+//! The webhook: one handler an action. A handler runs once for its question, and only for an answer
+//! that fits it.
 
 use std::{
     io::{self, Write as _},
@@ -30,7 +31,8 @@ pub fn webhook(verifier: Verifier, store: SqliteStore) -> Webhook {
         .on("reject", reject)
 }
 
-/// The deployment takes its time, so the transaction begins after it: until then nobody waits for it who writes.
+/// The deployment takes its time, so the transaction begins after it: until then nobody waits for
+/// it who writes.
 async fn approve(
     answer: AtpResponse<Simple>,
     origin: Correlation<Release>,
@@ -75,8 +77,8 @@ async fn reject(
     take_effect(&mut tx, &reason, &origin, &reason.data).await
 }
 
-/// Stands for a service elsewhere. No transaction reaches it: after a crash it is told again, and knows by the decision's
-/// id that it was told before.
+/// Stands for a service elsewhere. No transaction reaches it: after a crash it is told again, and
+/// knows by the decision's id that it was told before.
 async fn deploy(version: &str, delivery: &Delivery) -> io::Result<()> {
     writeln!(io::stdout(), "deploying {version}, decision {}", delivery.decision_id())?;
     sleep(Duration::from_secs(1)).await;
