@@ -73,7 +73,7 @@
 //! | `verify_signature` | [`VerifySignature`], [`Verifier::verify`] |
 //! | `validate_response` | [`AtpResponse<R>`](AtpResponse); against the action: [`Response::fits`](atp_core::Response::fits) |
 //! | `handle_text_response` | a handler that takes `AtpResponse<Text>` |
-//! | `handle_form_response` | a handler that takes `AtpResponse<Form<T>>`; a missing field is a 400, and a `warn` in the log |
+//! | `handle_form_response` | a handler that takes `AtpResponse<Form<T>>`; where a field is missing it does not run, and the log says so |
 //! | file responses | a handler that takes `AtpResponse<File>` |
 //! | `process_response` | `.on("approve", ..)` and `.on("reject", ..)`; data that may be missing is `AtpResponse<Option<R>>` |
 //! | `handle_webhook_with_retry` | `?` in a handler that returns `Result<_, Error>`: 503, so that the server delivers again |

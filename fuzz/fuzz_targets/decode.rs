@@ -13,7 +13,11 @@ fuzz_target!(|body: &[u8]| {
     for scheme in Scheme::ALL {
         let Ok(signature) = verifier.sign(scheme, body) else { continue };
         let headers = [(Signature::HEADER, signature.to_string())];
-        let verified = verifier.verify(headers.clone(), body.to_vec()).expect("what was signed verifies");
+        let verdict = verifier.verify(headers.clone(), body.to_vec());
+        if is_of_timestamped_form(body) && scheme != Scheme::Timestamped {
+            continue;
+        }
+        let verified = verdict.expect("what was signed verifies");
         if let Ok(answer) = verified.decode() {
             let event = UserDecision::new(&answer, verifier.now());
             serde_json::to_string(&event).expect("an answer is an event");
@@ -26,6 +30,12 @@ fuzz_target!(|body: &[u8]| {
         read(Some(&data));
     }
 });
+
+/// A bare digest over what the timestamped scheme signs is refused, and no answer begins like that.
+fn is_of_timestamped_form(text: &[u8]) -> bool {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && text.get(digits) == Some(&b'.')
+}
 
 fn read(data: Option<&RawJson>) {
     let _ = (Simple::read(data), Binary::read(data), Text::read(data), File::read(data));
