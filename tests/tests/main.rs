@@ -7,7 +7,3 @@ mod layout;
 mod store;
 mod support;
 mod webhook;
-
-use core::{canonical, differential, signatures};
-use store::{decisions, kills, transactions};
-use support::{cases, clusters, databases, external, logged, server, watched};

@@ -6,7 +6,7 @@ use atp_core::canonical;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::cases;
+use crate::support::cases;
 
 /// Rows whose bodies are no RFC 8259 JSON are refused, whatever the two languages make of them; all others give the
 /// text, byte for byte. A row that hangs on stack sizes must only not crash.

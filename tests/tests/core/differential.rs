@@ -13,7 +13,13 @@ use std::{
 use atp_core::canonical;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{canonical::is_rfc_8259, external};
+use crate::{
+    core::canonical::is_rfc_8259,
+    support::{
+        external,
+        random::{Random, seed},
+    },
+};
 
 /// A line of Base64 in, a line of Base64 out, `!` where the language refuses.
 const PYTHON: &str = "
@@ -37,7 +43,7 @@ require('readline').createInterface({ input: process.stdin, crlfDelay: Infinity 
 #[test]
 fn random_bodies_have_the_canonical_texts_of_cpython_and_v8() {
     let count = env::var("ATP_DIFFERENTIAL").map_or(10_000, |text| text.parse().expect("a number of bodies"));
-    let seed = env::var("ATP_SEED").map_or_else(|_| random_seed(), |text| text.parse().expect("a seed"));
+    let seed = seed();
     println!("differential: {count} bodies, ATP_SEED={seed}");
     let mut random = Random(seed);
     let bodies: Vec<Vec<u8>> = (0..count).map(|_| random.body()).collect();
@@ -96,31 +102,7 @@ fn ask(program: &str, arguments: &[&str], bodies: &[Vec<u8>]) -> Vec<Option<Vec<
     answers
 }
 
-pub(crate) fn random_seed() -> u64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(0)
-}
-
-/// SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
-
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-
-    pub(crate) fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
     /// Mostly JSON; some of it damaged.
     fn body(&mut self) -> Vec<u8> {
         let mut text = String::new();

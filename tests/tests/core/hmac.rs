@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs};
 use atp_core::{Scheme, Secret, Verifier};
 use serde_json::Value;
 
-use crate::cases;
+use crate::support::cases;
 
 /// The digest in lower-case hexadecimal, by way of the public signer.
 fn hmac(key: &str, message: &str) -> String {

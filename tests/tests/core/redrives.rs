@@ -1,10 +1,9 @@
 //! Tokens of redrives: nobody makes one, alters one, carries one over, or gets anything but the body in that it was made for.
 
 use atp_core::{RedriveError, RedriveToken, Redriven, Scheme, Secret, Verifier};
+use atp_tests::SECRET;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-
-use crate::server::SECRET;
 
 const OTHER: &str = "whsec_of_another_service_0123456789ab";
 const SERVICE: &str = "payments";

@@ -4,7 +4,7 @@ use atp_core::{Action, RawJson, validate};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cases;
+use crate::support::cases;
 
 #[derive(Deserialize)]
 struct Row {

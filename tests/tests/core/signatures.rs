@@ -7,7 +7,7 @@ use chrono::DateTime;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cases;
+use crate::support::cases;
 
 /// One request, and what must become of it.
 #[derive(Deserialize)]

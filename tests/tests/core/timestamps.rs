@@ -3,7 +3,7 @@
 use atp_core::{Scheme, Secret, Signature, Verifier};
 use serde_json::{Value, json};
 
-use crate::cases;
+use crate::support::cases;
 
 #[test]
 fn timestamp_rows_are_read_as_rfc_3339_says() {

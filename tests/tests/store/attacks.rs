@@ -3,22 +3,26 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, rt, rt::time::sleep, web::Bytes};
+use actix_web::{
+    HttpResponse,
+    rt::{self, time::sleep},
+    web::Bytes,
+};
 use atp_actix::{
-    AtpResponse, Scheme, Webhook,
+    AtpResponse, Scheme,
     atp_core::Fingerprint,
-    store::{Arrival, Claim, Claimed, Completion, DeliveryCount, Redrive, RefusedDelivery, Store, Verdict},
+    store::{Arrival, Claimed, Completion, DeliveryCount, Redrive, RefusedDelivery, Store, Verdict},
     test::SignedAnswer,
 };
 use chrono::{TimeDelta, Utc};
+use sqlx::Connection as _;
 
-use crate::{
-    databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, arrival, on_every_store},
-    decisions::{
-        Clock, Mounted, answer, approve, asked, count, counting, decisions, record, redrive, remembering,
-        runs, webhook,
-    },
+use crate::support::{
+    asked::{Clock, answer, approve, asked, claim, record},
+    audit::{bodies, is_decided, kept, refused},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, on_every_store},
     logged,
+    mounted::{Mounted, count, counting, decisions, redrive, remembering, runs, webhook, webhook_by},
     watched::Watched,
 };
 
@@ -31,14 +35,6 @@ on_every_store!(
     what_is_beyond_enough_is_not_logged_each_time,
     a_token_that_was_used_does_not_hide_a_good_signature,
 );
-
-async fn kept(store: &impl Store) -> Vec<(Verdict, Option<String>, String)> {
-    let refused = store.refused("default", 0, 1000).await.expect("an answer");
-    refused
-        .iter()
-        .map(|r| (r.verdict, r.notification_id.clone(), String::from_utf8_lossy(&r.body).into_owned()))
-        .collect()
-}
 
 fn header(parts: &[(String, String)], name: &str) -> String {
     parts.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone()).expect("a header")
@@ -62,6 +58,12 @@ fn doubled(sent: &SignedAnswer) -> SignedAnswer {
     sent.clone().body(Bytes::from(body)).signature(signature)
 }
 
+/// No body that is kept has the word.
+async fn assert_forgotten(store: &impl Store) {
+    let bodies = bodies(store).await;
+    assert!(!bodies.iter().any(|body| body.contains("whisper")), "{bodies:?}");
+}
+
 async fn erased_words_do_not_come_back_as_a_raw_spelling_of_a_timestamped_delivery(store: impl Store) {
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
     record(&store, "n-1").await;
@@ -69,8 +71,7 @@ async fn erased_words_do_not_come_back_as_a_raw_spelling_of_a_timestamped_delive
     app.expect(&sent, 200, "run 1").await;
     store.erase("default", "n-1").await.expect("erased");
     println!("{:?}", app.send(&as_raw(&sent)).await);
-    let kept = kept(&store).await;
-    assert!(!kept.iter().any(|(.., body)| body.contains("whisper")), "{kept:?}");
+    assert_forgotten(&store).await;
 }
 
 async fn erased_words_do_not_come_back_with_a_repeated_member(store: impl Store) {
@@ -80,8 +81,7 @@ async fn erased_words_do_not_come_back_with_a_repeated_member(store: impl Store)
     app.expect(&sent, 200, "run 1").await;
     store.erase("default", "n-1").await.expect("erased");
     println!("{:?}", app.send(&doubled(&sent)).await);
-    let kept = kept(&store).await;
-    assert!(!kept.iter().any(|(.., body)| body.contains("whisper")), "{kept:?}");
+    assert_forgotten(&store).await;
 }
 
 async fn a_respelled_delivery_does_not_take_the_place_of_the_good_one(store: impl Store) {
@@ -92,7 +92,7 @@ async fn a_respelled_delivery_does_not_take_the_place_of_the_good_one(store: imp
     println!("{:?}", app.send(&doubled(&sent)).await);
     println!("{:?}", app.send(&sent).await);
     record(&store, "n-1").await;
-    let refused = store.refused("default", 0, 10).await.expect("an answer");
+    let refused = refused(&store).await;
     let mut statuses = Vec::new();
     for refused in &refused {
         statuses.push(app.redrive(redrive(&store, refused.id).await).await);
@@ -106,46 +106,48 @@ async fn alternating_spellings_take_no_turn_to_write(store: impl Store) {
     let mut verdicts = Vec::new();
     for _ in 0..3 {
         app.send(&doubled(&sent)).await;
-        verdicts.extend(kept(&store).await.first().map(|kept| kept.0));
+        verdicts.extend(kept(&store).await.first().copied());
         app.send(&sent).await;
-        verdicts.extend(kept(&store).await.first().map(|kept| kept.0));
+        verdicts.extend(kept(&store).await.first().copied());
     }
     verdicts.dedup();
     assert!(verdicts.len() <= 2, "each replay wrote: {verdicts:?}");
 }
 
-fn claim_of(id: &str, body: &'static [u8], lease: Duration) -> Claim {
-    let mut claim = claim("approve", body, lease);
-    claim.notification_id = id.to_owned();
-    claim
+/// Somebody else writes, as long as this lives.
+async fn writing<S: Store>(store: &S) -> S::Transaction {
+    let busy = claim("n-2", "approve", "x").lease(Duration::from_secs(60));
+    let Ok(Claimed::Started(open)) = store.claim_in_transaction(&busy).await else { panic!("begun") };
+    open
 }
 
-fn claim(action: &str, body: &'static [u8], lease: Duration) -> Claim {
-    Claim::new("default", "n-1", Fingerprint::new(action, None), action, arrival(), body).lease(lease)
+/// Approves, and then refuses as many answers as are kept of one notification, and one more: that one.
+async fn beyond_enough(app: &Mounted) -> SignedAnswer {
+    app.expect(&approve("n-1"), 200, "run 1").await;
+    for nth in 0..100 {
+        app.send(&answer("n-1", "reject", format!("no {nth}"))).await;
+    }
+    answer("n-1", "reject", "the one too many")
 }
 
 async fn what_died_under_a_lease_is_listed_although_another_answer_took_over(store: impl Store) {
     record(&store, "n-1").await;
-    let dead = claim("approve", b"the answer of a process that died", Duration::from_millis(50));
+    let dead = claim("n-1", "approve", "the answer of a process that died").lease(Duration::from_millis(50));
     assert!(matches!(store.claim(&dead).await, Ok(Claimed::Started(()))));
     sleep(Duration::from_millis(200)).await;
-    let other = claim("reject", b"another answer", Duration::from_secs(60));
+    let other = claim("n-1", "reject", "another answer").lease(Duration::from_secs(60));
     assert!(matches!(store.claim(&other).await, Ok(Claimed::Started(()))));
     let completion = Completion::expected(&other);
     store.complete(&other, &completion, None).await.expect("completed");
-    let kept = kept(&store).await;
-    assert!(kept.iter().any(|(.., body)| body.contains("died")), "it is in no list: {kept:?}");
+    let bodies = bodies(&store).await;
+    assert!(bodies.iter().any(|body| body.contains("died")), "it is in no list: {bodies:?}");
 }
 
 async fn what_is_beyond_enough_is_not_logged_each_time(store: impl Store) {
     let store = Watched::new(store);
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
     record(&store, "n-1").await;
-    app.expect(&approve("n-1"), 200, "run 1").await;
-    for nth in 0..100 {
-        app.send(&answer("n-1", "reject", format!("no {nth}"))).await;
-    }
-    let captured = answer("n-1", "reject", "the one too many");
+    let captured = beyond_enough(&app).await;
     let ((), log) = logged::during(async {
         for _ in 0..100 {
             app.send(&captured).await;
@@ -161,7 +163,7 @@ async fn a_token_that_was_used_does_not_hide_a_good_signature(store: impl Store)
     let sent = approve("n-1");
     app.send(&sent).await;
     record(&store, "n-1").await;
-    let id = store.refused("default", 0, 10).await.expect("an answer")[0].id;
+    let id = refused(&store).await[0].id;
     let redrive = redrive(&store, id).await;
     let token = redrive.headers[1].1.clone();
     assert_eq!(app.redrive(redrive).await.0, 200);
@@ -182,8 +184,7 @@ async fn sqlite_what_waits_to_be_kept_while_it_is_erased_is_not_kept() {
     let store = file.open().await;
     record(&store, "n-1").await;
     record(&store, "n-2").await;
-    let busy = claim_of("n-2", b"x", Duration::from_secs(60));
-    let Ok(Claimed::Started(open)) = store.claim_in_transaction(&busy).await else { panic!("begun") };
+    let open = writing(&store).await;
     let erasing = rt::spawn({
         let s = store.clone();
         async move { s.erase("default", "n-1").await }
@@ -241,7 +242,7 @@ async fn postgres_what_waits_to_be_kept_or_counted_while_it_is_erased_is_not_kep
     );
 }
 
-/// The clock of a SQLite store and its verifier.
+/// The store and its verifier go by one clock.
 #[actix_web::test]
 async fn sqlite_what_is_erased_and_purged_does_not_come_back() {
     let file = SqliteFile::new();
@@ -250,10 +251,7 @@ async fn sqlite_what_is_erased_and_purged_does_not_come_back() {
         let c = clock.clone();
         file.open().await.clock(move || c.now())
     };
-    let app = Mounted::new(
-        Webhook::new("/atp/webhook", clock.verifier()).store(store.clone()).otherwise(counting(&runs())),
-    )
-    .await;
+    let app = Mounted::new(webhook_by(&clock, &store).otherwise(counting(&runs()))).await;
     record(&store, "n-1").await;
     let sent = answer("n-1", "reject", "whisper");
     app.expect(&sent, 200, "run 1").await;
@@ -262,8 +260,7 @@ async fn sqlite_what_is_erased_and_purged_does_not_come_back() {
     clock.ahead(TimeDelta::hours(100));
     assert_eq!(store.purge(clock.now() - TimeDelta::hours(73)).await.expect("purged"), 1);
     println!("{:?}", app.send(&sent).await);
-    let kept = kept(&store).await;
-    assert!(!kept.iter().any(|(.., body)| body.contains("whisper")), "{kept:?}");
+    assert_forgotten(&store).await;
 }
 
 #[actix_web::test]
@@ -274,11 +271,10 @@ async fn sqlite_a_used_token_takes_no_turn() {
     app.send(&approve("n-1")).await;
     record(&store, "n-1").await;
     record(&store, "n-2").await;
-    let id = store.refused("default", 0, 10).await.expect("an answer")[0].id;
+    let id = refused(&store).await[0].id;
     let redrive = redrive(&store, id).await;
     assert_eq!(app.redrive(redrive.clone()).await.0, 200);
-    let busy = claim_of("n-2", b"x", Duration::from_secs(60));
-    let Ok(Claimed::Started(open)) = store.claim_in_transaction(&busy).await else { panic!("begun") };
+    let open = writing(&store).await;
     let used = tokio::time::timeout(Duration::from_secs(1), app.redrive(redrive)).await;
     drop(open);
     assert!(used.is_ok(), "a used token waits for its turn to write");
@@ -291,15 +287,10 @@ async fn sqlite_beyond_enough_takes_no_turn() {
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
     record(&store, "n-1").await;
     record(&store, "n-2").await;
-    app.expect(&approve("n-1"), 200, "run 1").await;
-    for nth in 0..100 {
-        app.send(&answer("n-1", "reject", format!("no {nth}"))).await;
-    }
-    let captured = answer("n-1", "reject", "the one too many");
+    let captured = beyond_enough(&app).await;
     app.send(&captured).await;
     sleep(Duration::from_millis(200)).await;
-    let busy = claim_of("n-2", b"x", Duration::from_secs(60));
-    let Ok(Claimed::Started(open)) = store.claim_in_transaction(&busy).await else { panic!("begun") };
+    let open = writing(&store).await;
     let again = tokio::time::timeout(Duration::from_secs(1), app.send(&captured)).await;
     drop(open);
     assert!(again.is_ok(), "a replay waits for its turn to write");
@@ -380,7 +371,7 @@ async fn draining_waits_for_what_a_failure_leaves_behind() {
 #[actix_web::test]
 async fn debug_of_what_holds_bodies_tells_none() {
     let kept = of("n-1", b"whisper");
-    let claim = claim("approve", b"whisper", Duration::ZERO).data("whisper".to_owned());
+    let claim = claim("n-1", "approve", "whisper").lease(Duration::ZERO).data("whisper".to_owned());
     let shown = format!("{kept:?} {claim:?}");
     assert!(!shown.contains("whisper"), "{shown}");
 }
@@ -394,30 +385,35 @@ async fn memory_and_sqlite_tell_of_what_is_abandoned_beyond_enough_alike() {
             kept.digest = [nth; 32];
             store.keep(&kept).await.expect("kept");
         }
-        let dead = claim("approve", b"died", Duration::from_millis(20));
+        let dead = claim("n-1", "approve", "died").lease(Duration::from_millis(20));
         assert!(matches!(store.claim(&dead).await, Ok(Claimed::Started(()))));
         sleep(Duration::from_millis(100)).await;
-        kept(&store).await.iter().any(|(v, ..)| *v == Verdict::Abandoned)
+        kept(&store).await.contains(&Verdict::Abandoned)
     }
     let file = SqliteFile::new();
     assert_eq!(abandoned(atp_actix::store::MemoryStore::new()).await, abandoned(file.open().await).await);
 }
 
-#[actix_web::test]
-async fn sqlite_draining_writes_the_batch_that_is_being_written() {
+/// A decision that stands, with its row in the audit.
+async fn decided_and_counted() -> (SqliteDatabase, Mounted) {
     let database = SqliteDatabase::new().await;
-    let store = database.store().clone();
-    let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
-    record(&store, "n-1").await;
+    let app = Mounted::new(webhook(database.store()).otherwise(counting(&runs()))).await;
+    record(database.store(), "n-1").await;
     app.expect(&approve("n-1"), 200, "run 1").await;
     sleep(Duration::from_millis(300)).await;
-    let mut other = database.pool.acquire().await.expect("a connection");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *other).await.expect("begun");
+    (database, app)
+}
+
+#[actix_web::test]
+async fn sqlite_draining_writes_the_batch_that_is_being_written() {
+    let (database, app) = decided_and_counted().await;
+    let store = database.store().clone();
+    let other = database.file.lock().await;
     app.expect(&approve("n-1"), 200, "run 1").await;
     sleep(Duration::from_millis(100)).await;
     let drained = store.drain(Duration::from_secs(5)).await;
     let rows = store.deliveries("default", "n-1").await.expect("rows");
-    sqlx::raw_sql("ROLLBACK").execute(&mut *other).await.expect("rolled back");
+    other.close().await.expect("closed");
     assert!(
         drained.is_err() || rows.iter().any(|r| r.verdict == Verdict::Replayed),
         "drained: {drained:?}, waiting {}, {rows:?}",
@@ -427,18 +423,13 @@ async fn sqlite_draining_writes_the_batch_that_is_being_written() {
 
 #[actix_web::test]
 async fn sqlite_closing_tells_of_counters_that_were_lost() {
-    let database = SqliteDatabase::new().await;
+    let (database, app) = decided_and_counted().await;
     let store = database.store().clone();
-    let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
-    record(&store, "n-1").await;
-    app.expect(&approve("n-1"), 200, "run 1").await;
-    sleep(Duration::from_millis(300)).await;
-    let mut other = database.pool.acquire().await.expect("a connection");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *other).await.expect("begun");
+    let other = database.file.lock().await;
     app.expect(&approve("n-1"), 200, "run 1").await;
     sleep(Duration::from_millis(100)).await;
     let ((), log) = logged::during(store.close()).await;
-    sqlx::raw_sql("ROLLBACK").execute(&mut *other).await.expect("rolled back");
+    other.close().await.expect("closed");
     let again = database.file.open().await;
     let rows = again.deliveries("default", "n-1").await.expect("rows");
     let is_there = rows.iter().any(|r| r.verdict == Verdict::Replayed);
@@ -452,12 +443,7 @@ async fn sqlite_closing_tells_of_counters_that_were_lost() {
 
 #[actix_web::test]
 async fn sqlite_counters_that_cannot_be_written_do_not_flood_the_log() {
-    let database = SqliteDatabase::new().await;
-    let store = database.store().clone();
-    let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
-    record(&store, "n-1").await;
-    app.expect(&approve("n-1"), 200, "run 1").await;
-    sleep(Duration::from_millis(300)).await;
+    let (database, app) = decided_and_counted().await;
     sqlx::raw_sql("CREATE TRIGGER no BEFORE INSERT ON atp_deliveries BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
         .execute(&database.pool).await.expect("a trigger");
     let ((), log) = logged::during(async {
@@ -508,7 +494,7 @@ async fn sqlite_a_redrive_is_good_once_at_once_and_for_its_service_alone() {
         Mounted::new(remembering(decisions(&store).service("other")).otherwise(counting(&runs))).await;
     app.send(&approve("n-1")).await;
     record(&store, "n-1").await;
-    let id = store.refused("default", 0, 10).await.expect("an answer")[0].id;
+    let id = refused(&store).await[0].id;
     let first = redrive(&store, id).await;
     let second = redrive(&store, id).await;
     assert_eq!(app.redrive(first.clone()).await.0, 401, "the later one took its place");
@@ -530,8 +516,7 @@ async fn a_late_answer_is_not_in_time_because_an_agent_said_the_same_before() {
     let (runs, clock) = (runs(), Clock::new());
     let store = atp_actix::store::MemoryStore::new();
     let app = Mounted::new(
-        Webhook::new("/atp/webhook", clock.verifier())
-            .store(store.clone())
+        webhook_by(&clock, &store)
             .on("approve", counting(&runs))
             .otherwise(counting(&runs))
             .humans_only("approve"),
@@ -554,10 +539,7 @@ async fn a_late_answer_is_not_in_time_because_an_agent_said_the_same_before() {
 async fn what_is_respelled_to_be_no_answer_is_not_kept() {
     let clock = Clock::new();
     let store = atp_actix::store::MemoryStore::new();
-    let app = Mounted::new(
-        Webhook::new("/atp/webhook", clock.verifier()).store(store.clone()).otherwise(counting(&runs())),
-    )
-    .await;
+    let app = Mounted::new(webhook_by(&clock, &store).otherwise(counting(&runs()))).await;
     let python = answer("n-1", "reject", "no").scheme(Scheme::PythonCanonical);
     let timestamped = approve("n-1");
     let (python, raw) = (doubled(&python), as_raw(&timestamped));
@@ -590,7 +572,8 @@ async fn replays_beside_an_erasure(store: impl Store) -> usize {
             sleep(Duration::from_millis(10)).await;
         }
         sleep(Duration::from_millis(50)).await;
-        let bodies = kept(&store).await.iter().filter(|(_, of, _)| of.as_deref() == Some(&*id)).count();
+        let kept = refused(&store).await;
+        let bodies = kept.iter().filter(|kept| kept.notification_id.as_deref() == Some(&*id)).count();
         let rows = store.deliveries("default", &id).await.expect("rows");
         let responders = rows.iter().filter(|r| r.arrival.responder.is_some()).count();
         println!("{id}: {bodies} bodies, {responders} responders of {} rows", rows.len());
@@ -638,8 +621,7 @@ async fn draining_beside_deliveries_loses_no_decision_and_no_count() {
     let again = file.open().await;
     for (n, [first, second]) in statuses.into_iter().enumerate() {
         let id = format!("n-{n}");
-        let decided = again.find("default", &id, None).await.expect("found").decision.is_some();
-        assert_eq!(decided, first == 200, "{id}: {first} {second}");
+        assert_eq!(is_decided(&again, &id).await, first == 200, "{id}: {first} {second}");
         let counts: u64 = again.deliveries("default", &id).await.expect("rows").iter().map(|r| r.count).sum();
         let sent = u64::from(first == 200) + u64::from(second == 200);
         assert_eq!(counts, sent, "{id}: {first} {second}");

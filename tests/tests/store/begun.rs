@@ -4,9 +4,9 @@ use atp_actix::store::{PostgresStore, Question, SqliteStore, Store, StoreError};
 use futures_util::future::join_all;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::{
+use crate::support::{
+    asked::{asked, record},
     databases::{PostgresDatabase, SqliteFile},
-    decisions::{asked, record},
 };
 
 async fn is_recorded(store: &impl Store, id: &str) -> bool {
@@ -89,7 +89,7 @@ async fn what_is_begun_is_committed_whole_or_not_at_all_on_sqlite() {
 #[actix_web::test]
 async fn what_is_begun_is_committed_whole_or_not_at_all_on_postgres() {
     if let Some(database) = PostgresDatabase::new().await {
-        let store = PostgresStore::connect(&crate::databases::Database::url(&database)).await;
+        let store = PostgresStore::connect(&crate::support::databases::Database::url(&database)).await;
         what_is_begun!(store.expect("a store"));
     }
 }

@@ -22,10 +22,7 @@ use actix_web::{
 };
 use atp_actix::{
     AtpResponse, Error, ErrorReply, PostgresTransaction, Simple, SqliteTransaction, Webhook,
-    atp_core::Fingerprint,
-    store::{
-        Claim, Claimed, MemoryStore, Question, Redrive, SqliteStore, Store, StoreError, Verdict, contract,
-    },
+    store::{Claimed, MemoryStore, Question, Redrive, SqliteStore, Store, StoreError, Verdict, contract},
 };
 use chrono::TimeDelta;
 use futures_util::{
@@ -33,15 +30,16 @@ use futures_util::{
     stream,
 };
 use sqlx::{
-    Connection as _, SqliteConnection,
+    Connection as _,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{
-    databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, arrival, on_every_store},
-    decisions::{
-        Clock, Mounted, answer, approve, asked, count, decisions, record, remembering, runs, webhook,
-    },
+use crate::support::{
+    asked::{Clock, answer, approve, asked, claim, record},
+    audit::{is_decided, kept, refused},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase, SqliteFile, on_every_store},
+    mounted::{Mounted, count, decisions, remembering, runs, webhook, webhook_by},
+    orders::write,
 };
 
 on_every_store!(
@@ -49,27 +47,22 @@ on_every_store!(
     a_question_that_is_being_decided_cannot_be_taken_back,
 );
 
-async fn write(tx: &mut SqliteTransaction, id: &str) -> Result<(), Error> {
-    sqlx::query("INSERT INTO effects VALUES (?1, '')").bind(id).execute(&mut **tx).await?;
-    Ok(())
-}
-
 /// Its own savepoint is dropped, which rolls that back a moment later.
 async fn drops_a_savepoint(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
-    write(&mut tx, &answer.notification_id).await?;
+    write::<SqliteDatabase>(&mut tx, &answer.notification_id).await?;
     let mut inner = tx.begin().await?;
     sqlx::query("INSERT INTO effects VALUES ('inner', '')").execute(&mut *inner).await?;
     Ok(())
 }
 
 async fn gives_up_a_savepoint(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
-    write(&mut tx, &answer.notification_id).await?;
+    write::<SqliteDatabase>(&mut tx, &answer.notification_id).await?;
     let _ = timeout(Duration::ZERO, tx.begin()).await;
     Ok(())
 }
 
 async fn begins_within(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
-    write(&mut tx, &answer.notification_id).await?;
+    write::<SqliteDatabase>(&mut tx, &answer.notification_id).await?;
     if let Ok(step) = tx.begin_with("BEGIN IMMEDIATE").await {
         step.commit().await?;
     }
@@ -90,8 +83,7 @@ async fn each_stands_or_falls_whole(mount: impl FnOnce(Webhook) -> Webhook) {
                 break;
             }
         }
-        let is_decided =
-            database.store().find("default", &id, None).await.expect("an answer").decision.is_some();
+        let is_decided = is_decided(database.store(), &id).await;
         assert!(status != 200 || is_decided, "{id}: 200 for nothing");
         let rows = database.effects().await.iter().filter(|effect| **effect == id).count();
         assert_eq!(rows, usize::from(is_decided), "{id}: {status}");
@@ -149,8 +141,8 @@ async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
     async fn gives_up(tx: &mut SqliteTransaction, step: &'static str) {
         let _ = timeout(Duration::from_millis(50), waits(tx, step)).await;
     }
-    async fn good(answer: AtpResponse, mut tx: SqliteTransaction) -> Result<(), Error> {
-        write(&mut tx, &answer.notification_id).await
+    async fn next_writes(answer: AtpResponse, mut tx: SqliteTransaction) -> Result<(), Error> {
+        write::<SqliteDatabase>(&mut tx, &answer.notification_id).await
     }
     let database = SqliteDatabase::new().await;
     let store = database.store().clone().transaction_limit(Duration::from_millis(500));
@@ -173,14 +165,13 @@ async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
             }
             if fails { Err(std::fmt::Error.into()) } else { Ok::<_, Error>(()) }
         };
-        let app = Mounted::new(webhook(&store).on("approve", long).on("delay", good)).await;
+        let app = Mounted::new(webhook(&store).on("approve", long).on("delay", next_writes)).await;
         let (long, next) = (format!("long-{nth}"), format!("next-{nth}"));
         for id in [&long, &next] {
             record(&store, id).await;
         }
         let seen = app.send(&approve(&long)).await.0;
-        let found = store.find("default", &long, None).await.expect("an answer");
-        assert_eq!(seen == 200, found.decision.is_some(), "{long}: {seen}");
+        assert_eq!(seen == 200, is_decided(&store, &long).await, "{long}: {seen}");
         // Were the file still locked, it would be waited for in vain.
         assert_eq!(app.send(&answer(&next, "delay", "1h")).await.0, 200, "after {long}: {seen}");
     }
@@ -236,11 +227,6 @@ impl FromRequest for Maybe {
     }
 }
 
-fn claim(lease: Duration) -> Claim {
-    let fingerprint = Fingerprint::from_bytes([7; 32]);
-    Claim::new("default", "n-1", fingerprint, "approve", arrival(), "as it came").lease(lease)
-}
-
 #[actix_web::test]
 async fn a_handler_whose_extractor_gave_the_transaction_up_runs_with_a_claim_or_not_at_all() {
     let database = SqliteDatabase::new().await;
@@ -252,11 +238,9 @@ async fn a_handler_whose_extractor_gave_the_transaction_up_runs_with_a_claim_or_
     };
     let app = Mounted::new(webhook(database.store()).on("approve", handler)).await;
     record(database.store(), "n-1").await;
-    let theirs = claim(Duration::from_mins(1));
+    let theirs = claim("n-1", "approve", "as it came").lease(Duration::from_mins(1));
     assert_eq!(database.store().claim(&theirs).await.expect("a claim"), Claimed::Started(()));
-    let options = SqliteConnectOptions::new().filename(database.file.path());
-    let mut other = SqliteConnection::connect_with(&options).await.expect("the file");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("its lock");
+    let other = database.file.lock().await;
     let unlock = async {
         sleep(Duration::from_millis(200)).await;
         other.close().await.expect("closed");
@@ -275,8 +259,7 @@ async fn an_answer_within_its_grace_is_not_given_up_where_the_stores_clock_is_ah
     // Ours is five seconds behind.
     let behind = Clock::new();
     behind.ahead(TimeDelta::seconds(-5));
-    let webhook = Webhook::new("/atp/webhook", behind.verifier()).store(store.clone());
-    let app = Mounted::new(webhook.on("approve", handler)).await;
+    let app = Mounted::new(webhook_by(&behind, &store).on("approve", handler)).await;
     for _ in 0..2 {
         assert_eq!(app.send(&approve("n-1")).await.0, 503);
     }
@@ -286,7 +269,7 @@ async fn an_answer_within_its_grace_is_not_given_up_where_the_stores_clock_is_ah
 
 async fn a_question_that_is_being_decided_cannot_be_taken_back(store: impl Store) {
     record(&store, "n-1").await;
-    let claim = claim(Duration::from_mins(1));
+    let claim = claim("n-1", "approve", "as it came").lease(Duration::from_mins(1));
     let Claimed::Started(transaction) = store.claim_in_transaction(&claim).await.expect("a claim") else {
         panic!("nobody else is at it");
     };
@@ -312,7 +295,7 @@ async fn a_refusal_in_a_transaction_is_recorded_before_anybody_else_comes() {
     let refuses = move |_: AtpResponse<Simple>, mut tx: SqliteTransaction| {
         counted.fetch_add(1, Ordering::SeqCst);
         async move {
-            let written = write(&mut tx, "lost").await;
+            let written = write::<SqliteDatabase>(&mut tx, "lost").await;
             sleep(Duration::from_millis(20)).await;
             written.map(|()| HttpResponse::Conflict().body("no"))
         }
@@ -340,14 +323,11 @@ async fn what_cannot_be_kept_is_not_refused_for_good() {
     let app = Mounted::new(webhook(database.store()).otherwise(handler)).await;
     record(database.store(), "n-1").await;
     database.store().invalidate("default", "n-1", "superseded").await.expect("taken back");
-    let options = SqliteConnectOptions::new().filename(database.file.path());
-    let mut other = SqliteConnection::connect_with(&options).await.expect("the file");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("its lock");
+    let other = database.file.lock().await;
     assert_eq!(app.send(&approve("n-1")).await.0, 503);
     other.close().await.expect("closed");
     assert_eq!(app.send(&approve("n-1")).await.0, 409);
-    let kept = database.store().refused("default", 0, 10).await.expect("an answer");
-    assert_eq!(kept.iter().map(|kept| kept.verdict).collect::<Vec<_>>(), [Verdict::Late]);
+    assert_eq!(kept(database.store()).await, [Verdict::Late]);
 }
 
 #[actix_web::test]
@@ -358,13 +338,13 @@ async fn what_is_kept_is_redriven_however_old_its_question_is() {
     async fn handler(_: AtpResponse) -> &'static str {
         "done"
     }
-    let mount = || Webhook::new("/atp/webhook", clock.verifier()).store(store.clone());
+    let mount = || webhook_by(&clock, &store);
     let without = Mounted::new(mount().on("approve", handler)).await;
     let with = Mounted::new(mount().otherwise(handler)).await;
     record(&store, "n-1").await;
     clock.ahead(TimeDelta::days(5));
     assert_eq!(without.send(&answer("n-1", "delay", "1h").at(clock.now())).await.0, 500);
-    let kept = store.refused("default", 0, 10).await.expect("an answer");
+    let kept = refused(&store).await;
     let again = Redrive::prepare(&store, &clock.verifier(), "default", kept[0].id).await;
     let again = again.expect("a redrive");
     assert_eq!(with.redrive(again).await, (200, "done".to_owned()));
@@ -415,8 +395,7 @@ async fn other_journals_and_encodings_keep_the_contract() {
 #[actix_web::test]
 async fn on_postgres_a_decision_that_is_about_to_be_committed_cannot_be_taken_back() {
     async fn slow(answer: AtpResponse<Simple>, mut tx: PostgresTransaction) -> Result<(), Error> {
-        let insert = sqlx::query("INSERT INTO effects VALUES ($1, '')").bind(&answer.notification_id);
-        insert.execute(&mut *tx).await?;
+        write::<PostgresDatabase>(&mut tx, &answer.notification_id).await?;
         sleep(Duration::from_millis(600)).await;
         Ok(())
     }

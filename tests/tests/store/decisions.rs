@@ -2,33 +2,35 @@
 
 use std::{
     future::{Ready, ready},
-    rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use actix_web::{App, Error as ActixError, HttpResponse, http::StatusCode, rt::time::sleep, test, web};
+use actix_web::{Error as ActixError, HttpResponse, http::StatusCode, rt::time::sleep, web};
 use atp_actix::{
-    AtpResponse, Correlation, Decisions, Delivery, Error, ErrorReply, Number, Scheme, Secret, Simple, Task,
-    Text, Verifier, Webhook,
-    atp_core::{Action, Field, Fingerprint, Notification, NumberRules, Options, RawJson, TextRules},
-    store::{DeliveryRow, Question, Redrive, STATE_LATE, STATE_REFUSED, Store, Verdict},
-    test::{Sender, SignedAnswer},
+    AtpResponse, Correlation, Delivery, Error, ErrorReply, Number, Scheme, Simple, Task, Text, Webhook,
+    atp_core::{Fingerprint, RawJson},
+    store::{Question, STATE_LATE, STATE_REFUSED, Store, Verdict},
 };
-use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::{LocalBoxFuture, join_all};
+use atp_tests::PATH;
+use chrono::{TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{databases::on_every_store, logged, server::SECRET};
-
-const PATH: &str = "/atp/webhook";
-const SUCCESS: &str = r#"{"status":"success"}"#;
-const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
-const OPAQUE: &str = r#"{"error":"Internal server error"}"#;
+use crate::support::{
+    asked::{Clock, answer, approve, asked, record, verifier},
+    audit::{counted, is_decided, kept},
+    databases::on_every_store,
+    logged,
+    mounted::{
+        Mounted, count, counting, decisions, redrive, remembering, runs, slower_than_its_answer, webhook,
+    },
+    told::{OPAQUE, SUCCESS, UNAVAILABLE},
+};
 
 on_every_store!(
     the_same_delivery_again_gets_the_same_answer_and_runs_nothing,
@@ -55,147 +57,6 @@ on_every_store!(
     a_long_answer_is_replayed_as_success,
     the_log_tells_a_replay_from_a_decision,
 );
-
-pub(crate) fn verifier() -> Verifier {
-    Verifier::new(Secret::new(SECRET).expect("a good secret"))
-}
-
-/// A clock that a test sets.
-#[derive(Clone)]
-pub(crate) struct Clock(Arc<AtomicI64>);
-
-impl Clock {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(0)))
-    }
-
-    pub(crate) fn ahead(&self, by: TimeDelta) {
-        self.0.store(by.num_seconds(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn now(&self) -> DateTime<Utc> {
-        Utc::now() + TimeDelta::seconds(self.0.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn verifier(&self) -> Verifier {
-        let clock = self.clone();
-        verifier().clock(move || clock.now())
-    }
-}
-
-pub(crate) fn asked(id: &str) -> Notification {
-    Notification::new("Deploy?", "Version 2.1.0 is ready.")
-        .id(id)
-        .action(Action::simple("approve", "Approve"))
-        .action(Action::text("reject", "Reject", TextRules::new().max_length(10)))
-        .action(Action::choice("delay", "Delay", Options::new([("1h", "1 hour"), ("1d", "1 day")])))
-        .action(Action::form("refund", "Refund", [Field::new("cents", "Cents").required()]))
-        .action(Action::number("pay", "Pay", NumberRules::new()))
-}
-
-pub(crate) async fn record(store: &impl Store, id: &str) {
-    store.record(&Question::new(asked(id))).await.expect("a question");
-}
-
-pub(crate) fn answer(id: &str, action: &str, data: impl serde::Serialize) -> SignedAnswer {
-    Sender::new(SECRET).answer(id, action, data)
-}
-
-pub(crate) fn approve(id: &str) -> SignedAnswer {
-    answer(id, "approve", ())
-}
-
-/// A webhook that is mounted.
-#[derive(Clone)]
-pub(crate) struct Mounted(Rc<dyn Fn(test::TestRequest) -> LocalBoxFuture<'static, (u16, String)>>);
-
-impl Mounted {
-    pub(crate) async fn new(webhook: Webhook) -> Self {
-        let app = Rc::new(test::init_service(App::new().service(webhook)).await);
-        Self(Rc::new(move |request| {
-            let app = Rc::clone(&app);
-            Box::pin(async move {
-                let response = test::call_service(&*app, request.to_request()).await;
-                let (status, body) = (response.status().as_u16(), test::read_body(response).await);
-                (status, String::from_utf8_lossy(&body).into_owned())
-            })
-        }))
-    }
-
-    pub(crate) async fn send(&self, sent: &SignedAnswer) -> (u16, String) {
-        (self.0)(sent.post_to(PATH)).await
-    }
-
-    pub(crate) async fn expect(&self, sent: &SignedAnswer, status: u16, body: &str) {
-        let seen = self.send(sent).await;
-        assert_eq!((seen.0, &*seen.1), (status, body), "{sent:?}");
-    }
-
-    /// Expects an error with this code.
-    pub(crate) async fn refuses(&self, sent: &SignedAnswer, status: u16, code: &str) {
-        let (seen, body) = self.send(sent).await;
-        let json: Value = serde_json::from_str(&body).unwrap_or_default();
-        assert_eq!((seen, &json["code"]), (status, &json!(code)), "{body}");
-    }
-
-    pub(crate) async fn redrive(&self, redrive: Redrive) -> (u16, String) {
-        let request = test::TestRequest::post().uri(PATH).set_payload(redrive.body);
-        (self.0)(redrive.headers.into_iter().fold(request, test::TestRequest::append_header)).await
-    }
-}
-
-/// A request of a kept body for the webhook.
-pub(crate) async fn redrive(store: &impl Store, id: i64) -> Redrive {
-    Redrive::prepare(store, &verifier(), "default", id).await.expect("a redrive")
-}
-
-pub(crate) fn webhook(store: &impl Store) -> Webhook {
-    remembering(decisions(store))
-}
-
-pub(crate) fn decisions<S: Store>(store: &S) -> Decisions<S> {
-    Decisions::in_store(store.clone())
-}
-
-pub(crate) fn remembering<S: Store>(decisions: Decisions<S>) -> Webhook {
-    Webhook::new(PATH, verifier()).store(decisions)
-}
-
-/// A handler that counts how often it runs, and says so.
-pub(crate) fn counting(runs: &Arc<AtomicUsize>) -> impl Fn(AtpResponse) -> Ready<String> + Clone + use<> {
-    let runs = Arc::clone(runs);
-    move |_| ready(format!("run {}", runs.fetch_add(1, Ordering::SeqCst) + 1))
-}
-
-pub(crate) fn runs() -> Arc<AtomicUsize> {
-    Arc::default()
-}
-
-pub(crate) fn count(runs: &AtomicUsize) -> usize {
-    runs.load(Ordering::SeqCst)
-}
-
-/// What was counted of a notification; what succeeded is counted after it was answered.
-async fn noted(store: &impl Store, id: &str) -> Vec<(Verdict, u64)> {
-    let mut before = Vec::new();
-    loop {
-        sleep(Duration::from_millis(200)).await;
-        let noted = store.deliveries("default", id).await.expect("an answer");
-        let mut counts: Vec<_> =
-            noted.iter().map(|noted: &DeliveryRow| (noted.verdict, noted.count)).collect();
-        counts.sort_unstable();
-        // Until nothing more comes.
-        if counts == before {
-            return counts;
-        }
-        before = counts;
-    }
-}
-
-async fn kept(store: &impl Store) -> Vec<Verdict> {
-    let refused = store.refused("default", 0, 100).await.expect("an answer");
-    refused.iter().map(|refused| refused.verdict).collect()
-}
 
 async fn state(store: &impl Store, id: &str) -> Option<String> {
     store.find("default", id, None).await.expect("an answer").question.expect("the question").state
@@ -285,7 +146,7 @@ async fn an_answer_may_be_faster_than_record(store: impl Store) {
     record(&store, "early").await;
     app.expect(&approve("early").at(at(9)), 200, "run 1").await;
     // Its first arrival is written after it was answered.
-    noted(&store, "never").await;
+    counted(&store, "never").await;
     clock.ahead(TimeDelta::minutes(11));
     app.refuses(&approve("never").at(at(11)), 404, "NOTIFICATION_NOT_FOUND").await;
     assert_eq!(count(&runs), 1);
@@ -307,7 +168,7 @@ async fn only_humans_decide_what_is_for_humans(store: impl Store) {
         app.refuses(&sent, 403, "NOTIFICATION_ACCESS_DENIED").await;
     }
     assert_eq!(count(&runs), 0);
-    assert_eq!(noted(&store, "n-1").await, [(Verdict::Forbidden, 3)]);
+    assert_eq!(counted(&store, "n-1").await, [(Verdict::Forbidden, 3)]);
     app.expect(&approve("n-1"), 200, "run 1").await;
     app.expect(&answer("n-2", "reject", "no").by_agent(), 200, "run 2").await;
 }
@@ -415,7 +276,7 @@ async fn a_failing_handler_leaves_no_trace(store: impl Store) {
     app.expect(&approve("n-1"), 200, "run 3").await;
     assert_eq!(count(&runs), 3);
     assert_eq!(
-        noted(&store, "n-1").await,
+        counted(&store, "n-1").await,
         [(Verdict::Handled, 1), (Verdict::Replayed, 1), (Verdict::Failed, 2)]
     );
 }
@@ -435,7 +296,7 @@ async fn an_extractor_that_refuses_decides_nothing(store: impl Store) {
     app.expect(&answer("n-1", "pay", 300), 500, OPAQUE).await;
     app.expect(&approve("n-2"), 500, OPAQUE).await;
     for id in ["n-1", "n-2"] {
-        assert!(store.find("default", id, None).await.expect("an answer").decision.is_none());
+        assert!(!is_decided(&store, id).await);
     }
     assert_eq!(kept(&store).await, [Verdict::Failed, Verdict::Failed]);
     app.expect(&answer("n-1", "pay", 3), 200, "3").await;
@@ -453,23 +314,12 @@ async fn what_cannot_be_recorded_is_released(store: impl Store) {
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 500, OPAQUE).await;
     app.expect(&answer("n-1", "reject", "no"), 500, OPAQUE).await;
-    assert!(store.find("default", "n-1", None).await.expect("an answer").decision.is_none());
+    assert!(!is_decided(&store, "n-1").await);
 }
 
 async fn a_slow_handler_is_answered_for_and_found_done(store: impl Store) {
     let runs = runs();
-    let counted = Arc::clone(&runs);
-    let slow = move |_: AtpResponse| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        async {
-            sleep(Duration::from_millis(400)).await;
-            "done"
-        }
-    };
-    let app = Mounted::new(
-        remembering(decisions(&store).respond_within(Duration::from_millis(50))).otherwise(slow),
-    )
-    .await;
+    let app = slower_than_its_answer(&store, &runs).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     // While it runs, nobody else does: neither the same answer nor another.
@@ -679,7 +529,7 @@ async fn deliveries_are_counted_by_verdict(store: impl Store) {
         app.expect(&approve("n-1").forged(), 401, r#"{"error":"Invalid signature"}"#).await;
     }
     assert_eq!(
-        noted(&store, "n-1").await,
+        counted(&store, "n-1").await,
         [(Verdict::Handled, 1), (Verdict::Replayed, 4), (Verdict::Conflict, 3)]
     );
     let rows = store.deliveries("default", "n-1").await.expect("an answer");

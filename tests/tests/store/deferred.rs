@@ -15,11 +15,11 @@ use atp_actix::{
 };
 use uuid::Uuid;
 
-use crate::{
-    databases::{PostgresDatabase, SqliteDatabase},
-    decisions::{Mounted, approve, record, webhook},
+use crate::support::{
+    asked::{answer, approve, record},
     logged,
-    transactions::{Orders, Transactional, Tx, good, on_each_database, write},
+    mounted::{Mounted, webhook},
+    orders::{Orders, Transactional, Tx, good, on_each_database, write},
 };
 
 on_each_database!(
@@ -121,7 +121,7 @@ async fn the_transaction_of_another_store_is_named() {
     let at_once = |_: AtpResponse<Simple>, _: atp_actix::SqliteTransaction| async { "" };
     let later = |_: AtpResponse<Number>, _: Deferred<atp_actix::SqliteTransaction>| async { "" };
     let app = Mounted::new(webhook(&store).on("approve", at_once).on("pay", later)).await;
-    for sent in [approve("n-1"), crate::decisions::answer("n-1", "pay", 5)] {
+    for sent in [approve("n-1"), answer("n-1", "pay", 5)] {
         let (told, log) = logged::during(app.send(&sent)).await;
         assert_eq!(told.0, 500);
         let events = log.deliveries();

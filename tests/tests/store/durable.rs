@@ -11,10 +11,10 @@ use atp_actix::{store::Store, test::Sender};
 use atp_tests::SECRET;
 use tokio::time::sleep;
 
-use crate::{
+use crate::support::{
     databases::{Database, PostgresDatabase, SqliteDatabase, SqliteFile},
     external,
-    kills::{Victim, question},
+    victim::{Victim, question},
 };
 
 #[actix_web::test]

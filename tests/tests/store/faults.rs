@@ -6,19 +6,18 @@ use std::{
         Arc,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_web::{rt, web};
 use atp_actix::{
-    AtpResponse, Error, PostgresTransaction, Simple, SqliteTransaction, Webhook,
-    atp_core::Fingerprint,
-    store::{Claim, Claimed, Completion, MemoryStore, PostgresStore, SqliteStore, Store, StoreError},
+    AtpResponse, Error, Simple, SqliteTransaction,
+    store::{Claimed, Completion, MemoryStore, PostgresStore, SqliteStore, Store, StoreError},
 };
 use atp_tests::PATH;
 use chrono::TimeDelta;
 use sqlx::{
-    Connection as _, PgConnection, PgPool, SqliteConnection,
+    Connection as _, PgConnection, PgPool,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -28,53 +27,26 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{
+use crate::support::{
+    asked::{Clock, approve, claim, record},
+    audit::is_decided,
     clusters::Cluster,
-    databases::{Database as _, PostgresDatabase, SqliteDatabase, arrival},
-    decisions::{Clock, Mounted, approve, count, record, runs, webhook},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase},
+    mounted::{Mounted, count, runs, webhook, webhook_by},
+    orders::good,
     server::{self, Server},
+    told::{SUCCESS, UNAVAILABLE},
 };
-
-const SUCCESS: &str = r#"{"status":"success"}"#;
-const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
-
-async fn on_sqlite(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -> Result<(), Error> {
-    let query = sqlx::query("INSERT INTO effects VALUES (?, 'x')").bind(&answer.notification_id);
-    query.execute(&mut *tx).await?;
-    Ok(())
-}
-
-async fn on_postgres(answer: AtpResponse<Simple>, mut tx: PostgresTransaction) -> Result<(), Error> {
-    let query = sqlx::query("INSERT INTO effects VALUES ($1, 'x')").bind(&answer.notification_id);
-    query.execute(&mut *tx).await?;
-    Ok(())
-}
-
-/// Delivers until it is handled, as a server would.
-async fn until_handled(app: &Mounted, id: &str) {
-    let patience = Instant::now() + Duration::from_secs(20);
-    loop {
-        let (status, body) = app.send(&approve(id)).await;
-        match status {
-            200 => return,
-            503 => assert!(Instant::now() < patience, "{id} is lost"),
-            _ => panic!("{id}: {status} {body}"),
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-}
 
 #[actix_web::test]
 async fn a_file_that_another_program_locks_is_waited_for_and_then_503() {
     let database = SqliteDatabase::new().await;
-    let app = Mounted::new(webhook(database.store()).on("approve", on_sqlite)).await;
+    let app = Mounted::new(webhook(database.store()).on("approve", good::<SqliteDatabase>)).await;
     record(database.store(), "n-1").await;
-    let options = SqliteConnectOptions::new().filename(database.file.path());
-    let mut other = SqliteConnection::connect_with(&options).await.expect("another program");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("a lock");
+    let other = database.file.lock().await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
-    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("no lock");
-    until_handled(&app, "n-1").await;
+    other.close().await.expect("closed");
+    app.until_handled("n-1").await;
     app.expect(&approve("n-1"), 200, SUCCESS).await;
     assert_eq!(database.effects().await, ["n-1"]);
 }
@@ -89,7 +61,7 @@ async fn a_full_disk_loses_nothing() {
         .pragma("max_page_count", full.to_string());
     let pool = SqlitePoolOptions::new().connect_with(options).await.expect("a pool");
     let store = SqliteStore::from_pool(pool).await.expect("a store");
-    let app = Mounted::new(webhook(&store).on("approve", on_sqlite)).await;
+    let app = Mounted::new(webhook(&store).on("approve", good::<SqliteDatabase>)).await;
     record(database.store(), "n-1").await;
     // Somebody else takes the rest of the disk.
     sqlx::raw_sql("CREATE TABLE filler (bytes BLOB)").execute(&database.pool).await.expect("a table");
@@ -116,9 +88,9 @@ async fn a_full_disk_loses_nothing() {
     assert_eq!(seen.last(), Some(&503), "the disk was never full: {seen:?}");
     sqlx::raw_sql("DELETE FROM filler").execute(&database.pool).await.expect("room");
     for nth in 0..seen.len() {
-        until_handled(&app, &format!("more-{nth}")).await;
+        app.until_handled(&format!("more-{nth}")).await;
     }
-    until_handled(&app, "n-1").await;
+    app.until_handled("n-1").await;
     let mut effects = database.effects().await;
     assert_eq!(effects.len(), seen.len() + 1);
     effects.sort();
@@ -147,7 +119,7 @@ async fn one_handler_that_waits_in_its_transaction_does_not_stall_the_others() {
         if answer.notification_id == "slow" {
             sleep(Duration::from_secs(30)).await;
         }
-        on_sqlite(answer, tx).await
+        good::<SqliteDatabase>(answer, tx).await
     }
     let app = Mounted::new(webhook(&store).on("approve", waits)).await;
     for id in ["slow", "n-1", "n-2"] {
@@ -159,7 +131,7 @@ async fn one_handler_that_waits_in_its_transaction_does_not_stall_the_others() {
     });
     sleep(Duration::from_millis(50)).await;
     for id in ["n-1", "n-2"] {
-        until_handled(&app, id).await;
+        app.until_handled(id).await;
     }
     assert_eq!(slow.await.expect("an answer").0, 503);
     assert_eq!(database.effects().await, ["n-1", "n-2"]);
@@ -175,7 +147,7 @@ async fn a_client_that_goes_away_does_not_stop_the_work() {
         counted.fetch_add(1, Ordering::SeqCst);
         async move {
             sleep(Duration::from_millis(300)).await;
-            on_sqlite(answer, tx).await
+            good::<SqliteDatabase>(answer, tx).await
         }
     };
     let server = Server::start(1, move |config: &mut web::ServiceConfig| {
@@ -214,16 +186,10 @@ async fn a_clock_that_is_set_forward_or_back_decides_nothing() {
 
 /// Somebody claimed and went away; then the clock is set.
 async fn stepped(store: impl Store, clock: &Clock, times: &Clock, step: TimeDelta) {
-    let claim = |answer: &str| {
-        let fingerprint = Fingerprint::new(answer, None);
-        Claim::new("default", "n-1", fingerprint, answer, arrival(), "as it came")
-    };
     record(&store, "n-1").await;
-    let gone = claim("reject");
+    let gone = claim("n-1", "reject", "as it came");
     assert_eq!(store.claim(&gone).await.expect("a claim"), Claimed::Started(()));
-    let app =
-        Mounted::new(Webhook::new(PATH, clock.verifier()).store(store.clone()).otherwise(|| async { "" }))
-            .await;
+    let app = Mounted::new(webhook_by(clock, &store).otherwise(|| async { "" })).await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     times.ahead(step);
     app.expect(&approve("n-1"), 200, SUCCESS).await;
@@ -240,12 +206,12 @@ async fn a_pool_without_a_free_connection_is_503() {
     let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(1));
     let pool = pool.connect(&database.url()).await.expect("a pool");
     let store = PostgresStore::from_pool(pool.clone()).await.expect("a store");
-    let app = Mounted::new(webhook(&store).on("approve", on_postgres)).await;
+    let app = Mounted::new(webhook(&store).on("approve", good::<PostgresDatabase>)).await;
     record(&store, "n-1").await;
     let held = (pool.acquire().await.expect("one"), pool.acquire().await.expect("the other"));
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     drop(held);
-    until_handled(&app, "n-1").await;
+    app.until_handled("n-1").await;
     assert_eq!(database.effects().await, ["n-1"]);
 }
 
@@ -316,15 +282,13 @@ async fn a_connection_cut_in_the_middle_of_a_commit_is_503_and_the_retry_finds_t
     let proxy = Proxy::new(server.to_owned()).await;
     let store =
         PostgresStore::connect(&format!("{start}@127.0.0.1:{}/{name}", proxy.port)).await.expect("a store");
-    let app = Mounted::new(webhook(&store).on("approve", on_postgres)).await;
+    let app = Mounted::new(webhook(&store).on("approve", good::<PostgresDatabase>)).await;
     for (id, how) in [("before", 1), ("after", 2)] {
         record(&store, id).await;
         proxy.cut.store(how, Ordering::SeqCst);
         app.expect(&approve(id), 503, UNAVAILABLE).await;
-        let committed =
-            database.store().find("default", id, None).await.expect("an answer").decision.is_some();
-        assert_eq!(committed, how == 2, "{id}");
-        until_handled(&app, id).await;
+        assert_eq!(is_decided(database.store(), id).await, how == 2, "{id}");
+        app.until_handled(id).await;
     }
     assert_eq!(proxy.cuts.load(Ordering::SeqCst), 2);
     assert_eq!(database.effects().await, ["before", "after"]);
@@ -337,7 +301,7 @@ async fn a_database_server_that_stops_and_starts_is_503_and_then_all_is_handled(
     let mut connection = PgConnection::connect(&cluster.url()).await.expect("a connection");
     let table = "CREATE TABLE effects (notification_id TEXT NOT NULL, decision_id TEXT NOT NULL)";
     sqlx::raw_sql(table).execute(&mut connection).await.expect("a table");
-    let app = Mounted::new(webhook(&store).on("approve", on_postgres)).await;
+    let app = Mounted::new(webhook(&store).on("approve", good::<PostgresDatabase>)).await;
     for id in ["n-1", "n-2", "n-3"] {
         record(&store, id).await;
     }
@@ -348,7 +312,7 @@ async fn a_database_server_that_stops_and_starts_is_503_and_then_all_is_handled(
     }
     cluster.start();
     for id in ["n-1", "n-2", "n-3"] {
-        until_handled(&app, id).await;
+        app.until_handled(id).await;
     }
     let pool = PgPool::connect(&cluster.url()).await.expect("a pool");
     let effects: Vec<String> = sqlx::query_scalar("SELECT notification_id FROM effects ORDER BY 1")

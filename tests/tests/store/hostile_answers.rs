@@ -6,17 +6,17 @@ use actix_web::web::Bytes;
 use atp_actix::{
     AtpResponse, Scheme, Secret, Text, Verifier,
     atp_core::{Action, Notification, NumberRules, TextRules},
-    store::{MAX_SERVICE, MemoryStore, Question, Redrive, Store, StoredRefusal, Verdict},
+    store::{MAX_SERVICE, MemoryStore, Question, Redrive, Store, Verdict},
     test::SignedAnswer,
 };
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
-use crate::{
+use crate::support::{
+    asked::{answer, approve, record},
+    audit,
     databases::on_every_store,
-    decisions::{
-        Mounted, answer, approve, count, counting, decisions, record, redrive, remembering, runs, webhook,
-    },
+    mounted::{Mounted, count, counting, decisions, redrive, remembering, runs, webhook},
     watched::Watched,
 };
 
@@ -64,10 +64,6 @@ fn signed(body: impl Into<Bytes>) -> SignedAnswer {
     approve("n-1").body(body)
 }
 
-async fn kept(store: &impl Store) -> Vec<StoredRefusal> {
-    store.refused("default", 0, 1000).await.expect("an answer")
-}
-
 /// What strangers send: without the secret, or broken on the way.
 async fn strangers_do_not_reach_the_store(store: impl Store) {
     record(&store, "n-1").await;
@@ -99,7 +95,7 @@ async fn strangers_do_not_reach_the_store(store: impl Store) {
             assert_eq!(store.calls.take(), [""; 0], "{how}: {body:.80}");
         }
     }
-    assert_eq!(kept(&store).await, []);
+    assert_eq!(audit::refused(&store).await, []);
     assert_eq!(store.deliveries("default", "n-1").await.expect("an answer"), []);
     app.expect(&approve("n-1"), 200, "run 1").await;
 }
@@ -110,7 +106,7 @@ async fn a_redrives_token_is_checked_before_the_store_is_asked(store: impl Store
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;
     app.expect(&approve("n-1"), 503, r#"{"error":"Service temporarily unavailable"}"#).await;
     record(&store, "n-1").await;
-    let kept = kept(&store).await;
+    let kept = audit::refused(&store).await;
     let others = Verifier::new(Secret::new("somebody else's webhook secret").expect("a good secret"));
     let forged = Redrive::prepare(&store, &others, "default", kept[0].id).await.expect("a redrive");
     let forged = forged.headers[1].1.clone();
@@ -167,7 +163,7 @@ async fn what_is_spelt_otherwise_is_kept_once(store: impl Store) {
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;
     record(&store, "n-1").await;
     for scheme in [Scheme::PythonCanonical, Scheme::NodeCompact] {
-        let before = kept(&store).await.len();
+        let before = audit::refused(&store).await.len();
         let sent = answer("n-1", "reject", "more than ten characters").scheme(scheme);
         let (headers, body) = sent.to_parts();
         let signature = headers.iter().find(|(name, _)| name == "x-atp-signature").expect("a signature");
@@ -176,7 +172,7 @@ async fn what_is_spelt_otherwise_is_kept_once(store: impl Store) {
             let sent = sent.clone().body(spelt).signature(&*signature.1);
             app.refuses(&sent, 400, "INVALID_RESPONSE_DATA").await;
         }
-        assert_eq!(kept(&store).await.len(), before + 1, "{scheme}");
+        assert_eq!(audit::refused(&store).await.len(), before + 1, "{scheme}");
     }
     assert_eq!(count(&runs), 0);
 }
@@ -189,8 +185,7 @@ async fn the_age_of_what_is_no_answer_is_judged_first(store: impl Store) {
         app.expect(&sent, 401, r#"{"error":"Invalid signature"}"#).await;
     }
     app.refuses(&signed("no answer either"), 400, "MALFORMED_PAYLOAD").await;
-    let verdicts: Vec<_> = kept(&store).await.iter().map(|kept| kept.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Stale, Verdict::Malformed]);
+    assert_eq!(audit::kept(&store).await, [Verdict::Stale, Verdict::Malformed]);
 }
 
 /// What is refused again and again is found, and not written.
@@ -199,11 +194,11 @@ async fn a_refused_delivery_that_comes_again_is_not_kept_again(store: impl Store
     record(&store, "n-1").await;
     let sent = answer("n-1", "else", ());
     app.refuses(&sent, 400, "INVALID_ACTION_ID").await;
-    let first = kept(&store).await;
+    let first = audit::refused(&store).await;
     for _ in 0..5 {
         app.refuses(&sent, 400, "INVALID_ACTION_ID").await;
     }
-    assert_eq!(kept(&store).await, first);
+    assert_eq!(audit::refused(&store).await, first);
 }
 
 /// What is signed, and refused: its body, status, code and verdict.
@@ -300,13 +295,13 @@ async fn answers_that_are_refused_are_kept_byte_for_byte(store: impl Store) {
     let runs = runs();
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;
     for (case, body, status, code, verdict) in refused() {
-        let before = kept(&store).await.len();
+        let before = audit::refused(&store).await.len();
         for scheme in [Scheme::Timestamped, Scheme::Raw] {
             let (seen, text) = app.send(&signed(body.clone()).scheme(scheme)).await;
             let told: Value = serde_json::from_str(&text).expect("JSON");
             assert_eq!((seen, told["code"].as_str().unwrap_or_default()), (status, code), "{case}: {text}");
         }
-        let kept = kept(&store).await;
+        let kept = audit::refused(&store).await;
         assert_eq!(kept.len(), before + 1, "{case}: it is kept once");
         let last = kept.last().expect("one");
         assert_eq!((last.verdict, last.scheme), (verdict, Scheme::Timestamped), "{case}");
@@ -369,7 +364,7 @@ async fn answers_that_fit_are_handled_once_whatever_is_in_them(store: impl Store
             app.expect(&signed(body.clone()).scheme(scheme), 200, &format!("run {}", nth + 1)).await;
         }
     }
-    assert_eq!(kept(&store).await, [], "nothing was refused");
+    assert_eq!(audit::refused(&store).await, [], "nothing was refused");
 }
 
 /// Each of these is a question of its own.
@@ -412,7 +407,7 @@ async fn names_differ_where_a_byte_differs(store: impl Store) {
             app.expect(&approve(name), 200, &format!("run {}", nth + 1)).await;
         }
         app.refuses(&answer(name, "reject", "no"), 409, "NOTIFICATION_ALREADY_RESPONDED").await;
-        let kept = kept(&store).await;
+        let kept = audit::refused(&store).await;
         assert_eq!(kept.last().and_then(|kept| kept.notification_id.as_deref()), Some(*name));
     }
 }
@@ -430,14 +425,14 @@ async fn names_longer_than_an_index_holds_break_nothing(store: impl Store) {
             assert_eq!(seen, status, "{len}: {text}");
         }
     }
-    let kept: Vec<usize> = kept(&store).await.iter().map(|kept| kept.body.len()).collect();
+    let kept: Vec<usize> = audit::refused(&store).await.iter().map(|kept| kept.body.len()).collect();
     assert_eq!(kept.len(), 8, "{kept:?}");
     // The longest that there may be, of what is written twice as long.
     let (service, id) = ("\0".repeat(MAX_SERVICE), "\\".repeat(Notification::MAX_ID));
     store.record(&open_question(&id).service(&service)).await.expect("a question");
     let webhook = remembering(decisions(&store).service(service)).otherwise(counting(&runs));
     Mounted::new(webhook).await.expect(&approve(&id), 200, "run 1").await;
-    let runs = crate::decisions::runs();
+    let runs = self::runs();
     let app = Mounted::new(self::webhook(&store).otherwise(counting(&runs))).await;
     assert_eq!(count(&runs), 0);
     app.expect(&approve("n-1"), 200, "run 1").await;
@@ -450,9 +445,9 @@ async fn an_answer_by_a_clock_that_is_ahead_is_kept() {
     record(&store, "n-1").await;
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
     for scheme in Scheme::ALL {
-        let before = kept(&store).await.len();
+        let before = audit::refused(&store).await.len();
         let ahead = approve("n-1").scheme(scheme).future().member("scheme", scheme.name());
         app.expect(&ahead, 401, r#"{"error":"Invalid signature"}"#).await;
-        assert_eq!(kept(&store).await.len(), before + 1, "{scheme}");
+        assert_eq!(audit::refused(&store).await.len(), before + 1, "{scheme}");
     }
 }

@@ -5,88 +5,21 @@
 use std::{
     collections::BTreeMap,
     env,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use atp_actix::{
-    atp_core::{Action, Notification, TextRules},
-    store::{Question, Store, Verdict},
-    test::{Sender, SignedAnswer},
+    store::{Store, Verdict},
+    test::Sender,
 };
-use atp_tests::{PATH, SECRET, killing::Point};
+use atp_tests::{SECRET, killing::Point};
 use tokio::time::{sleep, timeout};
 
-use crate::{
+use crate::support::{
     databases::{Database, PostgresDatabase, SqliteDatabase},
-    differential::{Random, random_seed},
-    server::{self, Address},
+    random::{Random, seed},
+    victim::{Victim, question},
 };
-
-/// A server in a process of its own.
-pub(crate) struct Victim {
-    process: Child,
-    address: Address,
-}
-
-impl Victim {
-    pub(crate) fn start(database: &str, kill: Option<&str>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
-        command.arg(database).stdout(Stdio::piped()).stderr(Stdio::null());
-        if let Some(point) = kill {
-            command.args(["--kill", point]);
-        }
-        Self::spawn(command)
-    }
-
-    /// Writes each run of a handler into this file.
-    pub(crate) fn counting(database: &str, runs: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
-        command.arg(database).env("VICTIM_RUNS", runs).stdout(Stdio::piped()).stderr(Stdio::null());
-        Self::spawn(command)
-    }
-
-    pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut process = command.spawn().expect("the program");
-        let mut line = String::new();
-        let stdout = process.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.trim().parse().unwrap_or_else(|_| panic!("no address but {line:?}"));
-        Self { process, address: Address(address) }
-    }
-
-    /// The status, if it lived to answer.
-    pub(crate) async fn deliver(&self, sent: &SignedAnswer) -> Option<u16> {
-        let mut client = timeout(Duration::from_secs(5), self.address.try_connect()).await.ok()??;
-        client.send(&server::post(PATH, sent)).await.ok()?;
-        Some(client.answer().await?.status)
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
-    }
-
-    pub(crate) fn kill(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-pub(crate) fn question(id: &str) -> Question {
-    let notification = Notification::new("Deploy?", "Version 2.1.0 is ready.")
-        .id(id)
-        .action(Action::simple("approve", "Approve"))
-        .action(Action::text("reject", "Reject", TextRules::new()));
-    Question::new(notification)
-}
 
 #[actix_web::test]
 async fn a_kill_anywhere_loses_no_answer_and_doubles_none_on_sqlite() {
@@ -112,7 +45,7 @@ struct Tally {
 async fn kill_everywhere(database: impl Database) {
     let kills =
         env::var("ATP_KILLS").map_or(Point::ALL.len(), |text| text.parse().expect("a number of kills"));
-    let seed = env::var("ATP_SEED").map_or_else(|_| random_seed(), |text| text.parse().expect("a seed"));
+    let seed = seed();
     let (mut random, mut tally, started) = (Random(seed), Tally::default(), Instant::now());
     for nth in 0..kills {
         let point = Point::ALL[nth % Point::ALL.len()];
@@ -160,9 +93,9 @@ async fn kill_once(
             sleep(Duration::from_millis(50)).await;
         }
         assert!(late || status.is_none(), "{point}: answered {status:?}");
-        let ended = victim.process.try_wait().expect("a state").is_some() || {
+        let ended = victim.has_ended() || {
             sleep(Duration::from_millis(200)).await;
-            victim.process.try_wait().expect("a state").is_some()
+            victim.has_ended()
         };
         assert!(ended, "{point}: still alive");
         *tally.kills.entry(point).or_default() += 1;

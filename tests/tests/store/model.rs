@@ -31,16 +31,17 @@ use atp_actix::{
     },
     test::{Judged, Sender, SignedAnswer, judged},
 };
+use atp_tests::{PATH, SECRET};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::{
-    databases::{Database as _, PostgresDatabase, SqliteDatabase, arrival},
-    decisions::{Mounted, asked, verifier},
-    differential::{Random, random_seed},
-    server::SECRET,
+use crate::support::{
+    asked::{arrival, asked, verifier},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase},
+    mounted::Mounted,
+    random::{Random, seed},
 };
 
 #[actix_web::test]
@@ -824,7 +825,7 @@ impl Backend for SqliteDatabase {
     }
 
     async fn effects(&self) -> Vec<String> {
-        crate::databases::Database::effects(self).await
+        crate::support::databases::Database::effects(self).await
     }
 
     async fn write(&self, request: &HttpRequest, id: &str) -> Result<(), ActixError> {
@@ -863,7 +864,7 @@ impl Backend for PostgresDatabase {
     }
 
     async fn effects(&self) -> Vec<String> {
-        crate::databases::Database::effects(self).await
+        crate::support::databases::Database::effects(self).await
     }
 
     async fn write(&self, request: &HttpRequest, id: &str) -> Result<(), ActixError> {
@@ -1021,7 +1022,7 @@ impl<B: Backend> Run<B> {
             decisions.lease(LEASE.to_std().expect("a lease"))
         };
         let webhook = |decisions| {
-            let webhook = Webhook::new("/atp/webhook", verifier_at(&clock));
+            let webhook = Webhook::new(PATH, verifier_at(&clock));
             webhook.store(decisions).otherwise(handler(false))
         };
         Self {
@@ -1441,7 +1442,7 @@ async fn shortest<B: Backend>(
 
 async fn sequences<B: Backend>(backend: B) {
     let count: u64 = env::var("ATP_MODEL").map_or(40, |text| text.parse().expect("a number of sequences"));
-    let seed = env::var("ATP_SEED").map_or_else(|_| random_seed(), |text| text.parse().expect("a seed"));
+    let seed = seed();
     let (backend, mut tally) = (Rc::new(backend), Tally::new());
     println!("{}: {count} sequences, ATP_SEED={seed}", B::NAME);
     for seed in (0..count).map(|nth| seed.wrapping_add(nth)) {

@@ -25,9 +25,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{
+use crate::support::{
+    asked::{approve, record},
     clusters::{Cluster, is_root},
-    decisions::{Mounted, approve, record, webhook},
+    mounted::{Mounted, webhook},
 };
 
 /// How long it may take after the end of a cause. That is no measure of speed: one that does not recover takes for ever.

@@ -16,9 +16,13 @@ use atp_actix::{
         StoreError, StoredRefusal, Token, Verdict, contract,
     },
 };
+use atp_tests::PATH;
 use chrono::{DateTime, Utc};
 
-use crate::decisions::{Mounted, approve, record, verifier};
+use crate::support::{
+    asked::{approve, record, verifier},
+    mounted::Mounted,
+};
 
 /// A service, and a key or a notification.
 type Key = (String, String);
@@ -515,7 +519,7 @@ async fn handlers_write_in_the_transaction_of_a_store_of_a_third_party() {
         if answer.notification_id == "fails" { Err(std::io::Error::other("it fails").into()) } else { Ok(()) }
     }
     let store = OwnStore::new(DEFAULT_REDELIVERY_WINDOW);
-    let webhook = Webhook::new("/atp/webhook", verifier()).store(store.clone()).on("approve", approve_it);
+    let webhook = Webhook::new(PATH, verifier()).store(store.clone()).on("approve", approve_it);
     let app = Mounted::new(webhook).await;
     for (id, status) in [("fails", 503), ("done", 200), ("done", 200)] {
         record(&store, id).await;

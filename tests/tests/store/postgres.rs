@@ -14,9 +14,8 @@ use std::{
 use actix_web::{HttpResponse, http::StatusCode};
 use atp_actix::{
     AtpResponse, Error, PostgresTransaction, Simple, Webhook,
-    atp_core::Fingerprint,
     limits::DEFAULT_RESPOND_WITHIN,
-    store::{Claim, Claimed, Completion, PostgresStore, Question, Store as _, Token},
+    store::{Claimed, Completion, PostgresStore, Question, Store as _, Token},
 };
 use futures_util::future::{join, join_all};
 use sqlx::{
@@ -25,10 +24,10 @@ use sqlx::{
 };
 use tokio::{sync::Barrier, time::timeout};
 
-use crate::{
-    databases::{Database as _, PostgresDatabase, arrival},
-    decisions::asked,
-    transactions::{Orders, Transactional as _, good, write},
+use crate::support::{
+    asked::{asked, claim},
+    databases::{Database as _, PostgresDatabase},
+    orders::{Orders, Transactional as _, good, write},
 };
 
 async fn orders() -> Option<Orders<PostgresDatabase>> {
@@ -519,8 +518,7 @@ async fn a_purge_leaves_a_question_that_somebody_is_deciding() {
         store.record(&Question::new(asked(id))).await.expect("a question");
     }
     prepare(&database.pool, "UPDATE atp_questions SET recorded_at = 0, deadline = 0").await;
-    let fingerprint = Fingerprint::from_bytes([7; 32]);
-    let claim = Claim::new("default", "n-1", fingerprint, "approve", arrival(), "as it came");
+    let claim = claim("n-1", "approve", "as it came");
     let Claimed::Started(open) = store.claim_in_transaction(&claim).await.expect("a claim") else {
         panic!("it is free")
     };

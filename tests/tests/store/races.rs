@@ -11,9 +11,9 @@ use atp_actix::{
 use atp_tests::SECRET;
 use futures_util::future::join_all;
 
-use crate::{
+use crate::support::{
     databases::{Database, PostgresDatabase, SqliteDatabase, SqliteFile},
-    kills::{Victim, question},
+    victim::{Victim, question},
 };
 
 const CONNECTIONS: usize = 64;

@@ -10,13 +10,14 @@ use atp_actix::{
 use serde_json::{Value, json};
 use tracing::Level;
 
-use crate::{
+use crate::support::{
+    asked::{answer, approve, asked, record},
+    audit::{is_decided, kept},
     databases::on_every_store,
-    decisions::{Mounted, answer, approve, asked, count, counting, record, runs, webhook},
     logged,
+    mounted::{Mounted, count, counting, runs, webhook},
+    told::OPAQUE,
 };
-
-const OPAQUE: &str = r#"{"error":"Internal server error"}"#;
 
 on_every_store!(
     a_refusal_that_leaves_the_question_open_is_no_decision,
@@ -27,11 +28,6 @@ on_every_store!(
     the_log_tells_what_a_service_can_mend,
     the_log_names_the_service_that_asked,
 );
-
-async fn kept(store: &impl Store) -> Vec<Verdict> {
-    let refused = store.refused("default", 0, 100).await.expect("an answer");
-    refused.iter().map(|refused| refused.verdict).collect()
-}
 
 fn conflict(code: &'static str) -> ErrorReply {
     ErrorReply::new(StatusCode::CONFLICT, code, "no")
@@ -49,7 +45,7 @@ async fn a_refusal_that_leaves_the_question_open_is_no_decision(store: impl Stor
     let requested = approve("n-1").by("requester");
     for _ in 0..2 {
         app.refuses(&requested, 403, "NOT_YOURS").await;
-        assert!(store.find("default", "n-1", None).await.expect("an answer").decision.is_none());
+        assert!(!is_decided(&store, "n-1").await);
     }
     assert_eq!(kept(&store).await, [Verdict::LeftOpen], "once, and it can be sent in again");
     app.expect(&approve("n-1").by("boss"), 200, "approved").await;

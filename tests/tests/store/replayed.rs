@@ -12,20 +12,24 @@ use actix_web::{HttpResponse, http::StatusCode, rt::time::sleep, web};
 use atp_actix::{
     AtpResponse, Delivery, ErrorReply, Scheme, Webhook,
     atp_core::{Action, Field, Notification},
-    store::{DeliveryRow, MemoryStore, Question, Store, Verdict},
+    store::{MemoryStore, Question, Store, Verdict},
 };
+use atp_tests::PATH;
 use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    asked::{Clock, answer, approve, asked, record},
+    audit::{self, is_decided, kept, noted},
     databases::{SqliteFile, on_every_store},
-    decisions::{
-        Clock, Mounted, answer, approve, asked, count, counting, decisions, record, redrive, remembering,
-        runs, webhook,
-    },
     logged,
+    mounted::{
+        Mounted, count, counting, decisions, redrive, remembering, runs, slower_than_its_answer, webhook,
+        webhook_by,
+    },
     server::{Server, post},
+    told::UNAVAILABLE,
 };
 
 on_every_store!(
@@ -38,25 +42,6 @@ on_every_store!(
     what_is_sent_in_again_is_told_with_its_secret,
     a_service_that_is_ending_asks_for_later,
 );
-
-const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
-
-async fn noted(store: &impl Store, id: &str) -> Vec<DeliveryRow> {
-    for _ in 0..500 {
-        sleep(Duration::from_millis(10)).await;
-        if store.get_activity().counters_waiting() == 0 {
-            break;
-        }
-    }
-    // What is being written is there soon.
-    sleep(Duration::from_millis(100)).await;
-    store.deliveries("default", id).await.expect("an answer")
-}
-
-async fn kept(store: &impl Store) -> Vec<Verdict> {
-    let refused = store.refused("default", 0, 100).await.expect("an answer");
-    refused.iter().map(|refused| refused.verdict).collect()
-}
 
 async fn another_answer_is_told_once(store: impl Store) {
     let told = Arc::new(AtomicUsize::new(0));
@@ -76,14 +61,7 @@ async fn another_answer_is_told_once(store: impl Store) {
 }
 
 async fn the_audit_tells_what_the_sender_was_told(store: impl Store) {
-    let slow = |_: AtpResponse| async {
-        sleep(Duration::from_millis(300)).await;
-        "done"
-    };
-    let app = Mounted::new(
-        remembering(decisions(&store).respond_within(Duration::from_millis(50))).otherwise(slow),
-    )
-    .await;
+    let app = slower_than_its_answer(&store, &runs()).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
     sleep(Duration::from_millis(600)).await;
@@ -94,8 +72,7 @@ async fn the_audit_tells_what_the_sender_was_told(store: impl Store) {
 
 async fn an_answer_without_a_time_is_judged_by_its_own_arrival(store: impl Store) {
     let (runs, clock) = (runs(), Clock::new());
-    let webhook = Webhook::new("/atp/webhook", clock.verifier()).store(store.clone());
-    let app = Mounted::new(webhook.otherwise(counting(&runs))).await;
+    let app = Mounted::new(webhook_by(&clock, &store).otherwise(counting(&runs))).await;
     let deadline = Utc::now() + TimeDelta::minutes(1);
     store.record(&Question::new(asked("n-1").deadline(deadline))).await.expect("a question");
     let timeless = |action: &str, data: Value| {
@@ -123,7 +100,7 @@ async fn what_a_handler_refused_can_be_reopened_and_sent_in_again(store: impl St
         app.refuses(&approve("n-1"), 409, "OUT_OF_STOCK").await;
     }
     assert!(kept(&store).await.iter().all(|verdict| *verdict == Verdict::Refused));
-    let refused = store.refused("default", 0, 10).await.expect("an answer");
+    let refused = audit::refused(&store).await;
     let first = refused.first().expect("what was refused is kept");
     store.reopen("default", "n-1").await.expect("a recorded refusal");
     assert_eq!(app.redrive(redrive(&store, first.id).await).await, (200, "done".to_owned()));
@@ -142,8 +119,7 @@ async fn a_handler_that_asks_for_later_decides_nothing(store: impl Store) {
     record(&store, "n-1").await;
     for status in [408, 425, 429, 503, 500] {
         app.expect(&approve("n-1"), status, "said").await;
-        let found = store.find("default", "n-1", None).await.expect("an answer");
-        assert!(found.decision.is_none(), "{status}");
+        assert!(!is_decided(&store, "n-1").await, "{status}");
         assert!(kept(&store).await.iter().all(|verdict| *verdict == Verdict::Failed), "{status}");
     }
     app.expect(&approve("n-1"), 200, "said").await;
@@ -169,14 +145,14 @@ async fn what_is_erased_stays_erased(store: impl Store) {
 
 async fn what_is_sent_in_again_is_told_with_its_secret(store: impl Store) {
     let verifier =
-        || crate::decisions::verifier().or(atp_actix::Secret::new("the secret before").expect("good"));
-    let mount = || Webhook::new("/atp/webhook", verifier()).store(store.clone());
+        || crate::support::asked::verifier().or(atp_actix::Secret::new("the secret before").expect("good"));
+    let mount = || Webhook::new(PATH, verifier()).store(store.clone());
     let (before, after) =
         (Mounted::new(mount()).await, Mounted::new(mount().otherwise(counting(&runs()))).await);
     record(&store, "n-1").await;
     let sent = atp_actix::test::Sender::new("the secret before").answer("n-1", "approve", ());
     assert_eq!(before.send(&sent).await.0, 500, "there is no handler yet");
-    let refused = store.refused("default", 0, 10).await.expect("an answer");
+    let refused = audit::refused(&store).await;
     assert_eq!((refused[0].secret_index, refused[0].scheme), (1, Scheme::Timestamped));
     let again = atp_actix::store::Redrive::prepare(&store, &verifier(), "default", refused[0].id).await;
     assert_eq!(after.redrive(again.expect("a redrive")).await, (200, "run 1".to_owned()));
@@ -186,14 +162,7 @@ async fn what_is_sent_in_again_is_told_with_its_secret(store: impl Store) {
 }
 
 async fn a_service_that_is_ending_asks_for_later(store: impl Store) {
-    let slow = |_: AtpResponse| async {
-        sleep(Duration::from_millis(300)).await;
-        "done"
-    };
-    let app = Mounted::new(
-        remembering(decisions(&store).respond_within(Duration::from_millis(50))).otherwise(slow),
-    )
-    .await;
+    let app = slower_than_its_answer(&store, &runs()).await;
     for id in ["n-1", "n-2"] {
         record(&store, id).await;
     }
@@ -201,12 +170,8 @@ async fn a_service_that_is_ending_asks_for_later(store: impl Store) {
     assert_eq!(store.drain(Duration::from_millis(10)).await.expect("drained"), 1, "its handler goes on");
     app.expect(&approve("n-2"), 503, UNAVAILABLE).await;
     assert_eq!(store.drain(Duration::from_secs(20)).await.expect("drained"), 0);
-    let decided = |id| {
-        let store = store.clone();
-        async move { store.find("default", id, None).await.expect("an answer").decision.is_some() }
-    };
-    assert!(decided("n-1").await, "what outlived its answer came to its end");
-    assert!(!decided("n-2").await);
+    assert!(is_decided(&store, "n-1").await, "what outlived its answer came to its end");
+    assert!(!is_decided(&store, "n-2").await);
     let noted = store.deliveries("default", "n-1").await.expect("an answer");
     assert_eq!(
         noted.iter().map(|noted| (noted.verdict, noted.status)).collect::<Vec<_>>(),
@@ -269,7 +234,7 @@ async fn a_server_that_stops_at_once_leaves_every_decision_in_the_audit() {
         config.service(webhook(&served).otherwise(|| async { "done" }));
     });
     let sent = ids.iter().map(|id| async {
-        let sent = post("/atp/webhook", &approve(id));
+        let sent = post(PATH, &approve(id));
         server.exchange(&sent).await.expect("an answer").status
     });
     assert!(join_all(sent).await.iter().all(|status| *status == 200));
@@ -295,7 +260,7 @@ async fn a_store_that_is_closed_has_counted_all_that_came() {
     let server = Server::start(2, move |config: &mut web::ServiceConfig| {
         config.service(webhook(&served).otherwise(|| async { "done" }));
     });
-    let sent = post("/atp/webhook", &approve("n-1"));
+    let sent = post(PATH, &approve("n-1"));
     assert_eq!(server.exchange(&sent).await.expect("an answer").status, 200);
     for _ in 0..REPLAYS {
         assert_eq!(server.exchange(&sent).await.expect("an answer").status, 200);

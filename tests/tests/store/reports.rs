@@ -13,13 +13,13 @@ use atp_actix::{
 use tokio::sync::Notify;
 use tracing::Level;
 
-use crate::{
+use crate::support::{
+    asked::{answer, approve, record},
     databases::on_every_store,
-    decisions::{Mounted, answer, approve, decisions, record, remembering, webhook},
     logged,
+    mounted::{Mounted, decisions, remembering, webhook},
+    told::UNAVAILABLE,
 };
-
-const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 
 on_every_store!(
     each_delivery_is_reported_once,

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use actix_web::rt;
-use atp_actix::{
-    atp_core::Fingerprint,
-    store::{Claim, Claimed, MemoryStore, SqliteStore, Store, contract},
-};
+use atp_actix::store::{Claimed, MemoryStore, SqliteStore, Store, contract};
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::sleep;
 
-use crate::databases::{Database as _, PostgresDatabase, SqliteFile, arrival};
+use crate::support::{
+    asked::claim,
+    databases::{Database as _, PostgresDatabase, SqliteFile},
+};
 
 #[actix_web::test]
 async fn memory_keeps_the_contract() {
@@ -39,8 +39,7 @@ async fn postgres_keeps_the_contract() {
 /// Claims of several processes that all wait for a lock; how many start once it is free.
 async fn started<S: Store>(stores: &[S], id: &str, free: impl Future<Output = ()>) -> usize {
     let claims = stores.iter().cloned().zip(0..).map(|(store, nth): (S, u64)| {
-        let fingerprint = Fingerprint::new("approve", None);
-        let claim = Claim::new("default", id, fingerprint, "approve", arrival(), "as it came");
+        let claim = claim(id, "approve", "as it came");
         rt::spawn(async move {
             sleep(Duration::from_millis(7 * nth)).await;
             store.claim(&claim).await

@@ -2,50 +2,24 @@
 //!
 //! What one database alone lets a handler do is at the end for SQLite, and in `postgres.rs`.
 
-use std::{
-    any::Any,
-    cell::RefCell,
-    time::{Duration, Instant},
-};
+use std::{any::Any, cell::RefCell, time::Duration};
 
-use actix_web::{App, HttpResponse, http::StatusCode, rt::time::sleep, test, web};
+use actix_web::{HttpResponse, http::StatusCode, rt::time::sleep, web};
 use atp_actix::{
-    AtpResponse, Decisions, Error, ErrorReply, Simple, SqliteTransaction, Transaction, Webhook,
-    limits::DEFAULT_RESPOND_WITHIN,
-    store::{MemoryStore, OpenTransaction, PostgresStore, Question, SqliteStore, Store, StoreError},
+    Error, ErrorReply, SqliteTransaction, Webhook,
+    store::{MemoryStore, Question, SqliteStore, Store},
 };
-use atp_tests::PATH;
 use sqlx::{
-    Connection as _, Pool, Postgres, Sqlite, SqlitePool,
+    Connection as _,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{
-    databases::{Database, PostgresDatabase, SqliteDatabase, SqliteFile},
-    decisions::{approve, asked, record, verifier},
+use crate::support::{
+    asked::{approve, asked, record},
+    databases::{PostgresDatabase, SqliteDatabase, SqliteFile},
+    mounted::{Mounted, webhook},
+    orders::{Orders, Transactional, Tx, good, on_each_database, write},
 };
-
-/// The same tests for each store that hands transactions out.
-macro_rules! on_each_database {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[actix_web::test]
-            async fn $name() {
-                super::$name(super::Orders::over(super::SqliteDatabase::new().await)).await;
-            })*
-        }
-        mod postgres {
-            $(#[actix_web::test]
-            async fn $name() {
-                if let Some(database) = super::PostgresDatabase::new().await {
-                    super::$name(super::Orders::over(database)).await;
-                }
-            })*
-        }
-    };
-}
-
-pub(crate) use on_each_database;
 
 on_each_database!(
     it_is_committed_with_the_decision_once,
@@ -65,164 +39,6 @@ on_each_database!(
     a_question_is_recorded_with_the_services_own_row_or_not_at_all,
     a_schema_of_a_newer_program_is_refused_and_named,
 );
-
-/// What differs between the databases that hand transactions out.
-pub(crate) trait Transactional: Database + 'static {
-    type Sql: sqlx::Database;
-
-    /// The service's own connections.
-    fn pool(&self) -> &Pool<Self::Sql>;
-
-    /// The store, as a program opens it that starts again.
-    async fn reopen(&self) -> Result<Self::Store, StoreError>;
-
-    /// The store, whose handlers soon hold a transaction too long.
-    fn impatient(&self) -> Self::Store;
-
-    async fn record_in(
-        store: &Self::Store,
-        connection: &mut Connection<Self>,
-        question: &Question,
-    ) -> Result<(), StoreError>;
-
-    async fn execute(connection: &mut Connection<Self>, sql: &'static str) -> sqlx::Result<()>;
-
-    async fn write(connection: &mut Connection<Self>, note: &str) -> sqlx::Result<()>;
-}
-
-/// The transaction of a handler.
-pub(crate) type Tx<D> = Transaction<OpenTransaction<<D as Transactional>::Sql>>;
-
-type Connection<D> = <<D as Transactional>::Sql as sqlx::Database>::Connection;
-
-const LIMIT: Duration = Duration::from_millis(500);
-const WRITE: &str = "INSERT INTO effects VALUES ($1, '')";
-
-impl Transactional for SqliteDatabase {
-    type Sql = Sqlite;
-
-    fn pool(&self) -> &SqlitePool {
-        &self.pool
-    }
-
-    async fn reopen(&self) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open(self.file.path()).await
-    }
-
-    fn impatient(&self) -> SqliteStore {
-        self.store().clone().transaction_limit(LIMIT)
-    }
-
-    async fn record_in(
-        store: &SqliteStore,
-        connection: &mut Connection<Self>,
-        question: &Question,
-    ) -> Result<(), StoreError> {
-        store.record_in(connection, question).await
-    }
-
-    async fn execute(connection: &mut Connection<Self>, sql: &'static str) -> sqlx::Result<()> {
-        sqlx::raw_sql(sql).execute(connection).await.map(drop)
-    }
-
-    async fn write(connection: &mut Connection<Self>, note: &str) -> sqlx::Result<()> {
-        sqlx::query(WRITE).bind(note).execute(connection).await.map(drop)
-    }
-}
-
-impl Transactional for PostgresDatabase {
-    type Sql = Postgres;
-
-    fn pool(&self) -> &Pool<Postgres> {
-        &self.pool
-    }
-
-    async fn reopen(&self) -> Result<PostgresStore, StoreError> {
-        PostgresStore::connect(&self.url()).await
-    }
-
-    fn impatient(&self) -> PostgresStore {
-        self.store().clone().transaction_limit(LIMIT)
-    }
-
-    async fn record_in(
-        store: &PostgresStore,
-        connection: &mut Connection<Self>,
-        question: &Question,
-    ) -> Result<(), StoreError> {
-        store.record_in(connection, question).await
-    }
-
-    async fn execute(connection: &mut Connection<Self>, sql: &'static str) -> sqlx::Result<()> {
-        sqlx::raw_sql(sql).execute(connection).await.map(drop)
-    }
-
-    async fn write(connection: &mut Connection<Self>, note: &str) -> sqlx::Result<()> {
-        sqlx::query(WRITE).bind(note).execute(connection).await.map(drop)
-    }
-}
-
-/// The service's own table, in the database of the store.
-pub(crate) struct Orders<D: Transactional> {
-    pub(crate) database: D,
-    pub(crate) store: D::Store,
-    pub(crate) respond_within: Duration,
-}
-
-impl<D: Transactional> Orders<D> {
-    pub(crate) fn over(database: D) -> Self {
-        Self { store: database.impatient(), database, respond_within: DEFAULT_RESPOND_WITHIN }
-    }
-
-    /// Delivers the approval of a fresh question to this handler; the status.
-    pub(crate) async fn deliver(&self, id: &str, webhook: impl FnOnce(Webhook) -> Webhook) -> u16 {
-        record(&self.store, id).await;
-        self.deliver_again(id, webhook).await
-    }
-
-    pub(crate) async fn deliver_again(&self, id: &str, webhook: impl FnOnce(Webhook) -> Webhook) -> u16 {
-        let decisions = Decisions::in_store(self.store.clone()).respond_within(self.respond_within);
-        let webhook = webhook(Webhook::new(PATH, verifier()).store(decisions));
-        let app = test::init_service(App::new().service(webhook)).await;
-        test::call_service(&app, approve(id).post_to(PATH).to_request()).await.status().as_u16()
-    }
-
-    /// Delivers to a good handler until it is handled.
-    pub(crate) async fn until_handled(&self, id: &str) {
-        self.until_handled_by(id, |webhook| webhook.on("approve", good::<D>)).await;
-    }
-
-    /// Delivers until it is handled, as a server would: a claim may be given back after the answer.
-    pub(crate) async fn until_handled_by(&self, id: &str, webhook: impl Fn(Webhook) -> Webhook) {
-        let patience = Instant::now() + Duration::from_secs(20);
-        loop {
-            match self.deliver_again(id, &webhook).await {
-                200 => return,
-                status => assert!(status == 503 && Instant::now() < patience, "{id} is lost: {status}"),
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Everything that was written, in order.
-    pub(crate) async fn notes(&self) -> Vec<String> {
-        let mut notes = self.database.effects().await;
-        notes.sort();
-        notes
-    }
-
-    pub(crate) async fn is_decided(&self, id: &str) -> bool {
-        self.store.find("default", id, None).await.expect("an answer").decision.is_some()
-    }
-}
-
-pub(crate) async fn write<D: Transactional>(tx: &mut Tx<D>, note: &str) -> Result<(), Error> {
-    Ok(D::write(tx, note).await?)
-}
-
-pub(crate) async fn good<D: Transactional>(answer: AtpResponse<Simple>, mut tx: Tx<D>) -> Result<(), Error> {
-    write::<D>(&mut tx, &answer.notification_id).await
-}
 
 async fn it_is_committed_with_the_decision_once<D: Transactional>(orders: Orders<D>) {
     for _ in 0..2 {
@@ -379,13 +195,11 @@ async fn a_schema_of_a_newer_program_is_refused_and_named<D: Transactional>(orde
 async fn it_is_refused_where_the_store_has_another_database() {
     let store = MemoryStore::new();
     record(&store, "n-1").await;
-    let webhook = || Webhook::new(PATH, verifier()).store(store.clone());
-    for webhook in
-        [webhook().on("approve", good::<SqliteDatabase>), webhook().on("approve", good::<PostgresDatabase>)]
-    {
-        let app = test::init_service(App::new().service(webhook)).await;
-        let response = test::call_service(&app, approve("n-1").post_to(PATH).to_request()).await;
-        assert_eq!(response.status(), 500);
+    for webhook in [
+        webhook(&store).on("approve", good::<SqliteDatabase>),
+        webhook(&store).on("approve", good::<PostgresDatabase>),
+    ] {
+        assert_eq!(Mounted::new(webhook).await.send(&approve("n-1")).await.0, 500);
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::net::TcpListener;
 
-use crate::databases::unique;
+use crate::support::databases::unique;
 
 /// A server in a folder of its own, gone with it. A machine where none can be made skips, and says so; continuous integration
 /// must not.

@@ -9,12 +9,9 @@ use std::{
     time::Duration,
 };
 
-use atp_actix::{
-    Scheme,
-    store::{Arrival, PostgresStore, SqliteStore, Store},
-};
+use atp_actix::store::{PostgresStore, SqliteStore, Store};
 use sqlx::{
-    Connection as _, PgConnection, PgPool, SqlitePool,
+    Connection as _, PgConnection, PgPool, SqliteConnection, SqlitePool,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
@@ -31,16 +28,16 @@ macro_rules! on_every_store {
         mod sqlite {
             $(#[actix_web::test]
             async fn $name() {
-                let file = crate::databases::SqliteFile::new();
+                let file = crate::support::databases::SqliteFile::new();
                 super::$name(file.open().await).await;
             })*
         }
         mod postgres {
-            use crate::databases::Database as _;
+            use crate::support::databases::Database as _;
 
             $(#[actix_web::test]
             async fn $name() {
-                if let Some(database) = crate::databases::PostgresDatabase::new().await {
+                if let Some(database) = crate::support::databases::PostgresDatabase::new().await {
                     super::$name(database.store().clone()).await;
                 }
             })*
@@ -66,11 +63,6 @@ pub(crate) trait Database {
 }
 
 const TABLE: &str = "CREATE TABLE effects (notification_id TEXT NOT NULL, decision_id TEXT NOT NULL)";
-
-/// How the answers of claims came that no delivery made.
-pub(crate) fn arrival() -> Arrival {
-    Arrival::new(Scheme::Timestamped, 0)
-}
 
 /// A name that no other test has.
 pub(crate) fn unique() -> String {
@@ -99,6 +91,14 @@ impl SqliteFile {
 
     pub(crate) async fn open(&self) -> SqliteStore {
         SqliteStore::open(self.path()).await.expect("a store")
+    }
+
+    /// Another program's connection that holds the lock to write until it is closed.
+    pub(crate) async fn lock(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.path());
+        let mut other = SqliteConnection::connect_with(&options).await.expect("the file");
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("its lock");
+        other
     }
 }
 

@@ -1,9 +1,16 @@
 //! What many cases use.
 
+pub(crate) mod asked;
+pub(crate) mod audit;
 pub(crate) mod cases;
 pub(crate) mod clusters;
 pub(crate) mod databases;
 pub(crate) mod external;
 pub(crate) mod logged;
+pub(crate) mod mounted;
+pub(crate) mod orders;
+pub(crate) mod random;
 pub(crate) mod server;
+pub(crate) mod told;
+pub(crate) mod victim;
 pub(crate) mod watched;

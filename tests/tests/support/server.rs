@@ -10,8 +10,6 @@ use tokio::{
     time::timeout,
 };
 
-pub(crate) use atp_tests::SECRET;
-
 /// Nothing here takes that long; a test that waits for more has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -32,17 +32,17 @@ use atp_actix::{
     store::{MemoryStore, Question, Store as _},
     test::{Sender, SignedAnswer},
 };
+use atp_tests::{PATH, SECRET};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 use tracing_actix_web::TracingLogger;
 
-use crate::{
-    decisions::verifier,
-    server::{SECRET, Server, post},
+use crate::support::{
+    asked::verifier,
+    server::{Server, post},
 };
 
-const PATH: &str = "/atp/webhook";
 /// Above every body here but one.
 const LIMIT: usize = 2000;
 

@@ -11,17 +11,19 @@ use std::{
 
 use actix_web::{HttpResponse, web};
 use atp_actix::{
-    AtpResponse, Scheme, Secret, Text, Verifier, Webhook,
+    AtpResponse, Scheme, Text, Webhook,
     store::{MemoryStore, Store},
     test::{Sender, SignedAnswer},
 };
+use atp_tests::SECRET;
 use bytes::Bytes;
 use chrono::DateTime;
 use tokio::time::sleep;
 
-use crate::{
-    decisions::record,
-    server::{Address, Answer, Client, SECRET, Server, post, request},
+use crate::support::{
+    asked::{record, verifier},
+    server::{Address, Answer, Client, Server, post, request},
+    told::UNAUTHORIZED,
     watched::{Calls, Watched},
 };
 
@@ -38,7 +40,7 @@ macro_rules! with_and_without_a_store {
             $(async fn $name(store: impl atp_actix::store::Store) {
                 super::$name(super::Site::over(store).await).await;
             })*
-            crate::databases::on_every_store!($($name),*);
+            crate::support::databases::on_every_store!($($name),*);
         }
     };
 }
@@ -59,13 +61,8 @@ with_and_without_a_store!(
 
 /// Stands in what strangers send, wherever text can stand. No answer may hold it.
 const MARKER: &str = "Xq7StrangersOwnWordsXq7";
-const UNAUTHORIZED: &str = r#"{"error":"Invalid signature"}"#;
 const BODY_WITHIN: Duration = Duration::from_millis(300);
 const BIG_LIMIT: usize = 16 << 20;
-
-fn verifier() -> Verifier {
-    Verifier::new(Secret::new(SECRET).expect("a good secret"))
-}
 
 fn sender() -> Sender {
     Sender::new(SECRET)

@@ -6,8 +6,8 @@ use actix_web::{HttpResponse, web};
 use atp_actix::Webhook;
 
 use crate::{
-    server::{Server, request},
-    signatures::Row,
+    core::signatures::Row,
+    support::server::{Server, request},
 };
 
 /// The rows whose verdict over HTTP is not their `strict`, and why.

@@ -7,12 +7,12 @@ use atp_actix::{
     Decisions, Secret, Verifier, Webhook,
     store::{DEFAULT_SERVICE, MemoryStore, Store as _},
 };
+use atp_tests::SECRET;
 use futures_util::FutureExt as _;
 
-use crate::{
-    decisions::{approve, record},
+use crate::support::{
+    asked::{approve, record},
     logged,
-    server::SECRET,
 };
 
 fn webhook(path: &str, secret: &str) -> Webhook {

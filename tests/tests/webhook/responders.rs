@@ -2,10 +2,9 @@
 
 use actix_web::{App, test};
 use atp_actix::{AtpResponse, Verifier, Webhook, test::Sender};
+use atp_tests::{PATH, SECRET};
 
-use crate::{decisions::verifier, server::SECRET};
-
-const PATH: &str = "/atp/webhook";
+use crate::support::asked::verifier;
 
 async fn handled(answer: AtpResponse) -> String {
     answer.action_id.clone()

@@ -20,24 +20,19 @@ use actix_web::{
 };
 use atp_actix::{
     AtpResponse, Binary, Choice, Delivery, Error, ErrorReply, File, FileContent, Form, Json, MultiChoice,
-    Number, Refusal, Scheme, Secret, Select, Simple, Text, Verifier, VerifySignature, Webhook, guard,
+    Number, Refusal, Scheme, Secret, Select, Simple, Text, VerifySignature, Webhook, guard,
     test::{Sender, SignedAnswer},
 };
+use atp_tests::{PATH, SECRET};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{logged, server::SECRET};
-
-const PATH: &str = "/atp/webhook";
-const SUCCESS: &str = r#"{"status":"success"}"#;
-const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
-const OPAQUE: &str = r#"{"error":"Internal server error"}"#;
-const UNAUTHORIZED: &str = r#"{"error":"Invalid signature"}"#;
-
-fn verifier() -> Verifier {
-    Verifier::new(Secret::new(SECRET).expect("a good secret"))
-}
+use crate::support::{
+    asked::verifier,
+    logged,
+    told::{OPAQUE, SUCCESS, UNAUTHORIZED, UNAVAILABLE},
+};
 
 fn webhook() -> Webhook {
     Webhook::new(PATH, verifier())

@@ -13,11 +13,12 @@ use atp_actix::{
     AtpResponse, Binary, Choice, Error, File, Form, Json, MultiChoice, Number, ResponseType, Scheme, Secret,
     Select, Simple, Text, Verifier, Webhook,
 };
+use atp_tests::{PATH, SECRET};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::server::{SECRET, Server};
+use crate::support::server::Server;
 
 /// What a process saw of one delivery.
 #[derive(Debug, Deserialize)]
@@ -98,8 +99,7 @@ where
 fn serve(got: &Got) -> Server {
     let got = Arc::clone(got);
     Server::start(2, move |config: &mut web::ServiceConfig| {
-        let webhook =
-            Webhook::new("/atp/webhook", Verifier::new(Secret::new(SECRET).expect("a good secret")));
+        let webhook = Webhook::new(PATH, Verifier::new(Secret::new(SECRET).expect("a good secret")));
         let webhook = on::<Simple>(webhook, "simple", &got);
         let webhook = on::<Binary>(webhook, "binary", &got);
         let webhook = on::<Choice<Delay>>(webhook, "choice", &got);

@@ -9,17 +9,14 @@ use atp_actix::{
     store::{MemoryStore, Question, Store as _},
     test::{Sender, SignedAnswer},
 };
+use atp_tests::{PATH, SECRET};
 use chrono::Utc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::Level;
 
-use crate::{
-    logged::{self, Log},
-    server::SECRET,
-};
+use crate::support::logged::{self, Log};
 
-const PATH: &str = "/atp/webhook";
 const PREVIOUS: &str = "whsec_UHJldmlvdXNTZWNyZXRPZkxhc3RZZWFy";
 /// Private words in every place of the data.
 const WORDS: &str = "PrivateWordsOfTheHuman";
