@@ -136,7 +136,8 @@ async fn draining_within_a_handler_and_closing_twice_ends() {
     assert_eq!(rows.iter().map(|r| (r.verdict, r.count)).collect::<Vec<_>>(), [(Verdict::Handled, 1)]);
 }
 
-/// Drains while replays and first deliveries go on: what was answered 200 is there, and nothing hangs.
+/// Drains while replays and first deliveries go on: what was answered 200 is there, and nothing
+/// hangs.
 #[actix_web::test]
 async fn draining_beside_deliveries_loses_no_decision_and_no_count() {
     let file = SqliteFile::new();

@@ -1,5 +1,5 @@
-//! What was found by attacking the store and the path: as a stranger, as who has once seen a delivery, as a handler that does odd
-//! things, and as an operator.
+//! What was found by attacking the store and the path: as a stranger, as who has once seen a
+//! delivery, as a handler that does odd things, and as an operator.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ mod erasure;
 mod spellings;
 mod turns;
 
-on_every_store!(what_died_under_a_lease_is_listed_although_another_answer_took_over,);
+on_every_store!(what_died_under_a_lease_is_listed_although_another_answer_took_over);
 
 /// No body that is kept has the word.
 async fn assert_forgotten(store: &impl Store) {
@@ -51,6 +51,7 @@ async fn what_died_under_a_lease_is_listed_although_another_answer_took_over(sto
     assert!(bodies.iter().any(|body| body.contains("died")), "it is in no list: {bodies:?}");
 }
 
+/// A delivery that was refused, to be kept.
 fn of(id: &str, body: &'static [u8]) -> RefusedDelivery {
     let mut refused = RefusedDelivery::new("default", Verdict::Unfit, Scheme::Raw, 0, body, body)
         .notification_id(id.to_owned());
@@ -61,10 +62,7 @@ fn of(id: &str, body: &'static [u8]) -> RefusedDelivery {
 #[actix_web::test]
 async fn sqlite_two_stores_on_one_file_decide_once() {
     let database = SqliteDatabase::new().await;
-    let (one, other) = (
-        database.store().clone(),
-        atp_actix::store::SqliteStore::open(database.file.path()).await.expect("open"),
-    );
+    let (one, other) = (database.store().clone(), database.file.open().await);
     let runs = runs();
     let apps = [
         Mounted::new(webhook(&one).otherwise(counting(&runs))).await,

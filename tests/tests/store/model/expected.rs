@@ -238,7 +238,8 @@ impl Model {
         }
     }
 
-    /// What comes of an answer before its handler runs: whether it is for the handler of late ones, or what it is told.
+    /// What comes of an answer before its handler runs: whether it is for the handler of late ones,
+    /// or what it is told.
     pub(super) fn judge(&self, answer: &Answer, takes_late: bool) -> Result<bool, (Verdict, String)> {
         let stop = |verdict, told: &str| Err((verdict, told.to_owned()));
         if let Some((stands, told)) = self.completed(answer.id) {
@@ -294,7 +295,8 @@ impl Model {
         self.holders
     }
 
-    /// Whether a claim is still its holder's. That its lease ended changes nothing until another takes it.
+    /// Whether a claim is still its holder's. That its lease ended changes nothing until another
+    /// takes it.
     pub(super) fn holds(&self, id: &str, of: usize) -> bool {
         matches!(self.decisions.get(id), Some(Decision::Running { holder, .. }) if *holder == of)
     }
@@ -334,7 +336,8 @@ impl Model {
             Does::Fails => AWAY.to_owned(),
             Does::Panics => FAULT.to_owned(),
         };
-        // Outside of a transaction it happens at least once: whoever lost his claim had done it already.
+        // Outside of a transaction it happens at least once: whoever lost his claim had done it
+        // already.
         if handler == Does::Succeeds && (is_ours || !self.has_transactions) {
             self.effects.push(answer.id);
         }
@@ -383,8 +386,8 @@ impl Model {
         self.kept.push(body);
     }
 
-    /// What a store is to say of a notification: the question's key and deadline, whether it was taken back, and its state;
-    /// the answer that stands, and its status.
+    /// What a store is to say of a notification: the question's key and deadline, whether it was
+    /// taken back, and its state; the answer that stands, and its status.
     pub(super) fn found(&self, id: &str) -> String {
         let question = self.asked.iter().find(|(_, asked)| asked.id == Some(id)).map(|(key, asked)| {
             (*key, asked.recorded_at, asked.deadline, asked.invalidated_at.is_some(), asked.state)
@@ -411,7 +414,8 @@ impl Model {
             counted_line(*answer, *verdict, counted.count, counted.names_responder)
         };
         let mut lines: Vec<_> = of_it.map(line).collect();
-        // One that was completed by another process, which counts by itself, is told by the decision.
+        // One that was completed by another process, which counts by itself, is told by the
+        // decision.
         if let Some((answer, _)) = self.completed(id) {
             let verdict = if self.is_refusal(id) { Verdict::Refused } else { Verdict::Handled };
             if !self.counted.contains_key(&(id, answer, verdict)) {

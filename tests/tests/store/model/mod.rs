@@ -1,9 +1,12 @@
-//! Random sequences of steps beside a small model of what a webhook with a store promises, on every store.
+//! Random sequences of steps beside a small model of what a webhook with a store promises, on every
+//! store.
 //!
-//! 40 sequences a store unless `ATP_MODEL` says how many; `ATP_SEED` repeats a run. A sequence that goes otherwise than the
-//! model is cut down to the steps that it takes, and is told with the seed that repeats it alone.
+//! 40 sequences a store unless `ATP_MODEL` says how many; `ATP_SEED` repeats a run. A sequence that
+//! goes otherwise than the model is cut down to the steps that it takes, and is told with the seed
+//! that repeats it alone.
 //!
-//! Time is the model's own: it stands still until a step moves it, so that both sides of every limit are met exactly.
+//! Time is the model's own: it stands still until a step moves it, so that both sides of every
+//! limit are met exactly.
 
 use std::{collections::BTreeMap, env, panic, rc::Rc, time::Duration};
 

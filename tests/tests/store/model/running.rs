@@ -193,7 +193,8 @@ impl<B: Backend> Run<B> {
         if takes_late { self.lenient.clone() } else { self.strict.clone() }
     }
 
-    /// Judges a delivery that is about to come: by the pure judgement alone, which knows of no claim.
+    /// Judges a delivery that is about to come: by the pure judgement alone, which knows of no
+    /// claim.
     async fn judge(&self, signed: &SignedAnswer, answer: &Answer, takes_late: bool) -> Result<(), String> {
         let decisions = Decisions::in_store(self.store.clone());
         let decisions = if takes_late { decisions.late(|| async { "" }) } else { decisions };
@@ -286,7 +287,8 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// What a verb says that refuses what is running, also where a transaction that was given up is still on its way out.
+    /// What a verb says that refuses what is running, also where a transaction that was given up is
+    /// still on its way out.
     async fn in_a_moment(&self, expected: &str, verb: impl AsyncFn() -> Result<(), StoreError>) -> String {
         for _ in 0..100 {
             match said(verb().await) {
@@ -467,8 +469,8 @@ impl<B: Backend> Run<B> {
         same("kept", &kept, &self.model.refused())
     }
 
-    /// What is refused, in the order of time. What is refused in the same instant by a request and by what goes on after
-    /// one stands in either order.
+    /// What is refused, in the order of time. What is refused in the same instant by a request and
+    /// by what goes on after one stands in either order.
     async fn kept(&self) -> Result<Vec<StoredRefusal>, String> {
         let mut kept = self.store.refused("default", 0, 1000).await.map_err(|error| error.to_string())?;
         if !kept.is_sorted_by_key(|kept| kept.id) || !kept.is_sorted_by_key(|kept| kept.refused_at) {

@@ -15,8 +15,9 @@ use crate::support::{
 
 const HALF: &str = "INSERT INTO effects VALUES ('half', '')";
 
-/// What a careless handler does by hand, what it is answered, and whether its row and the decision stand then. What it begins
-/// after the end of its transaction writes nothing, and fails like any statement whose error it does not mind.
+/// What a careless handler does by hand, what it is answered, and whether its row and the decision
+/// stand then. What it begins after the end of its transaction writes nothing, and fails like any
+/// statement whose error it does not mind.
 const BY_HAND: &[(&[&str], u16, bool)] = &[
     (&[], 200, true),
     (&["SELECT 1 / 0"], 503, false),

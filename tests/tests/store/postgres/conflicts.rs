@@ -139,7 +139,8 @@ async fn of_two_handlers_in_a_deadlock_one_is_503_and_both_take_effect_once() {
 
 #[actix_web::test]
 async fn of_two_decisions_that_cannot_be_serialized_one_is_503_and_both_take_effect_once() {
-    // Each reads an account and writes one cent more into one: the same, or each into that which the other reads.
+    // Each reads an account and writes one cent more into one: the same, or each into that which
+    // the other reads.
     for (isolation, crossed, expected) in
         [("repeatable read", false, [0, 2]), ("serializable", false, [0, 2]), ("serializable", true, [1, 2])]
     {

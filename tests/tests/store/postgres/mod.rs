@@ -1,5 +1,6 @@
-//! What PostgreSQL alone lets a handler do to its transaction, or does to it: a statement that fails spoils all of it, a
-//! commit by hand is a commit, and the end of all that is written, and one that was asked for may still be refused.
+//! What PostgreSQL alone lets a handler do to its transaction, or does to it: a statement that
+//! fails spoils all of it, a commit by hand is a commit, and the end of all that is written, and
+//! one that was asked for may still be refused.
 
 use std::{panic, time::Duration};
 

@@ -33,8 +33,8 @@ fn utf_16(text: &[u8], unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
     String::from_utf8_lossy(text).encode_utf16().flat_map(unit).collect()
 }
 
-/// The statuses of one body: signed in the timestamped scheme, signed raw, and with digests of nobody. To a webhook with a
-/// store it is another answer than the one that stands.
+/// The statuses of one body: signed in the timestamped scheme, signed raw, and with digests of
+/// nobody. To a webhook with a store it is another answer than the one that stands.
 async fn judge(server: &Site, case: &str, path: &str, bytes: Vec<u8>, signed: u16) {
     let signed = if signed == 200 && server.has_a_store() { 409 } else { signed };
     let bytes = Bytes::from(bytes);
@@ -242,8 +242,9 @@ async fn large_hostile_bodies_cost_at_most_16_times_the_limit() {
             if grown >= 20 * BIG_LIMIT {
                 too_much.push(format!("{case}, {how}: {grown} bytes more"));
             }
-            // actix counts a connection's first seconds by a clock that stands still while its worker is busy, so right
-            // after seconds of work, as in an unoptimised build, it may answer a good request with a 408 of its own.
+            // actix counts a connection's first seconds by a clock that stands still while its
+            // worker is busy, so right after seconds of work, as in an unoptimised build, it may
+            // answer a good request with a 408 of its own.
             sleep(Duration::from_millis(if took > 2000 { 1000 } else { 0 })).await;
             child.address.serves_on(case).await;
         }

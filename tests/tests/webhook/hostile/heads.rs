@@ -1,4 +1,5 @@
-//! What is refused by the head of a request: its method, its signature header, and how its body is said to come.
+//! What is refused by the head of a request: its method, its signature header, and how its body is
+//! said to come.
 
 use atp_actix::Scheme;
 use chrono::DateTime;
@@ -17,7 +18,8 @@ with_and_without_a_store!(
     ambiguous_framing_is_refused,
 );
 
-/// The digest over `<t>.<body>` for any text `t`, as a sender would make it that writes `t` like this.
+/// The digest over `<t>.<body>` for any text `t`, as a sender would make it that writes `t` like
+/// this.
 fn digest(t: &str, body: &[u8]) -> String {
     let text = [t.as_bytes(), b".", body].concat();
     verifier().sign(Scheme::Raw, &text).expect("any bytes can be signed").to_string()
@@ -34,7 +36,8 @@ async fn each_form_of_the_signature_header_has_its_status(server: Site) {
         format!("{start}{}", "y".repeat(len - start.len()))
     };
     let with_time = |t: &str| format!("t={t},v1={}", digest(t, &body));
-    // It is authentic. With a store its age is judged after that, and not at all where the decision is taken.
+    // It is authentic. With a store its age is judged after that, and not at all where the decision
+    // is taken.
     let ahead = if server.has_a_store() { 200 } else { 401 };
     let cases: Vec<(&str, Vec<String>, u16)> = vec![
         ("one good header", vec![right.clone()], 200),

@@ -1,4 +1,5 @@
-//! What strangers and broken senders send, byte for byte: each gets its status, and the server serves on.
+//! What strangers and broken senders send, byte for byte: each gets its status, and the server
+//! serves on.
 
 use std::{
     env,
@@ -63,7 +64,8 @@ async fn accepted() -> HttpResponse {
     HttpResponse::Ok().body("accepted")
 }
 
-/// `/small` has the limit that is set unless one sets it, `/big` 16 MiB, and at `/epoch` it is five seconds past 1970.
+/// `/small` has the limit that is set unless one sets it, `/big` 16 MiB, and at `/epoch` it is five
+/// seconds past 1970.
 fn webhooks() -> [Webhook; 3] {
     let epoch = verifier().clock(|| DateTime::from_timestamp(5, 0).expect("a time"));
     [
@@ -175,7 +177,8 @@ fn assert_tells_nothing(answer: &Answer, case: &str) {
 /// The variable that makes [`serves_in_a_process_of_its_own`] a server.
 const CHILD: &str = "ATP_TESTS_SERVE";
 
-/// Not a test by itself: a server in its own process, whose memory is then its own too. It ends with its input.
+/// Not a test by itself: a server in its own process, whose memory is then its own too. It ends
+/// with its input.
 #[actix_web::test]
 async fn serves_in_a_process_of_its_own() {
     if env::var_os(CHILD).is_some() {

@@ -8,6 +8,8 @@ use tokio::time::sleep;
 use super::{BIG_LIMIT, BODY_WITHIN, MARKER, Site, assert_tells_nothing, good, mount, serve};
 use crate::support::server::{Client, Server, post, request};
 
+// A body without end and a slow one are cut off before there is anything to remember, so they need
+// no store.
 with_and_without_a_store!(
     the_limit_is_exact,
     a_body_that_breaks_off_is_no_delivery,
@@ -15,7 +17,8 @@ with_and_without_a_store!(
     pipelined_requests_are_not_confused,
 );
 
-/// Sends without end, until the server no longer takes it. Gives the answer, and how many bytes were taken.
+/// Sends without end, until the server no longer takes it. Gives the answer, and how many bytes
+/// were taken.
 async fn endless(client: &mut Client, head: &[u8], chunk: &[u8]) -> usize {
     let mut taken = 0;
     if client.send(head).await.is_err() {
@@ -56,13 +59,14 @@ async fn a_body_without_end_is_cut_off() {
         let mut client = server.connect().await;
         let taken = endless(&mut client, &head, &chunk).await;
         let took = started.elapsed();
-        // actix discards what comes in the second that it lingers for unless told otherwise; how much that is, is up to
-        // the machine, so the bound is the time.
+        // actix discards what comes in the second that it lingers for unless told otherwise; how
+        // much that is, is up to the machine, so the bound is the time.
         println!("{case}: {} MiB taken in {} ms", taken >> 20, took.as_millis());
         assert!(took < Duration::from_secs(10), "{case}: still open after {took:?}");
         server.serves_on(case).await;
 
-        // Where actix does not linger, no more is taken than was asked for and what the sockets hold.
+        // Where actix does not linger, no more is taken than was asked for and what the sockets
+        // hold.
         let mut client = curt.connect().await;
         let taken = endless(&mut client, &head, &chunk).await;
         println!("{case}: {} KiB taken without lingering", taken >> 10);
@@ -216,8 +220,8 @@ async fn a_trickled_body_is_given_up_and_stalls_nobody() {
     server.serves_on("a silent sender").await;
 }
 
-/// Several requests in one packet: each gets its own answer or the connection ends, and no byte of a body is taken for a
-/// request.
+/// Several requests in one packet: each gets its own answer or the connection ends, and no byte of
+/// a body is taken for a request.
 async fn pipelined_requests_are_not_confused(server: Site) {
     // If the body of the first were taken for a request it would be answered 200.
     let smuggled = post("/small", &good());

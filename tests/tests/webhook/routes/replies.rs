@@ -70,7 +70,8 @@ async fn every_error_is_a_503_that_keeps_its_words_to_itself() {
         let nothing: Nothing = serde_json::from_str(&format!("{{\"{WORDS}\":1}}"))?;
         Ok(format!("{nothing:?}"))
     }
-    // The text of serde_json quotes what it read, which may be an answer: of it only kind and place are told.
+    // The text of serde_json quotes what it read, which may be an answer: of it only kind and place
+    // are told.
     let cases: [(&str, fn() -> Webhook, &str); 3] = [
         ("io", || webhook().on("a", io), WORDS),
         ("serde_json", || webhook().on("a", serde), "Data error of JSON at line 1 column 23"),
