@@ -10,7 +10,7 @@ use crate::{refusal::Refusal, reply::ErrorReply};
 ///
 /// Every error converts into it, so `?` works on all of them; for that it cannot be a
 /// `std::error::Error` itself, so keep it to handlers. Its text goes to the log and never to the
-/// sender.
+/// sender. In a route that is no webhook it is 503 as well, and this crate logs nothing of it.
 ///
 /// An [`ErrorReply`] converts too, and stays what it is: a handler may refuse and fail with `?`
 /// alike. It is also found where it is the cause of an error of your own (its

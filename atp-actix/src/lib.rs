@@ -86,6 +86,9 @@
 //!
 //! # Logs
 //!
+//! They are events of the crate `tracing`, so they show once the service has a subscriber, such as
+//! `tracing_subscriber::fmt().init()` at the start of `main`.
+//!
 //! One event a delivery in the target `atp_actix`, when it is known what became of it: `info` when
 //! handled, `warn` when a signed delivery is refused, `error` when it failed, with the request id,
 //! notification, action, scheme, secret, verdict, status, duration and reason. A handler that

@@ -82,7 +82,8 @@ pub enum Refusal {
         extractor: &'static str,
     },
     /// The transaction of another kind of store was asked for.
-    #[error("a handler takes `{asked}`, and the webhook's store has `{has}`: take that one")]
+    #[error("a handler takes `{asked}`, and the webhook's store has `{has}`: give the webhook the store \
+             that the handler was written for, or take `Transaction<{has}>`")]
     OtherTransaction {
         /// What was asked for.
         asked: &'static str,

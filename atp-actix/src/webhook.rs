@@ -191,7 +191,7 @@ impl Webhook {
     ///
     /// The same answer is the same action and data, numbers compared as decimals: times, responder
     /// and unknown members do not count. Whatever is refused though it was signed is kept:
-    /// [`Store::refused`].
+    /// [`Store::refused`]. Of all refusals a handler's own 4xx alone closes the question.
     ///
     /// # Panics
     /// When it is mounted, if the service was mounted on this store with other secrets, or if the

@@ -70,7 +70,8 @@ use crate::{
 ///
 /// # Errors
 /// As an extractor: 503 where the store is away, and an opaque 500 where there is no store, or one
-/// with transactions of another type; the log names both types.
+/// with transactions of another type, such as [`MemoryStore`](crate::store::MemoryStore); the log
+/// names both types.
 pub struct Transaction<T> {
     open: Option<T>,
     cell: Rc<ClaimCell<T>>,

@@ -43,6 +43,9 @@
 //! became of the counter. [`Store::purge`] forgets what is over and of which nothing came since;
 //! [`Store::erase`] blanks what a human said, for good.
 //!
+//! A store lists no questions and no decisions. To show them, keep the ids in a table of your own
+//! and ask [`Store::find`] about each, or read `atp_questions` and `atp_decisions`.
+//!
 //! Answers are stored once, as JSON text, and not at all with
 //! [`Decisions::without_data`](crate::Decisions::without_data). Then a fingerprint stays, hashed
 //! with the store's key: who reads the whole database can find a short answer by trying all of
@@ -233,6 +236,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// With them, as [`Verdict::Abandoned`], those whose handler began under a lease that ended
     /// without a word: its process died. They are moved here first, or when another answer takes
     /// their place.
+    ///
+    /// A body stays here until it is purged or erased, also when it was sent in again and handled
+    /// since: [`Store::find`] tells whether its question is decided by now.
     fn refused(
         &self,
         service: &str,

@@ -8,8 +8,11 @@ use bytes::Bytes;
 use super::{Store, StoreError, StoredRefusal, token::Token};
 use crate::limits::REDRIVE_GOOD_FOR;
 
-/// A request for one's own webhook: `POST` the body with these headers. It is good once, within
-/// [`Redrive::GOOD_FOR`].
+/// A request for one's own webhook: `POST` the body with these headers, by any HTTP client. It is
+/// good once, within [`Redrive::GOOD_FOR`].
+///
+/// It is answered as any delivery is: what was refused for good is refused again, until
+/// [`Store::reopen`] has voided that.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Redrive {

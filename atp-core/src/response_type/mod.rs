@@ -156,6 +156,10 @@ impl ResponseType for Text {
 
 /// `number`: a JSON number, as `T`. Nothing is rounded for an integer or a decimal type; `f64`
 /// rounds as it must, and refuses what it cannot hold.
+///
+/// An integer type reads a number that is written without a fraction and an exponent: `12.0` does
+/// not fit `i64`, though it fits a question with a step of 1. Take `f64`, which is exact up to
+/// 2<sup>53</sup>, where a client may write it so.
 pub struct Number<T = f64>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> ResponseType for Number<T> {
