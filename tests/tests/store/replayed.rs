@@ -65,7 +65,7 @@ async fn the_audit_tells_what_the_sender_was_told(store: impl Store) {
     let app = slower_than_its_answer(&store, &runs()).await;
     record(&store, "n-1").await;
     app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
-    sleep(Duration::from_millis(600)).await;
+    sleep(Duration::from_millis(800)).await;
     app.expect(&approve("n-1"), 200, "done").await;
     let told: Vec<_> = noted(&store, "n-1").await.iter().map(|noted| (noted.verdict, noted.status)).collect();
     assert!(told.contains(&(Verdict::Handled, 503)) && told.contains(&(Verdict::Replayed, 200)), "{told:?}");

@@ -23,8 +23,7 @@ on_every_store!(
     a_token_that_was_used_does_not_hide_a_good_signature,
 );
 
-/// Approves, and then refuses as many answers as are kept of one notification, and one more: that
-/// one.
+/// An answer that is refused after as many others of its notification as a store keeps.
 async fn beyond_enough(app: &Mounted) -> SignedAnswer {
     app.expect(&approve("n-1"), 200, "run 1").await;
     for nth in 0..100 {
