@@ -82,8 +82,10 @@ pub enum Refusal {
         extractor: &'static str,
     },
     /// The transaction of another kind of store was asked for.
-    #[error("a handler takes `{asked}`, and the webhook's store has `{has}`: give the webhook the store \
-             that the handler was written for, or take `Transaction<{has}>`")]
+    #[error(
+        "a handler takes `{asked}`, and the webhook's store has `{has}`: give the webhook the store \
+             that the handler was written for, or take `Transaction<{has}>`"
+    )]
     OtherTransaction {
         /// What was asked for.
         asked: &'static str,
