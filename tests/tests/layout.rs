@@ -1,7 +1,7 @@
 //! A file imports only from files above it in `ARCHITECTURE.md`.
 //!
-//! The order is read from the lists at the top of that document. Sources are read as tokens, so that
-//! every path is seen, wherever it stands: in a `use`, in a type, in an expression or in the
+//! The order is read from the lists at the top of that document. Sources are read as tokens, so
+//! that every path is seen, wherever it stands: in a `use`, in a type, in an expression or in the
 //! arguments of a macro. A name that a `mod.rs` or `lib.rs` re-exports is followed to the file that
 //! has it. Modules under `#[cfg(test)]` are left out.
 

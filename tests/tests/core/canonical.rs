@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::cases;
 
-/// Rows whose bodies are no RFC 8259 JSON are refused, whatever the two languages make of them; all others give the
-/// text, byte for byte. A row that hangs on stack sizes must only not crash.
+/// Rows whose bodies are no RFC 8259 JSON are refused, whatever the two languages make of them; all
+/// others give the text, byte for byte. A row that hangs on stack sizes must only not crash.
 fn conform(file: &str) -> (usize, usize, usize) {
     let (mut equal, mut refused, mut not_asserted) = (0, 0, 0);
     let mut wrong = BTreeSet::new();
@@ -41,7 +41,8 @@ fn conform(file: &str) -> (usize, usize, usize) {
     (equal, refused, not_asserted)
 }
 
-/// Judged without our own index. `IgnoredAny` takes any depth, and lone surrogates as the grammar does.
+/// Judged without our own index. `IgnoredAny` takes any depth, and lone surrogates as the grammar
+/// does.
 pub(crate) fn is_rfc_8259(body: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let mut json = serde_json::Deserializer::from_str(text);

@@ -1,4 +1,5 @@
-//! Tokens of redrives: nobody makes one, alters one, carries one over, or gets anything but the body in that it was made for.
+//! Tokens of redrives: nobody makes one, alters one, carries one over, or gets anything but the
+//! body in that it was made for.
 
 use atp_core::{RedriveError, RedriveToken, Redriven, Scheme, Secret, Verifier};
 use atp_tests::SECRET;

@@ -1,4 +1,5 @@
-//! `json` answers are judged by the schema of their action exactly, and in bounded time, memory and stack.
+//! `json` answers are judged by the schema of their action exactly, and in bounded time, memory and
+//! stack.
 
 use std::{sync::mpsc, thread, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Whole requests, as library calls: each of the 657 rows is accepted or rejected as its `strict` says.
+//! Whole requests, as library calls: each of the 657 rows is accepted or rejected as its `strict`
+//! says.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ impl Row {
         }
     }
 
-    /// The verifier of this row, all schemes accepted; `None` if its secrets are none or unfit, which rejects everything.
+    /// The verifier of this row, all schemes accepted; `None` if its secrets are none or unfit,
+    /// which rejects everything.
     pub(crate) fn verifier(&self) -> Option<Verifier> {
         let mut secrets = self.secrets.iter().map(|text| Secret::new(text.as_str()).ok());
         let first = Verifier::new(secrets.next()??);
@@ -68,16 +70,17 @@ impl Row {
 
     /// Whether it must be accepted.
     pub(crate) fn accepted(&self) -> bool {
-        // `X-ATP-Request-ID` is not signed and the protocol does not ask for it: rows that differ in nothing else are
-        // accepted.
+        // `X-ATP-Request-ID` is not signed and the protocol does not ask for it: rows that differ
+        // in nothing else are accepted.
         let about_request_id = self.expect == "either" && self.reason.contains("X-ATP-Request-ID");
         let verdict = if about_request_id { &self.lenient } else { &self.strict };
         verdict == "accept"
     }
 }
 
-/// CPython signs a number beyond a double as `Infinity`. The signature fits, so the row says accept; but what was signed is
-/// not JSON, so this project reads it as malformed. Rows of that kind: verified, then refused as a payload.
+/// CPython signs a number beyond a double as `Infinity`. The signature fits, so the row says
+/// accept; but what was signed is not JSON, so this project reads it as malformed. Rows of that
+/// kind: verified, then refused as a payload.
 pub(crate) fn is_signed_infinity(row: &Row) -> bool {
     row.scheme() == Scheme::PythonCanonical && row.reason == "overflowing float"
 }

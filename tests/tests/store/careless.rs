@@ -1,4 +1,5 @@
-//! Careless handlers, hurried steps and clocks that differ: no 200 for nothing, nothing half done, nothing held for ever.
+//! Careless handlers, hurried steps and clocks that differ: no 200 for nothing, nothing half done,
+//! nothing held for ever.
 
 use std::{
     convert::Infallible,
@@ -69,7 +70,8 @@ async fn begins_within(answer: AtpResponse<Simple>, mut tx: SqliteTransaction) -
     Ok(())
 }
 
-/// Delivers a hundred times, each until it is 200 or three times: then its row is there once and it is decided, or neither.
+/// Delivers a hundred times, each until it is 200 or three times: then its row is there once and it
+/// is decided, or neither.
 async fn each_stands_or_falls_whole(mount: impl FnOnce(Webhook) -> Webhook) {
     let database = SqliteDatabase::new().await;
     let app = Mounted::new(mount(webhook(database.store()))).await;
@@ -128,7 +130,8 @@ async fn statements_that_a_handler_gave_up_leave_nothing_half() {
     assert_eq!(database.effects().await, [""; 0]);
 }
 
-/// Nothing else ends a statement: sqlx waits for it when its connection is dropped, and so does who wants to write.
+/// Nothing else ends a statement: sqlx waits for it when its connection is dropped, and so does who
+/// wants to write.
 #[actix_web::test]
 async fn a_statement_that_runs_for_long_is_interrupted_and_others_write() {
     const LONG: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 10000000000)

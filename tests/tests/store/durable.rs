@@ -52,7 +52,8 @@ struct Flushes {
 }
 
 impl Flushes {
-    /// None where processes may not be traced, as in some containers: that is said, also in continuous integration.
+    /// None where processes may not be traced, as in some containers: that is said, also in
+    /// continuous integration.
     async fn of(processes: &[u32]) -> Option<Self> {
         let folder = SqliteFile::new();
         let mut command = Command::new("strace");
@@ -96,8 +97,8 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64()
 }
 
-/// A server of databases may flush at any time, for others too: a decision is flushed by whoever does, and a replay is not
-/// flushed by who serves it.
+/// A server of databases may flush at any time, for others too: a decision is flushed by whoever
+/// does, and a replay is not flushed by who serves it.
 async fn watch(
     database: &impl Database,
     victim: &Victim,

@@ -1,5 +1,5 @@
-//! What may go wrong beside and below: each fault is answered 503 while it lasts, without a restart of this process, and
-//! afterwards nothing is lost and nothing is doubled.
+//! What may go wrong beside and below: each fault is answered 503 while it lasts, without a restart
+//! of this process, and afterwards nothing is lost and nothing is doubled.
 
 use std::{
     sync::{

@@ -1,4 +1,5 @@
-//! What may come to a webhook with a store: strangers do not reach it, and whoever has the secret breaks nothing in it.
+//! What may come to a webhook with a store: strangers do not reach it, and whoever has the secret
+//! breaks nothing in it.
 
 use std::sync::{Arc, Mutex};
 
@@ -157,7 +158,8 @@ async fn a_good_signature_counts_beside_a_bad_token(store: impl Store) {
     assert!(!store.calls.take().contains(&"redeem"));
 }
 
-/// Whoever has once seen a delivery of a re-serialised scheme can spell it as he likes, and it is kept once all the same.
+/// Whoever has once seen a delivery of a re-serialised scheme can spell it as he likes, and it is
+/// kept once all the same.
 async fn what_is_spelt_otherwise_is_kept_once(store: impl Store) {
     let runs = runs();
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs))).await;

@@ -1,7 +1,9 @@
-//! A PostgreSQL that goes away, in each way that one may: while it lasts no answer is a 200 that did not take effect, and when
-//! its cause is over the store recovers by itself, with nothing lost and nothing doubled.
+//! A PostgreSQL that goes away, in each way that one may: while it lasts no answer is a 200 that
+//! did not take effect, and when its cause is over the store recovers by itself, with nothing lost
+//! and nothing doubled.
 //!
-//! `ATP_OUTAGES=1 cargo test -p atp-tests outages -- --nocapture` tries them all and prints a table; otherwise a few.
+//! `ATP_OUTAGES=1 cargo test -p atp-tests outages -- --nocapture` tries them all and prints a
+//! table; otherwise a few.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +33,8 @@ use crate::support::{
     mounted::{Mounted, webhook},
 };
 
-/// How long it may take after the end of a cause. That is no measure of speed: one that does not recover takes for ever.
+/// How long it may take after the end of a cause. That is no measure of speed: one that does not
+/// recover takes for ever.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 /// As many as come at once.
@@ -82,7 +85,8 @@ impl Service {
         join_all(ids.into_iter().map(|id| async { self.app.send(&approve(id)).await.0 })).await
     }
 
-    /// A fault that lasts longer than a step may take: whatever hangs is given up meanwhile, and tried again.
+    /// A fault that lasts longer than a step may take: whatever hangs is given up meanwhile, and
+    /// tried again.
     async fn withstands(
         &self,
         case: &str,
@@ -174,7 +178,8 @@ impl Service {
     }
 }
 
-/// Between the store and its server. It may swallow what was connected until then, for ever, and what connects while it does.
+/// Between the store and its server. It may swallow what was connected until then, for ever, and
+/// what connects while it does.
 struct Swallower {
     port: u16,
     swallows: Arc<AtomicBool>,

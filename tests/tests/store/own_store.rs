@@ -1,4 +1,5 @@
-//! A store of a third party: all that it returns it can make, and its handlers get its own transactions.
+//! A store of a third party: all that it returns it can make, and its handlers get its own
+//! transactions.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -82,7 +82,8 @@ async fn a_refusal_that_closes_is_told_apart_from_an_answer_that_stands(store: i
     assert_eq!(count(&runs), 1);
 }
 
-/// It is a fault of the program, that its author finds by the log; the body waits for a mended handler.
+/// It is a fault of the program, that its author finds by the log; the body waits for a mended
+/// handler.
 async fn what_fits_the_question_and_not_the_handler_is_told_to_its_author(store: impl Store) {
     async fn wants_a_number(_: AtpResponse<Number<u8>>) -> &'static str {
         "handled"
@@ -201,7 +202,8 @@ async fn the_log_tells_what_a_service_can_mend(store: impl Store) {
     }
 }
 
-/// Two services on one store, and a webhook that is mounted for the wrong one. The sender learns nothing of the other.
+/// Two services on one store, and a webhook that is mounted for the wrong one. The sender learns
+/// nothing of the other.
 async fn the_log_names_the_service_that_asked(store: impl Store) {
     let app = Mounted::new(webhook(&store).otherwise(counting(&runs()))).await;
     store.record(&Question::new(asked("n-1")).service("billing")).await.expect("a question");

@@ -1,4 +1,5 @@
-//! What comes of deliveries that come again and again, from whoever has seen them once, and of answers that must not be lost.
+//! What comes of deliveries that come again and again, from whoever has seen them once, and of
+//! answers that must not be lost.
 
 use std::{
     sync::{
@@ -179,7 +180,8 @@ async fn a_service_that_is_ending_asks_for_later(store: impl Store) {
     );
 }
 
-/// Whoever has once seen a delivery can send it as often as he likes: each kind is told ten times a second.
+/// Whoever has once seen a delivery can send it as often as he likes: each kind is told ten times a
+/// second.
 #[actix_web::test]
 async fn a_captured_delivery_does_not_flood_the_log() {
     const FLOOD: usize = 300;

@@ -90,7 +90,8 @@ async fn each_delivery_is_reported_once(store: impl Store) {
     assert_eq!(reports.take(), [(Some(Verdict::Failed), 503, 503)]);
 }
 
-/// Or whoever makes metrics from reports, or from the log, counts a failure where a decision took effect.
+/// Or whoever makes metrics from reports, or from the log, counts a failure where a decision took
+/// effect.
 async fn a_handler_that_outlived_its_503_is_reported_as_what_it_came_to(store: impl Store) {
     let gate = Arc::new(Notify::new());
     let opened = Arc::clone(&gate);

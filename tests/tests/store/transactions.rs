@@ -1,4 +1,5 @@
-//! What a handler writes in its transaction takes effect with the decision, once, or not at all: on each store that has one.
+//! What a handler writes in its transaction takes effect with the decision, once, or not at all: on
+//! each store that has one.
 //!
 //! What one database alone lets a handler do is at the end for SQLite, and in `postgres.rs`.
 
@@ -60,7 +61,8 @@ async fn it_may_be_dropped_before_the_handler_ends<D: Transactional>(orders: Ord
     assert_eq!(orders.notes().await, ["n-1"]);
 }
 
-/// Nothing of what a handler did stays, and the next deliveries are handled, whichever connection they get.
+/// Nothing of what a handler did stays, and the next deliveries are handled, whichever connection
+/// they get.
 async fn leaves_no_trace<D: Transactional>(
     orders: Orders<D>,
     expected: u16,

@@ -20,8 +20,8 @@ pub(crate) async fn bodies(store: &impl Store) -> Vec<String> {
     refused(store).await.iter().map(|refused| String::from_utf8_lossy(&refused.body).into_owned()).collect()
 }
 
-/// What was counted of a notification. What succeeded is counted after it was answered, so this waits until nothing
-/// more comes.
+/// What was counted of a notification. What succeeded is counted after it was answered, so this
+/// waits until nothing more comes.
 pub(crate) async fn noted(store: &impl Store, id: &str) -> Vec<DeliveryRow> {
     let mut before = None;
     loop {

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 
 use crate::support::databases::unique;
 
-/// A server in a folder of its own, gone with it. A machine where none can be made skips, and says so; continuous integration
-/// must not.
+/// A server in a folder of its own, gone with it. A machine where none can be made skips, and says
+/// so; continuous integration must not.
 pub(crate) struct Cluster {
     folder: PathBuf,
     programs: PathBuf,

@@ -148,8 +148,8 @@ impl Database for SqliteDatabase {
     }
 }
 
-/// The server of `DATABASE_URL`, else one on the standard local port. A machine without it skips, and says so; continuous
-/// integration must have it.
+/// The server of `DATABASE_URL`, else one on the standard local port. A machine without it skips,
+/// and says so; continuous integration must have it.
 async fn postgres() -> Option<(String, PgConnection)> {
     let candidates = match env::var("DATABASE_URL") {
         Ok(url) => vec![url],
@@ -249,8 +249,9 @@ impl Drop for PostgresDatabase {
 }
 
 thread_local! {
-    /// What this thread's test leaves, dropped after the test's runtime: while that stands still with a connection half made,
-    /// the server would wait a minute for its password before it drops a database.
+    /// What this thread's test leaves, dropped after the test's runtime: while that stands still
+    /// with a connection half made, the server would wait a minute for its password before it drops
+    /// a database.
     static LEFT: RefCell<Vec<Left>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -2,7 +2,8 @@
 
 use std::{env, process::Command};
 
-/// The program, if it starts. A machine without it skips, and says so; continuous integration must have it.
+/// The program, if it starts. A machine without it skips, and says so; continuous integration must
+/// have it.
 pub(crate) fn program(name: &str) -> Option<String> {
     if Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()) {
         return Some(name.to_owned());

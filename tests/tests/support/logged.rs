@@ -24,8 +24,8 @@ thread_local! {
 
 /// What `future` gives, and what was logged on this thread while it ran.
 ///
-/// There is one subscriber for the whole process, which asks each thread whether it listens. With one for each test,
-/// `tracing` caches for all threads what the first of them wants to see.
+/// There is one subscriber for the whole process, which asks each thread whether it listens. With
+/// one for each test, `tracing` caches for all threads what the first of them wants to see.
 pub(crate) async fn during<F: Future>(future: F) -> (F::Output, Log) {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

@@ -1,4 +1,5 @@
-//! A service with a table of its own beside the store's, on each database that hands transactions out.
+//! A service with a table of its own beside the store's, on each database that hands transactions
+//! out.
 
 use std::time::{Duration, Instant};
 

@@ -29,7 +29,8 @@ impl Server {
         Self::start_lingering(workers, Duration::from_secs(1), configure)
     }
 
-    /// [`Server::start`] with another time than actix's own second for which it reads on after its last answer.
+    /// [`Server::start`] with another time than actix's own second for which it reads on after its
+    /// last answer.
     pub(crate) fn start_lingering(
         workers: usize,
         linger: Duration,
@@ -75,7 +76,8 @@ impl Address {
         Some(Client { stream: TcpStream::connect(self.0).await.ok()?, received: Vec::new() })
     }
 
-    /// The answer to one request on a connection of its own. What the server does not want to read is not an error.
+    /// The answer to one request on a connection of its own. What the server does not want to read
+    /// is not an error.
     pub(crate) async fn exchange(&self, request: &[u8]) -> Option<Answer> {
         let mut client = self.connect().await;
         let _ = client.send(request).await;
@@ -200,7 +202,8 @@ impl Client {
     }
 }
 
-/// A request with these headers and this body. Its length is announced unless a header says how it comes.
+/// A request with these headers and this body. Its length is announced unless a header says how it
+/// comes.
 pub(crate) fn request(
     method: &str,
     path: &str,

@@ -52,7 +52,8 @@ macro_rules! pass_on {
                 self.store.$verb($($name),*).await
             })*
 
-            /// Counters are written at any time after the answer, so they cannot be told from what is asked later.
+            /// Counters are written at any time after the answer, so they cannot be told from what
+            /// is asked later.
             async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
                 self.store.count_deliveries(counts).await
             }

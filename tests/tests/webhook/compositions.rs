@@ -1,5 +1,5 @@
-//! Middleware of actix and of others around the webhook and inside of verification: nothing panics, statuses stay what they are, and
-//! handlers see what was signed.
+//! Middleware of actix and of others around the webhook and inside of verification: nothing panics,
+//! statuses stay what they are, and handlers see what was signed.
 
 use std::{
     cell::RefCell,
@@ -212,8 +212,9 @@ fn layers() -> Vec<Layer> {
     ]
 }
 
-/// What holds the request while others answer it. It can stand around a resource and inside of it: actix itself panics where
-/// it has yet to find the way, around an app or a scope, whatever is mounted there.
+/// What holds the request while others answer it. It can stand around a resource and inside of it:
+/// actix itself panics where it has yet to find the way, around an app or a scope, whatever is
+/// mounted there.
 fn keeping() -> [Layer; 5] {
     [
         Layer::new("a clone meanwhile", || from_fn(keeps_the_request_meanwhile)),
@@ -224,7 +225,8 @@ fn keeping() -> [Layer; 5] {
     ]
 }
 
-/// Those that change the request's head, which actix allows to nobody while somebody else holds the request.
+/// Those that change the request's head, which actix allows to nobody while somebody else holds the
+/// request.
 const CHANGING: [&str; 2] = ["NormalizePath", "other headers"];
 
 /// Nothing around.
@@ -417,7 +419,8 @@ async fn nothing_panics_around_a_webhook_with_a_store() {
                 let app = App::new().wrap(layer.clone()).wrap(outer.clone());
                 let mut cases = cases(&id);
                 let mut first = cases.split_off(Scheme::ALL.len());
-                // What is refused comes before there is a decision, since afterwards it is another answer.
+                // What is refused comes before there is a decision, since afterwards it is another
+                // answer.
                 first.push(cases.swap_remove(nth));
                 deliver!(faults, place, first, heard, app.service(webhook(&heard).store(store)));
             }

@@ -12,12 +12,13 @@ use crate::{
 
 /// The rows whose verdict over HTTP is not their `strict`, and why.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    // The request id is not signed and the protocol does not say that it is always there, so nothing is made of it.
+    // The request id is not signed and the protocol does not say that it is always there, so
+    // nothing is made of it.
     ("raw-missing-010", "no X-ATP-Request-ID"),
     ("s1-missing-010", "no X-ATP-Request-ID"),
     ("s1-missing-011", "two X-ATP-Request-ID"),
-    // Blanks around a header's value are no part of it (RFC 9110, section 5.5): HTTP takes them off before anyone sees
-    // the value. What is left is the right digest.
+    // Blanks around a header's value are no part of it (RFC 9110, section 5.5): HTTP takes them off
+    // before anyone sees the value. What is left is the right digest.
     ("raw-header-form-005", "a blank after the digest"),
     ("s1n-header-form-005", "a blank after the digest"),
     ("s1n-header-form-006", "tabs around the digest"),

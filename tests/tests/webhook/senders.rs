@@ -148,7 +148,8 @@ async fn send(program: &str, script: &str, server: &Server) -> Option<Vec<Sent>>
     Some(lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
 }
 
-/// All ten types in all four schemes: what is signed arrives once as the right value, what is forged never.
+/// All ten types in all four schemes: what is signed arrives once as the right value, what is
+/// forged never.
 async fn check(program: &str, script: &str) {
     let got = Got::default();
     let server = serve(&got);

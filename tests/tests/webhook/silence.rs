@@ -311,7 +311,8 @@ async fn no_secret_no_digest_and_no_data_is_logged_of_what_is_refused() {
     }
 }
 
-/// Signed, but no answer: the sender's fault, and somebody must look, so it is told like every signed delivery.
+/// Signed, but no answer: the sender's fault, and somebody must look, so it is told like every
+/// signed delivery.
 #[actix_web::test]
 async fn signed_rubbish_is_told_at_warn_and_not_in_its_words() {
     let now = Utc::now().to_rfc3339();
@@ -409,8 +410,8 @@ async fn a_flood_of_forgeries_hides_no_signed_delivery() {
     }
 }
 
-/// Who has once seen a signed delivery can send its digest as a bare one, over the time, a dot and the body. Nobody signs such
-/// a text as a payload, so it is a stranger's.
+/// Who has once seen a signed delivery can send its digest as a bare one, over the time, a dot and
+/// the body. Nobody signs such a text as a payload, so it is a stranger's.
 #[actix_web::test]
 async fn a_flood_of_signed_rubbish_does_not_flood_the_log() {
     const FLOOD: usize = 200;
@@ -449,7 +450,8 @@ async fn a_long_forgery_is_not_explained_at_the_price_of_its_length() {
     }
 }
 
-/// With a store the reason of an extractor that refused is told where it is ours, and not where it may quote the answer.
+/// With a store the reason of an extractor that refused is told where it is ours, and not where it
+/// may quote the answer.
 #[actix_web::test]
 async fn no_data_is_logged_on_the_path_with_a_store() {
     let run = |sent: SignedAnswer| async move {
