@@ -256,7 +256,7 @@ impl Webhook {
 
     /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is
     /// called on the worker's thread, for what strangers send too, so it should be quick; a second
-    /// one takes the place of the first.
+    /// one takes the place of the first. If it panics, the delivery goes on as if it had not.
     pub fn observe(mut self, observer: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.verify = self.verify.observe(observer);
         self
