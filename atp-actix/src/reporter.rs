@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -30,10 +31,16 @@ impl Reporter {
     /// reads.
     pub(crate) fn tell(&self, report: &Report<'_>) -> bool {
         if let Some(observer) = &self.observer {
-            observer(report);
+            apart(|| observer(report));
         }
         self.log.tell(report)
     }
+}
+
+/// Runs a hook of the service that is told of what happens and has no say in it: if it panics, that
+/// is told by the panic hook alone.
+pub(crate) fn apart(hook: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(hook));
 }
 
 /// The report that a verified delivery is going to get. It is in the request's extensions, for

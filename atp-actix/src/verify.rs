@@ -160,7 +160,7 @@ impl VerifySignature {
 
     /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is
     /// called on the worker's thread, for what strangers send too, so it should be quick; a second
-    /// one takes the place of the first.
+    /// one takes the place of the first. If it panics, the delivery goes on as if it had not.
     ///
     /// Together with the log it is all that is told of a delivery; the log holds back what comes in
     /// masses, and this does not.

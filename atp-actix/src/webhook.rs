@@ -256,7 +256,7 @@ impl Webhook {
 
     /// Is told of every request what became of it, in one [`Report`] each: for metrics. It is
     /// called on the worker's thread, for what strangers send too, so it should be quick; a second
-    /// one takes the place of the first.
+    /// one takes the place of the first. If it panics, the delivery goes on as if it had not.
     pub fn observe(mut self, observer: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.verify = self.verify.observe(observer);
         self
@@ -298,7 +298,8 @@ impl Webhook {
 
     fn mount_with<S: Store>(mut self, decisions: Decisions<S>, config: &mut AppService) {
         let Decisions { store, service, late, .. } = decisions;
-        if self.path.contains('{') {
+        // A tail need not have a name.
+        if self.path.contains('{') || self.path.ends_with('*') {
             path_with_parameter(&self.path);
         }
         if !store.get_activity().admits(&service, &self.verifier) {
@@ -420,7 +421,7 @@ fn other_secrets(service: &str) {
 #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
 fn path_with_parameter(path: &str) {
     panic!(
-        "a webhook with a store at {path:?}: no signature covers the path, so its parameter cannot say whose question is \
+        "a webhook with a store at {path:?}: no signature covers the path, so its parameter or tail cannot say whose question is \
          answered; mount one webhook for each value, with `Decisions::service`"
     );
 }

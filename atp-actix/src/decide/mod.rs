@@ -34,7 +34,7 @@ use crate::{
     delivery::Delivery,
     refusal::Refusal,
     reply::ErrorBody,
-    reporter::PendingReport,
+    reporter::{PendingReport, apart},
     store::{Claim, Claimed, Completion, RefusedDelivery, Store, StoreError, UnderWay, Verdict},
 };
 
@@ -260,7 +260,7 @@ where
     /// Once for each answer that was signed, however often it comes.
     fn tell_of_conflict(&self, delivery: &Delivery, verdict: Verdict, is_new: bool) {
         if let (Some(hook), Verdict::Conflict, true) = (&self.settings.on_conflict, verdict, is_new) {
-            hook(delivery);
+            apart(|| hook(delivery));
         }
     }
 

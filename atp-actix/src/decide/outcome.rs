@@ -60,7 +60,12 @@ impl HandlerReply {
         let handler_ran = http.extensions_mut().remove::<HandlerRan>().is_some();
         let reply = ErrorReply::of(&response, delivery.request_id());
         let leaves_open = reply.as_ref().is_some_and(ErrorReply::leaves_open);
-        let (response, body) = response.into_parts();
+        let (mut response, body) = response.into_parts();
+        if reply.is_some() {
+            // As the body is that of the reply, whatever was made of its response.
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
         let read = match body.size() {
             BodySize::Stream => Err("a handler answered with a stream, which cannot be recorded"),
             BodySize::Sized(size) if size > LONGEST_ANSWER => {
@@ -99,6 +104,11 @@ impl HandlerReply {
         }
         if status.is_client_error() && leaves_open {
             return Conclusion::NotDecided(response, Verdict::LeftOpen);
+        }
+        // Whatever status an error has, what a handler wrote before it is not to be committed.
+        if status.is_success() && response.error().is_some() {
+            let fault = "a handler returned an error with the status of a success";
+            return Conclusion::failed(Refusal::HandlerFault(fault));
         }
         if !status.is_success() && !status.is_client_error() {
             let fault = "a handler answered neither a success nor an error";

@@ -28,6 +28,8 @@ on_each_database!(
     work_before_a_failure_is_done_again_under_the_same_key,
     a_refusal_that_leaves_open_rolls_back,
     it_is_begun_beside_others_that_write,
+    whatever_is_done_with_it_what_is_written_is_written_with_its_decision,
+    one_that_outlived_its_503_and_leaves_open_can_be_answered_again,
 );
 
 /// The store's transaction limit is half a second here.
@@ -128,4 +130,108 @@ async fn the_transaction_of_another_store_is_named() {
         let reason = &events.last().expect("an event").fields["reason"];
         assert!(reason.contains("OpenTransaction<") && reason.contains("Uncommitted"), "{reason}");
     }
+}
+
+/// Two at once, one beside a transaction, one that is leaked, spawned, given up or begun too late.
+async fn whatever_is_done_with_it_what_is_written_is_written_with_its_decision<D: Transactional>(
+    orders: Orders<D>,
+) {
+    type Later<D> = Deferred<Tx<D>>;
+    let one_after_the_other = |_: AtpResponse<Simple>, first: Later<D>, second: Later<D>| async move {
+        write::<D>(&mut first.begin().await?, "lost").await?;
+        let mut tx = second.begin().await?;
+        write::<D>(&mut tx, "lost").await
+    };
+    let both_at_once = |_: AtpResponse<Simple>, first: Later<D>, second: Later<D>| async move {
+        let (first, second) = futures_util::future::join(first.begin(), second.begin()).await;
+        for tx in [first, second] {
+            let Ok(mut tx) = tx else { continue };
+            let _ = write::<D>(&mut tx, "lost").await;
+        }
+        Ok::<_, Error>(())
+    };
+    let beside = |mut tx: Tx<D>, deferred: Later<D>| async move {
+        write::<D>(&mut tx, "lost").await?;
+        drop(deferred.begin().await);
+        Ok::<_, Error>(())
+    };
+    let first_beside = |deferred: Later<D>, mut tx: Tx<D>| async move {
+        write::<D>(&mut tx, "lost").await?;
+        drop(tx);
+        drop(deferred.begin().await);
+        Ok::<_, Error>(())
+    };
+    let kept = |_: AtpResponse<Simple>, deferred: Later<D>| async move {
+        let mut tx = deferred.begin().await?;
+        write::<D>(&mut tx, "lost").await?;
+        actix_web::rt::spawn(async move {
+            sleep(Duration::from_millis(100)).await;
+            let _ = write::<D>(&mut tx, "lost").await;
+        });
+        Ok::<_, Error>(())
+    };
+    let cut_off = |_: AtpResponse<Simple>, deferred: Later<D>| async move {
+        let mut tx = deferred.begin().await?;
+        write::<D>(&mut tx, "lost").await?;
+        sleep(Duration::from_secs(20)).await;
+        Ok::<_, Error>(())
+    };
+    macro_rules! undone {
+        ($($name:ident),*) => {$(
+            let id = stringify!($name);
+            let status = orders.deliver(id, |webhook| webhook.on("approve", $name)).await;
+            assert!(status == 500 || status == 503, "{id}: {status}");
+            assert!(!orders.is_decided(id).await, "{id}");
+            orders.until_handled(id).await;
+            assert_eq!(orders.notes().await.iter().filter(|note| *note == "lost").count(), 0, "{id}");
+            assert_eq!(orders.notes().await.iter().filter(|note| *note == id).count(), 1, "{id}");
+        )*};
+    }
+    undone!(one_after_the_other, both_at_once, beside, first_beside, kept, cut_off);
+    let spawned = |_: AtpResponse<Simple>, deferred: Later<D>| async move {
+        actix_web::rt::spawn(async move {
+            let mut tx = deferred.begin().await?;
+            write::<D>(&mut tx, "lost").await
+        });
+        tokio::task::yield_now().await;
+        Ok::<_, Error>(())
+    };
+    let given_up = |_: AtpResponse<Simple>, deferred: Later<D>| async move {
+        let mut begin = Box::pin(deferred.begin());
+        for _ in 0..3 {
+            if futures_util::FutureExt::now_or_never(&mut begin).is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(begin);
+        Ok::<_, Error>(())
+    };
+    macro_rules! decided_or_undone {
+        ($($name:ident),*) => {$(
+            let id = stringify!($name);
+            let status = orders.deliver(id, |webhook| webhook.on("approve", $name)).await;
+            sleep(Duration::from_millis(300)).await;
+            assert_eq!(status == 200, orders.is_decided(id).await, "{id}: {status}");
+            orders.until_handled(id).await;
+            assert_eq!(orders.notes().await.iter().filter(|note| *note == "lost").count(), 0, "{id}: {status}");
+        )*};
+    }
+    decided_or_undone!(spawned, given_up);
+}
+
+async fn one_that_outlived_its_503_and_leaves_open_can_be_answered_again<D: Transactional>(
+    mut orders: Orders<D>,
+) {
+    orders.respond_within = Duration::from_millis(50);
+    let leaves_open = |_: AtpResponse<Simple>, deferred: Deferred<Tx<D>>| async move {
+        sleep(Duration::from_millis(200)).await;
+        let mut tx = deferred.begin().await?;
+        write::<D>(&mut tx, "lost").await?;
+        Err::<(), Error>(ErrorReply::new(StatusCode::BAD_REQUEST, "WRONG", "not so").leave_open().into())
+    };
+    assert_eq!(orders.deliver("n-1", |webhook| webhook.on("approve", leaves_open)).await, 503);
+    orders.respond_within = Duration::from_secs(4);
+    orders.until_handled("n-1").await;
+    assert_eq!(orders.notes().await, ["n-1"]);
 }

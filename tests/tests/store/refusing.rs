@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use actix_web::{HttpResponse, ResponseError, body::BoxBody, http::StatusCode, web};
+use actix_web::{App, HttpResponse, ResponseError, body::BoxBody, http::StatusCode, test, web};
 use atp_actix::{
     AtpResponse, Correlation, Error, ErrorReply, Number, Simple, Text,
     store::{Question, Store, Verdict},
@@ -27,6 +27,7 @@ on_every_store!(
     a_reply_keeps_hook_and_request_id_in_any_error_type,
     the_log_tells_what_a_service_can_mend,
     the_log_names_the_service_that_asked,
+    an_altered_refusal_is_replayed_as_it_was_told,
 );
 
 fn conflict(code: &'static str) -> ErrorReply {
@@ -214,4 +215,58 @@ async fn the_log_names_the_service_that_asked(store: impl Store) {
         let reason = log.deliveries().pop().expect("an event").fields["reason"].clone();
         assert_eq!(reason.contains("it is recorded for \"billing\""), expected, "{id}: {reason}");
     }
+}
+
+/// Whoever asks again is told what the first was told, whatever was done to the response of a reply.
+async fn an_altered_refusal_is_replayed_as_it_was_told(store: impl Store) {
+    async fn alters(answer: AtpResponse) -> HttpResponse {
+        let mut response = HttpResponse::from_error(conflict("WRONG"));
+        match &*answer.notification_id {
+            "status" => *response.status_mut() = StatusCode::GONE,
+            "body" => return response.set_body(BoxBody::new("<b>no</b>")),
+            _ => {
+                let html = actix_web::http::header::HeaderValue::from_static("text/html");
+                response.headers_mut().insert(actix_web::http::header::CONTENT_TYPE, html);
+            }
+        }
+        response
+    }
+    let app = test::init_service(App::new().service(webhook(&store).otherwise(alters))).await;
+    for id in ["status", "body", "type"] {
+        record(&store, id).await;
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            let request = approve(id).request_id("r-1").post_to("/atp/webhook").to_request();
+            let response = test::call_service(&app, request).await;
+            let content_type = response.headers().get("content-type").cloned();
+            told.push((response.status(), content_type, test::read_body(response).await));
+        }
+        assert_eq!(told[0], told[1], "{id}");
+    }
+}
+
+/// Whoever has seen the delivery makes the handler run again, and nothing grows by it.
+#[actix_web::test]
+async fn a_delivery_that_is_left_open_again_and_again_takes_no_room() {
+    let file = crate::support::databases::SqliteFile::new();
+    let store = file.open().await;
+    let refuses =
+        || async { Err::<(), _>(ErrorReply::new(StatusCode::CONFLICT, "NOT_YET", "not yet").leave_open()) };
+    let app = Mounted::new(webhook(&store).on("approve", refuses)).await;
+    record(&store, "n-1").await;
+    let sent = approve("n-1");
+    let times = 600;
+    for _ in 0..times {
+        app.refuses(&sent, 409, "NOT_YET").await;
+    }
+    assert_eq!(kept(&store).await, [Verdict::LeftOpen]);
+    store.drain(std::time::Duration::from_secs(20)).await.expect("a store");
+    let counted = store.deliveries("default", "n-1").await.expect("an answer");
+    assert_eq!(
+        counted.iter().map(|row| (row.verdict, row.count)).collect::<Vec<_>>(),
+        [(Verdict::LeftOpen, times)]
+    );
+    let sizes = ["atp.sqlite", "atp.sqlite-wal"]
+        .map(|name| file.beside(name).metadata().map_or(0, |file| file.len()));
+    assert!(sizes.iter().sum::<u64>() < 8 << 20, "{sizes:?}");
 }

@@ -5,25 +5,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{http::StatusCode, rt::time::sleep};
+use actix_web::{HttpResponse, ResponseError, body::BoxBody, http::StatusCode, rt::time::sleep};
 use atp_actix::{
-    AtpResponse, ErrorReply, Report, Simple,
-    store::{Store, Verdict},
+    AtpResponse, ErrorReply, Report, Simple, Webhook,
+    store::{MemoryStore, Store, Verdict},
 };
 use tokio::sync::Notify;
 use tracing::Level;
 
 use crate::support::{
-    asked::{answer, approve, record},
+    asked::{answer, approve, record, verifier},
     databases::on_every_store,
     logged,
     mounted::{Mounted, decisions, remembering, webhook},
+    server::{Server, post},
     told::UNAVAILABLE,
 };
 
 on_every_store!(
     each_delivery_is_reported_once,
     a_handler_that_outlived_its_503_is_reported_as_what_it_came_to,
+    an_observer_that_panics_changes_no_answer,
+    what_an_error_quotes_that_carries_a_reply_is_not_told,
 );
 
 /// What was reported: verdict, status, and what the sender was told.
@@ -104,7 +107,8 @@ async fn a_handler_that_outlived_its_503_is_reported_as_what_it_came_to(store: i
     };
     let reports = Reports::default();
     let decisions = decisions(&store).respond_within(Duration::from_millis(30));
-    let app = Mounted::new(remembering(decisions).on("approve", slow).observe(reports.observer())).await;
+    let app =
+        Mounted::new(remembering(decisions).on("approve", slow.clone()).observe(reports.observer())).await;
     record(&store, "n-1").await;
     let work = async {
         app.expect(&approve("n-1"), 503, UNAVAILABLE).await;
@@ -118,5 +122,90 @@ async fn a_handler_that_outlived_its_503_is_reported_as_what_it_came_to(store: i
     let [event] = &events[..] else { panic!("{events:?}") };
     assert_eq!(event.level, Level::INFO);
     assert_eq!((&*event.fields["outcome"], &*event.fields["told"]), ("handled", "503"));
+    let app = Mounted::new(webhook(&store).on("approve", slow)).await;
     app.expect(&approve("n-1"), 200, "done").await;
+}
+
+/// It is told what was decided, and has no say in it.
+async fn an_observer_that_panics_changes_no_answer(store: impl Store) {
+    async fn fails(_: AtpResponse<Simple>) -> Result<(), ErrorReply> {
+        Err(ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "LATER", "later"))
+    }
+    async fn leaves_open(_: AtpResponse) -> Result<(), ErrorReply> {
+        Err(ErrorReply::new(StatusCode::CONFLICT, "NOT_YET", "not yet").leave_open())
+    }
+    let panics = |_: &Report<'_>| panic!("on purpose: the test wants a panic here");
+    let failing = webhook(&store).on("approve", fails).otherwise(leaves_open).observe(panics);
+    let failing = Mounted::new(failing).await;
+    let handling = Mounted::new(webhook(&store).on("approve", || async { "done" }).observe(panics)).await;
+    record(&store, "n-1").await;
+    record(&store, "n-2").await;
+    for (case, app, sent, expected) in [
+        ("later", &failing, approve("n-1"), 503),
+        ("left open", &failing, answer("n-2", "delay", "1h"), 409),
+        ("forged", &failing, approve("n-1").forged(), 401),
+        ("handled", &handling, approve("n-1"), 200),
+        ("handled before", &handling, approve("n-1"), 200),
+        ("another", &handling, answer("n-1", "delay", "1h"), 409),
+        ("handled after it was left open", &handling, approve("n-2"), 200),
+    ] {
+        let sent = std::panic::AssertUnwindSafe(app.send(&sent));
+        let told = futures_util::FutureExt::catch_unwind(sent).await.map(|(status, _)| status);
+        assert_eq!(told.ok(), Some(expected), "{case}");
+    }
+}
+
+/// An error of a service that quotes the answer.
+#[derive(Debug)]
+struct Quoting(ErrorReply, String);
+
+impl std::fmt::Display for Quoting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} is no reason", self.1)
+    }
+}
+
+impl ResponseError for Quoting {
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        self.0.error_response()
+    }
+}
+
+async fn what_an_error_quotes_that_carries_a_reply_is_not_told(store: impl Store) {
+    async fn quotes(answer: AtpResponse<atp_actix::Text>) -> Result<(), Quoting> {
+        let reply = ErrorReply::new(StatusCode::CONFLICT, "NO_REASON", "that is none").leave_open();
+        Err(Quoting(reply, answer.data.to_string()))
+    }
+    let reasons = Arc::<Mutex<Vec<String>>>::default();
+    let told = Arc::clone(&reasons);
+    let observer = move |report: &Report<'_>| told.lock().expect("no panic").extend(report.reason());
+    let app = Mounted::new(webhook(&store).on("reject", quotes).observe(observer)).await;
+    record(&store, "n-1").await;
+    let sent = answer("n-1", "reject", "hunter2");
+    let ((), log) = logged::during(app.refuses(&sent, 409, "NO_REASON")).await;
+    assert_eq!(*reasons.lock().expect("no panic"), ["NO_REASON: that is none"]);
+    assert!(!log.contains("hunter2"), "{}", log.text());
+}
+
+/// Whoever hangs up may have been handled all the same.
+#[actix_web::test]
+async fn a_sender_that_hangs_up_is_reported_once() {
+    async fn slow(_: AtpResponse<Simple>) -> &'static str {
+        sleep(Duration::from_millis(300)).await;
+        "done"
+    }
+    let (reports, store) = (Reports::default(), MemoryStore::new());
+    record(&store, "n-1").await;
+    let told = reports.clone();
+    let server = Server::start(1, move |config| {
+        let at = |path: &str| Webhook::new(path, verifier()).on("approve", slow).observe(told.observer());
+        config.service(at("/with").store(store.clone())).service(at("/without"));
+    });
+    for path in ["/with", "/without"] {
+        let mut client = server.connect().await;
+        client.send(&post(path, &approve("n-1"))).await.expect("a connection");
+        sleep(Duration::from_millis(100)).await;
+        drop(client);
+        assert_eq!(reports.next().await.len(), 1, "{path}");
+    }
 }

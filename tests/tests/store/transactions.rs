@@ -28,6 +28,8 @@ on_each_database!(
     an_error,
     a_server_error,
     a_redirect,
+    an_error_with_the_status_of_a_success,
+    a_refusal_whose_status_was_made_a_success,
     a_panic,
     a_statement_that_fails,
     a_savepoint_left_open,
@@ -101,6 +103,17 @@ leaves_no_trace! {
     a_redirect: 500, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;
         Ok::<_, Error>(HttpResponse::Found().finish())
+    };
+    an_error_with_the_status_of_a_success: 500, |mut tx: Tx<D>| async move {
+        write::<D>(&mut tx, "lost").await?;
+        Err::<(), Error>(ErrorReply::new(StatusCode::OK, "FINE", "not at all").into())
+    };
+    a_refusal_whose_status_was_made_a_success: 500, |mut tx: Tx<D>| async move {
+        write::<D>(&mut tx, "lost").await?;
+        let refusal = ErrorReply::new(StatusCode::CONFLICT, "WRONG", "not so");
+        let mut response = HttpResponse::from_error(refusal);
+        *response.status_mut() = StatusCode::ACCEPTED;
+        Ok::<_, Error>(response)
     };
     a_panic: 500, |mut tx: Tx<D>| async move {
         write::<D>(&mut tx, "lost").await?;

@@ -114,3 +114,37 @@ async fn behind_a_scope_with_a_parameter_nothing_is_handled() {
     }
     assert!(store.find(DEFAULT_SERVICE, "n-1", None).await.expect("an answer").decision.is_none());
 }
+
+/// However deep it is, and whatever it is called.
+#[actix_web::test]
+async fn behind_scopes_within_scopes_nothing_is_handled_if_one_has_a_parameter() {
+    let store = MemoryStore::new();
+    record(&store, "n-1").await;
+    let mounted = || webhook("/webhook", SECRET).store(store.clone());
+    let within = |outer: &str, inner: &str| web::scope(outer).service(web::scope(inner).service(mounted()));
+    for (outer, inner, path, is_handled) in [
+        ("/t/{tenant}", "/v1", "/t/acme/v1/webhook", false),
+        ("/v1", "/t/{tenant}", "/v1/t/acme/webhook", false),
+        ("/{a}", "/{a}", "/x/y/webhook", false),
+        ("/{a:[a-z]*}", "/{b:.*}", "/x/y/z/webhook", false),
+        ("/v1", "/t", "/v1/t/webhook", true),
+    ] {
+        let app = test::init_service(App::new().service(within(outer, inner))).await;
+        let response = test::call_service(&app, approve("n-1").post_to(path).to_request()).await;
+        assert_eq!(response.status().is_success(), is_handled, "{outer}{inner}");
+        let known = store.find(DEFAULT_SERVICE, "n-1", None).await.expect("an answer");
+        assert_eq!(known.decision.is_some(), is_handled, "{outer}{inner}");
+    }
+}
+
+/// A tail without a name is a parameter that cannot be asked for, and no signature covers it either.
+#[actix_web::test]
+async fn a_path_with_a_tail_has_no_store() {
+    for path in ["/webhook/{tail}*", "/webhook/{tail:.*}", "/webhook*"] {
+        let text = mount(|config| {
+            config.service(webhook(path, SECRET).store(MemoryStore::new()));
+        });
+        let text = text.await.unwrap_or_else(|| panic!("{path} is mounted"));
+        assert!(text.contains(path), "{text}");
+    }
+}

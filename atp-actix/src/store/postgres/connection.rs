@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use sqlx::{
     Connection as _, PgConnection, Postgres,
     pool::{PoolConnection, PoolConnectionMetadata},
@@ -84,6 +85,11 @@ impl TransactionConnection<Postgres> for Pooled {
 
     fn connection_mut(&mut self) -> &mut PgConnection {
         self.connection.as_mut().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
+    }
+
+    fn is_begun(&mut self) -> BoxFuture<'_, sqlx::Result<bool>> {
+        let is_begun = "SELECT coalesce(current_setting('atp.is_begun', true), '') = 'yes'";
+        Box::pin(sqlx::query_scalar(is_begun).fetch_one(self.connection_mut()))
     }
 
     fn give_back(self: Box<Self>) {

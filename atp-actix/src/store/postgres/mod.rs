@@ -122,14 +122,19 @@ impl PostgresStore {
     }
 
     /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN)
-    /// at most), then closes the pool. After that every use of a clone is an error.
+    /// at most), then closes the pool. After that every use of a clone is an error. A connection
+    /// that is in use longer than [`Store::get_transaction_limit`] and two seconds more is not
+    /// waited for, and told in the log.
     ///
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their
     /// answer come to their end, and this after it has stopped. Counters that could not be written
     /// are told in the log, and lost.
     pub async fn close(&self) {
         transaction::end_work(self).await;
-        self.steps.pool.close().await;
+        let patience = PATIENCE.saturating_add(self.steps.transaction_limit);
+        if timeout(patience, self.steps.pool.close()).await.is_err() {
+            transaction::tell_of_one_left_open();
+        }
     }
 
     /// Sets how long a handler may hold its transaction;
@@ -367,7 +372,7 @@ impl Steps {
 
     async fn write_on(&self, pooled: Pooled) -> Result<OpenTransaction<Postgres>, StoreError> {
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL atp.is_begun = 'yes'; {}
              SELECT set_config('synchronous_commit', 'on', true)
              WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')",
             self.limits()

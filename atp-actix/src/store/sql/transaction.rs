@@ -2,9 +2,11 @@
 
 use std::{
     fmt,
+    future::ready,
     ops::{Deref, DerefMut},
 };
 
+use futures_util::future::BoxFuture;
 use sqlx::{Connection as _, Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::time::timeout;
@@ -24,6 +26,11 @@ pub(in crate::store) trait TransactionConnection<Db: Database>: Send {
     /// What comes next is a statement of ours that is a transaction of its own.
     #[cfg(feature = "sqlite")]
     fn allow_statement(&mut self) {}
+
+    /// Whether what was begun is still open and can be committed, where only the database knows.
+    fn is_begun(&mut self) -> BoxFuture<'_, sqlx::Result<bool>> {
+        Box::pin(ready(Ok(true)))
+    }
 
     /// Whether what was begun has been rolled back behind our back, where that is seen.
     fn is_rolled_back(&self) -> bool {
@@ -72,10 +79,17 @@ impl<Db: Database> OpenTransaction<Db> {
     /// durable. An error of the database leaves open whether it was committed.
     ///
     /// [`StoreError::Unclean`] if a statement has ended it before, or if a savepoint is open; then
-    /// it is rolled back.
+    /// it is rolled back, unless it was a `COMMIT` of your own that ended it on PostgreSQL. That
+    /// commits nothing after a statement that failed, and the error says so.
     pub async fn commit(self) -> Result<(), StoreError> {
         const SILENT: StoreError = StoreError::TimedOut("the database has not said whether it has committed");
-        timeout(LONGEST_STEP, self.finish()).await.unwrap_or(Err(SILENT))
+        timeout(LONGEST_STEP, self.finish_what_was_begun()).await.unwrap_or(Err(SILENT))
+    }
+
+    /// A `COMMIT` where nothing is open, or where a statement has failed, is no error to
+    /// PostgreSQL, so it is asked before.
+    async fn finish_what_was_begun(mut self) -> Result<(), StoreError> {
+        if self.lent.is_begun().await? { self.finish().await } else { Err(ENDED) }
     }
 
     pub(in crate::store) async fn finish(mut self) -> Result<(), StoreError> {
@@ -183,4 +197,13 @@ pub(in crate::store) async fn end_work(store: &impl Store) {
             tracing::error!(target: "atp_actix", %error, "counters were lost at the end of their store");
         }
     }
+}
+
+/// Tells of a transaction that was waited for in vain when its store was closed.
+pub(in crate::store) fn tell_of_one_left_open() {
+    tracing::error!(
+        target: "atp_actix",
+        "a connection was still in use when its store was closed, and is not waited for any more: \
+         somebody keeps a transaction, or leaked it"
+    );
 }

@@ -170,14 +170,18 @@ impl SqliteStore {
 
     /// Ends the work in order ([`Store::drain`], for [`DRAIN_WITHIN`](crate::store::DRAIN_WITHIN)
     /// at most), then closes the pool and the connections that write, so that the file alone holds
-    /// everything. After that every use of a clone is an error.
+    /// everything. After that every use of a clone is an error. A transaction that is held longer
+    /// than [`Store::get_transaction_limit`] and two seconds more is not waited for, and told in
+    /// the log.
     ///
     /// Call [`Store::drain`] before you stop the server, so that handlers that outlived their
     /// answer come to their end, and this after it has stopped. Counters that could not be written
     /// are told in the log, and lost.
     pub async fn close(&self) {
         transaction::end_work(self).await;
-        self.turns.close().await;
+        if !self.turns.close(self.patience()).await {
+            transaction::tell_of_one_left_open();
+        }
         self.readers.close().await;
     }
 
@@ -331,7 +335,12 @@ impl SqliteStore {
     }
 
     async fn turn(&self) -> Result<WriteLock, StoreError> {
-        self.turns.wait(PATIENCE.saturating_add(self.transaction_limit)).await
+        self.turns.wait(self.patience()).await
+    }
+
+    /// How long to wait for whoever has the turn.
+    fn patience(&self) -> Duration {
+        PATIENCE.saturating_add(self.transaction_limit)
     }
 }
 

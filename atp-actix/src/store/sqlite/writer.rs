@@ -27,6 +27,7 @@ pub(super) struct WriteQueue {
     writer: Arc<Mutex<Writer>>,
     /// When it was somebody's turn last.
     taken_at: std::sync::Mutex<Instant>,
+    is_closed: AtomicBool,
 }
 
 impl WriteQueue {
@@ -34,16 +35,22 @@ impl WriteQueue {
     /// forget.
     pub(super) fn new(durable: SqliteConnectOptions, quick: SqliteConnectOptions) -> Self {
         let options = WriterOptions { durable, quick };
-        let writer = Writer { options, is_closed: false, durable: None, quick: None };
-        Self { writer: Arc::new(Mutex::new(writer)), taken_at: Instant::now().into() }
+        let writer = Arc::new(Mutex::new(Writer { options, durable: None, quick: None }));
+        Self { writer, taken_at: Instant::now().into(), is_closed: AtomicBool::new(false) }
     }
 
     pub(super) async fn wait(&self, patience: Duration) -> Result<WriteLock, StoreError> {
+        self.check_open()?;
         let turn = timeout(patience, Arc::clone(&self.writer).lock_owned()).await;
+        self.check_open()?;
         let mut taken_at = self.taken_at.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(turn) = turn else { return Err(StoreError::TimedOut(Self::held_up(*taken_at, patience))) };
         *taken_at = Instant::now();
-        if turn.is_closed { Err(StoreError::Closed) } else { Ok(WriteLock(turn)) }
+        Ok(WriteLock(turn))
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 
     /// Whether it was somebody's turn since one began to wait tells why that was in vain.
@@ -54,9 +61,14 @@ impl WriteQueue {
         "a handler keeps its `Transaction`, or leaked it: nobody writes until that is dropped; end this process if it never is"
     }
 
-    /// For good.
-    pub(super) async fn close(&self) {
-        self.writer.lock().await.close().await;
+    /// For good, after those who came before. Says whether all of them came to their end: nobody
+    /// waits longer than this for one who keeps his turn.
+    pub(super) async fn close(&self, patience: Duration) -> bool {
+        let turn = timeout(patience, self.writer.lock()).await;
+        self.is_closed.store(true, Ordering::Release);
+        let Ok(mut writer) = turn else { return false };
+        writer.close().await;
+        true
     }
 }
 
@@ -69,14 +81,12 @@ struct WriterOptions {
 /// Writes, one at a time, in the order in which they came.
 struct Writer {
     options: WriterOptions,
-    is_closed: bool,
     durable: Option<HookedConnection>,
     quick: Option<SqliteConnection>,
 }
 
 impl Writer {
     async fn close(&mut self) {
-        self.is_closed = true;
         // What is not closed in order is recovered when the file is opened next.
         if let Some(HookedConnection { connection, state: _until_closed }) = self.durable.take() {
             let _ = connection.close().await;
