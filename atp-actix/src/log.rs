@@ -19,6 +19,7 @@ use crate::{
 /// that none hides another.
 pub(crate) struct Log {
     replayed: Throttle,
+    running: Throttle,
     refused: Throttle,
     failed: Throttle,
     malformed: Throttle,
@@ -28,7 +29,14 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn new() -> Self {
         let new = Throttle::new;
-        Self { replayed: new(), refused: new(), failed: new(), malformed: new(), unsigned: new() }
+        Self {
+            replayed: new(),
+            running: new(),
+            refused: new(),
+            failed: new(),
+            malformed: new(),
+            unsigned: new(),
+        }
     }
 
     /// Says whether it was told, or only counted.
@@ -37,6 +45,7 @@ impl Log {
         let throttle = match outcome {
             Outcome::Handled => None,
             Outcome::Replayed => Some(&self.replayed),
+            Outcome::Running => Some(&self.running),
             Outcome::Refused => Some(&self.refused),
             Outcome::Failed => Some(&self.failed),
             Outcome::Malformed => Some(&self.malformed),
@@ -87,6 +96,7 @@ impl Event<'_> {
         match outcome {
             Outcome::Handled => event!(info, "handled", self),
             Outcome::Replayed => event!(info, "replayed", self),
+            Outcome::Running => event!(info, "running", self),
             Outcome::Unsigned => event!(info, "refused", self),
             Outcome::Refused => event!(warn, "refused", self),
             Outcome::Malformed if self.report.status.is_server_error() => event!(error, "failed", self),

@@ -88,6 +88,7 @@ impl Report<'_> {
             (None, _) => Outcome::Unsigned,
             (Some(_), _) if self.delivery.is_none() => Outcome::Malformed,
             (Some(Verdict::Replayed), _) => Outcome::Replayed,
+            (Some(Verdict::Running), _) => Outcome::Running,
             (_, 400..500) => Outcome::Refused,
             (_, 500..) => Outcome::Failed,
             _ => Outcome::Handled,
@@ -110,6 +111,8 @@ impl Report<'_> {
 pub(crate) enum Outcome {
     Handled,
     Replayed,
+    /// Another delivery of it is being handled, as where a handler takes longer than a sender waits.
+    Running,
     Refused,
     Failed,
     /// Signed, and refused by verification.
