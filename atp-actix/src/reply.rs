@@ -40,6 +40,9 @@ use serde_json::{Value, json};
 /// | a 4xx with [`ErrorReply::leave_open`] | stays open | is handled anew | is handled |
 /// | 408, 425, 429 or a 5xx: later | stays open | is handled anew, and the server sends a 5xx again by itself | is handled |
 ///
+/// Whoever replays a delivery whose handler leaves the question open makes it run again, one at a
+/// time, until the question is decided or the redelivery window ends; nothing grows by it.
+///
 /// [`Store::reopen`](crate::store::Store::reopen) voids a recorded refusal. What was refused is
 /// kept in each case, and can be sent in again with [`Redrive`](crate::store::Redrive).
 ///

@@ -96,6 +96,9 @@ pub enum StoreError {
         /// In this program.
         known: i64,
     },
+    /// The database has other tables under the names of ours, as one of an unpublished version has.
+    #[error("the tables named `atp_*` are not those of this program: give it a fresh database ({0})")]
+    OtherTables(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database does not hold every text.
     #[error("the database is in {0}, which does not hold every text: make one in UTF8")]
     NotUtf8(String),

@@ -8,7 +8,7 @@ use std::{any::Any, cell::RefCell, time::Duration};
 use actix_web::{HttpResponse, http::StatusCode, rt::time::sleep, web};
 use atp_actix::{
     Error, ErrorReply, SqliteTransaction, Webhook,
-    store::{MemoryStore, Question, SqliteStore, Store},
+    store::{MemoryStore, Question, SqliteStore, Store, StoreError},
 };
 use sqlx::{
     Connection as _,
@@ -41,6 +41,7 @@ on_each_database!(
     a_refusal_is_final_and_its_work_is_rolled_back,
     a_question_is_recorded_with_the_services_own_row_or_not_at_all,
     a_schema_of_a_newer_program_is_refused_and_named,
+    other_tables_of_the_same_names_are_refused,
 );
 
 async fn it_is_committed_with_the_decision_once<D: Transactional>(orders: Orders<D>) {
@@ -204,6 +205,16 @@ async fn a_schema_of_a_newer_program_is_refused_and_named<D: Transactional>(orde
     D::execute(&mut connection, "INSERT INTO atp_schema VALUES (99)").await.expect("a version");
     let Err(error) = orders.database.reopen().await else { panic!("a newer schema was taken") };
     assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+/// As a version that was never published made them.
+async fn other_tables_of_the_same_names_are_refused<D: Transactional>(orders: Orders<D>) {
+    let mut connection = orders.database.pool().acquire().await.expect("a connection");
+    let altered = D::execute(&mut connection, "ALTER TABLE atp_decisions RENAME COLUMN is_late TO was_late");
+    altered.await.expect("another table");
+    let Err(error) = orders.database.reopen().await else { panic!("another table was taken") };
+    assert!(matches!(error, StoreError::OtherTables(_)), "{error:?}");
+    assert!(error.to_string().contains("is_late"), "{error}");
 }
 
 #[actix_web::test]

@@ -112,6 +112,7 @@ impl PostgresStore {
         let migrated = timeout(LONGEST_MIGRATION, store.steps.migrate()).await;
         store.steps.fingerprint_key =
             migrated.map_err(|_| StoreError::TimedOut("the tables were not made within a minute"))??;
+        rows::check_tables(&store).await?;
         Ok(store)
     }
 

@@ -9,8 +9,8 @@ use serde::Serialize;
 use sqlx::Row;
 
 use super::super::{
-    Arrival, CompletedDecision, DeliveryRow, Known, Outcome, Question, RecordedQuestion, StoreError,
-    StoredRefusal, Verdict,
+    Arrival, CompletedDecision, DEFAULT_SERVICE, DeliveryRow, Known, Outcome, Question, RecordedQuestion,
+    Store, StoreError, StoredRefusal, Verdict,
 };
 
 /// Rows with named columns, read alike from either database.
@@ -282,6 +282,15 @@ pub(in crate::store) fn counted(row: &CountedRow) -> Result<DeliveryRow, StoreEr
         status: number(row.status),
         duration: Duration::from_micros(u64::try_from(row.duration_us).unwrap_or_default()),
     })
+}
+
+/// Looks for a notification that is not there: other tables under the names of ours are found when
+/// the program starts, and not by the first answer.
+pub(in crate::store) async fn check_tables(store: &impl Store) -> Result<(), StoreError> {
+    match store.find(DEFAULT_SERVICE, "", None).await {
+        Err(StoreError::Backend(error)) => Err(StoreError::OtherTables(error)),
+        found => found.map(drop),
+    }
 }
 
 /// The migrations that a database of version `found` still needs, with the version that each makes.

@@ -155,6 +155,7 @@ impl SqliteStore {
             activity: Activity::new(),
         };
         store.fingerprint_key = store.migrate().await?;
+        rows::check_tables(&store).await?;
         Ok(store)
     }
 
