@@ -6,7 +6,7 @@ use super::{CompletedDecision, RecordedQuestion};
 
 /// What is known of a notification.
 ///
-/// Of nothing is known what [`Known::default`] says.
+/// Where nothing is known it is [`Known::default`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Known {
