@@ -305,13 +305,13 @@ fn history(count: usize, blob: &str) -> [String; 3] {
         ),
         format!(
             "{numbers} INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, scheme, secret)
+                 lease_until, completed_at, status, content_type, body, scheme, secret_index, is_late)
              SELECT 'default', 'old-' || i, {blob}, 'approve', {blob}, i, i, i, 200, 'application/json', {blob}, 'timestamped',
-                 0 FROM n"
+                 0, false FROM n"
         ),
         format!(
             "{numbers} INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen,
-                 count, scheme, secret, status, duration_us)
+                 count, scheme, secret_index, status, duration_us)
              SELECT 'default', 'old-' || i, {blob}, 'handled', i, i, 1, 'timestamped', 0, 200, 100 FROM n"
         ),
     ]
