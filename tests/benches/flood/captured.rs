@@ -44,10 +44,12 @@ impl Captured {
 
     /// Delivers each of them for the first time, and leaves what was seen of them in this folder.
     pub(crate) async fn make(database: &Database, address: &str) {
-        let expired = Utc::now() - TimeDelta::hours(1);
+        // A question is asked before its deadline; its answer is signed a little ahead, as by a clock that
+        // differs.
+        let deadline = Utc::now() + TimeDelta::seconds(30);
         let questions = ["good", "standing", "unfit"].map(|id| honest::question(id, None));
         database.record(questions).await;
-        database.record([honest::question("late", Some(expired))]).await;
+        database.record([honest::question("late", Some(deadline))]).await;
         let answer = |id: &str, action: &str| Sender::new(SECRET).answer(id, action, ());
         let python = |answer: SignedAnswer| answer.scheme(Scheme::PythonCanonical);
         let no_answer = |text: &'static str| answer("none", "none").body(text);
@@ -55,7 +57,7 @@ impl Captured {
             ("good", 200, answer("good", "approve")),
             ("standing", 200, answer("standing", "approve")),
             ("refused-0", 409, answer("standing", "reject")),
-            ("refused-1", 409, answer("late", "approve")),
+            ("refused-1", 409, answer("late", "approve").at(deadline + TimeDelta::seconds(30))),
             ("refused-2", 400, Sender::new(SECRET).answer("unfit", "approve", ["no", "simple", "answer"])),
             ("malformed", 400, no_answer(r#"{"hello":"world"}"#)),
             ("respelt-0", 409, python(answer("standing", "reject").member("why", "it was seen"))),
