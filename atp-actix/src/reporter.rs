@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, http::StatusCode};
@@ -115,14 +115,10 @@ impl PendingReport {
             verdict: Some(verdict),
             status,
             told: self.0.told.get().unwrap_or(status),
-            duration: self.elapsed(),
+            duration: self.0.started.elapsed(),
             cause,
         };
         self.0.reporter.tell(&report);
         report
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.0.started.elapsed()
     }
 }
