@@ -1,11 +1,12 @@
 //! What a webhook does that remembers: the settings that go with a store.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use actix_web::{FromRequest, Handler, Responder};
+use atp_core::Verifier;
 
 use crate::{
-    decide::OnConflict,
+    decide::{OnConflict, judge::Rules},
     delivery::Delivery,
     guard::Late,
     handler::Placed,
@@ -166,6 +167,19 @@ impl<S: Store> Decisions<S> {
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease = time;
         self
+    }
+
+    /// What answers are judged by, as long as each action has a handler and is for anybody.
+    pub(crate) fn rules(&self, verifier: &Verifier) -> Rules {
+        Rules {
+            unknown_grace: self.unknown_grace,
+            window: self.store.get_redelivery_window(),
+            tolerance: verifier.get_tolerance(),
+            humans_only: HashSet::new(),
+            actions: HashSet::new(),
+            has_otherwise: true,
+            has_late: self.late.is_some(),
+        }
     }
 }
 

@@ -12,8 +12,6 @@
 //!
 //! Under `#[tokio::test]` actix has no local task set; write `#[actix_web::test]`.
 
-use std::collections::HashSet;
-
 use actix_web::test::TestRequest;
 use atp_core::{Scheme, Secret, Signature, Verifier};
 use bytes::Bytes;
@@ -22,7 +20,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::{
-    decide::judge::{Declined, Rules, judge},
+    decide::judge::{Declined, judge},
     decisions::Decisions,
     delivery::Delivery,
     refusal::Refusal,
@@ -384,18 +382,9 @@ pub async fn judged<S: Store>(
         Ok(delivery) => delivery,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let rules = Rules {
-        unknown_grace: decisions.unknown_grace,
-        window: decisions.store.get_redelivery_window(),
-        tolerance: verifier.get_tolerance(),
-        humans_only: HashSet::new(),
-        actions: HashSet::new(),
-        has_otherwise: true,
-        has_late: decisions.late.is_some(),
-    };
     let (id, fingerprint) = (&delivery.answer().notification_id, delivery.fingerprint());
     let known = decisions.store.find(&decisions.service, id, Some(fingerprint)).await?;
-    Ok(Ok(match judge(&rules, &delivery, known, verifier.now()) {
+    Ok(Ok(match judge(&decisions.rules(verifier), &delivery, known, verifier.now()) {
         Ok(accepted) => Judged::Accepted { is_late: accepted.is_late },
         Err(Declined::Replayed(outcome)) => Judged::Replayed(outcome),
         Err(Declined::Refused(verdict, refusal)) => {

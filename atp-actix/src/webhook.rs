@@ -297,25 +297,21 @@ impl Webhook {
     }
 
     fn mount_with<S: Store>(mut self, decisions: Decisions<S>, config: &mut AppService) {
-        let Decisions { store, service, late, .. } = decisions;
         // A tail need not have a name.
         if self.path.contains('{') || self.path.ends_with('*') {
             path_with_parameter(&self.path);
         }
-        if !store.get_activity().admits(&service, &self.verifier) {
-            other_secrets(&service);
+        if !decisions.store.get_activity().admits(&decisions.service, &self.verifier) {
+            other_secrets(&decisions.service);
         }
         let settings = Settings {
             rules: Rules {
-                unknown_grace: decisions.unknown_grace,
-                window: store.get_redelivery_window(),
-                tolerance: self.verifier.get_tolerance(),
                 humans_only: self.humans_only.clone(),
                 actions: self.actions.keys().cloned().collect(),
                 has_otherwise: self.otherwise.is_some(),
-                has_late: late.is_some(),
+                ..decisions.rules(&self.verifier)
             },
-            service: service.clone(),
+            service: decisions.service.clone(),
             respond_within: decisions.respond_within,
             lease: decisions.lease,
             with_data: decisions.with_data,
@@ -323,6 +319,7 @@ impl Webhook {
             error_body: self.verify.get_error_body(),
             verifier: self.verifier.clone(),
         };
+        let Decisions { store, service, late, .. } = decisions;
         let resource = self.resource(late);
         let refusals = RefusalsOf { store: store.clone(), service: service.clone() };
         let verify = self.verify.service(&service).remembering(Arc::new(refusals));

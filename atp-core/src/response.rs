@@ -202,6 +202,7 @@ pub(crate) fn check(index: &Index<'_>) -> Result<(), Malformed> {
 }
 
 fn check_depth(index: &Index<'_>) -> Result<(), Malformed> {
+    const { assert!(limits::DEPTH == 128, "the text below says so") };
     index.too_deep.map_or(Ok(()), |token| fail(index, token, token, "nested deeper than 128"))
 }
 
@@ -282,6 +283,7 @@ impl Signed<'_> {
             match &*name {
                 "notification_id" => {
                     let id = member.identifier()?;
+                    const { assert!(limits::NOTIFICATION_ID == 1000, "the text below says so") };
                     if id.len() > limits::NOTIFICATION_ID {
                         return member.fail("more than 1,000 bytes");
                     }

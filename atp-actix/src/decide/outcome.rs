@@ -66,6 +66,7 @@ impl HandlerReply {
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(header::CONTENT_TYPE, json);
         }
+        const { assert!(LONGEST_ANSWER == 8 << 20, "the text below says so") };
         let read = match body.size() {
             BodySize::Stream => Err("a handler answered with a stream, which cannot be recorded"),
             BodySize::Sized(size) if size > LONGEST_ANSWER => {

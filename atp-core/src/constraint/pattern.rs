@@ -95,10 +95,13 @@ struct Compiled {
 #[non_exhaustive]
 pub enum PatternError {
     /// It has more than [`Pattern::MAX_LEN`] bytes.
-    #[error("is longer than 10,000 bytes")]
+    #[error("is longer than {} bytes", Pattern::MAX_LEN)]
     TooLong,
     /// It would take more than [`Pattern::MAX_SIZE`].
-    #[error("takes more than 8 MiB when it is compiled: repeat fewer times, or a smaller class")]
+    #[error(
+        "takes more than {} MiB when it is compiled: repeat fewer times, or a smaller class",
+        Pattern::MAX_SIZE >> 20
+    )]
     TooLarge,
     /// It is no expression of the crate `regex`, which has neither look-around nor back-references.
     #[error("is no regular expression of the `regex` crate: {fault}, at character {place}{advice}")]
@@ -293,7 +296,7 @@ mod tests {
         for (pattern, error) in [
             (r"\p{L}{1,1000}".to_owned(), "takes more than 8 MiB"),
             (r"((\p{L}{50}){50}){50}".to_owned(), "takes more than 8 MiB"),
-            ("a".repeat(10_001), "is longer than 10,000 bytes"),
+            ("a".repeat(10_001), "is longer than 10000 bytes"),
             ("(?!a)".to_owned(), "is no regular expression"),
             ("[".to_owned(), "is no regular expression"),
             ("(".repeat(5000), "is no regular expression"),

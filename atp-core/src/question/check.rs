@@ -32,13 +32,12 @@ impl Notification {
     /// Refuses a question that nobody could answer, or whose answers could not be told apart. Do
     /// this before sending.
     pub fn check(&self) -> Result<(), QuestionError> {
-        let fail =
-            |at: &str, rule: &'static str| Err(QuestionError { at: at.to_owned(), rule: rule.to_owned() });
+        let fail = |at: &str, rule: &str| Err(QuestionError { at: at.to_owned(), rule: rule.to_owned() });
         if self.id.as_ref().is_some_and(String::is_empty) {
             return fail("/id", "is empty");
         }
         if self.id.as_ref().is_some_and(|id| id.len() > Self::MAX_ID) {
-            return fail("/id", "is longer than 1,000 bytes");
+            return fail("/id", &format!("is longer than {} bytes", Self::MAX_ID));
         }
         if self.context.title.is_empty() {
             return fail("/context/title", "is empty");

@@ -59,7 +59,9 @@ impl<'a> Data<'a> {
             Kind::Object => format!("an object of {} members", self.index.members(token).count()),
             Kind::Array => format!("an array of {} elements", self.index.elements(token).count()),
             Kind::String(_) => format!("a string of {} characters", self.index.text(token).chars().count()),
-            Kind::Integer | Kind::Float => "a number".to_owned(),
+            Kind::Integer => "an integer".to_owned(),
+            // What no integer type reads, though it may be as whole as `12.0`.
+            Kind::Float => "a number with a fraction or an exponent".to_owned(),
             Kind::True | Kind::False => "a boolean".to_owned(),
             Kind::Null => "null".to_owned(),
             Kind::Close => "nothing".to_owned(),

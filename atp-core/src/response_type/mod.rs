@@ -238,6 +238,18 @@ mod tests {
         assert!(Number::<f64>::read(Some(&RawJson::new("1e999").unwrap())).is_err());
     }
 
+    #[test]
+    fn a_fraction_is_named_where_an_integer_is_read() {
+        for (json, found) in [
+            ("12.0", "a number with a fraction or an exponent"),
+            ("1e2", "a number with a fraction or an exponent"),
+            ("256", "an integer"),
+        ] {
+            let error = Number::<u8>::read(Some(&RawJson::new(json).unwrap())).unwrap_err().to_string();
+            assert!(error.contains("must be u8") && error.contains(found), "{json}: {error}");
+        }
+    }
+
     /// What is told of data that does not fit a type, without the part that says what was found.
     fn told<T: DeserializeOwned>(json: &str) -> String {
         let error = Form::<T>::read(Some(&RawJson::new(json.to_owned()).unwrap())).err().expect("a misfit");
