@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Future as _, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use actix_web::{
     body::{BodySize, MessageBody},
     dev::Payload,
     error::PayloadError,
-    rt::time::sleep,
+    rt::time::{Sleep, sleep},
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -26,18 +26,15 @@ pub(crate) async fn read(
     within: Duration,
     mut each: impl FnMut(Bytes),
 ) -> Result<(), Refusal> {
-    let (mut timer, mut len) = (pin!(None), 0);
+    let (mut timer, mut len): (Option<Pin<Box<Sleep>>>, _) = (None, 0);
     loop {
         // A body that is here already needs no timer.
         let next = poll_fn(|cx| {
             if let Poll::Ready(chunk) = payload.poll_next_unpin(cx) {
                 return Poll::Ready(Ok(chunk));
             }
-            if timer.is_none() {
-                timer.set(Some(sleep(within)));
-            }
-            let expired = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
-            if expired { Poll::Ready(Err(Refusal::TooSlow { within })) } else { Poll::Pending }
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep(within)));
+            timer.as_mut().poll(cx).map(|()| Err(Refusal::TooSlow { within }))
         });
         let Some(chunk) = next.await? else { return Ok(()) };
         let chunk = chunk.map_err(|error| broken_off(&error, limit))?;

@@ -3,12 +3,19 @@
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use atp_core::Signature;
 
-use crate::{limits::LONGEST_REQUEST_ID, refusal::Refusal};
+use crate::{limits::LONGEST_REQUEST_ID, refusal::Refusal, store::Redrive};
 
 /// The signature header's values, as a verifier takes them.
 pub(crate) fn signatures(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     static NAME: HeaderName = HeaderName::from_static(Signature::HEADER);
     headers.get_all(&NAME).map(|value| (Signature::HEADER, value.as_bytes()))
+}
+
+/// The token of a redrive, if there is one header for it.
+pub(crate) fn redrive_token(headers: &HeaderMap) -> Option<&[u8]> {
+    static NAME: HeaderName = HeaderName::from_static(Redrive::HEADER);
+    let mut values = headers.get_all(&NAME);
+    values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
 }
 
 /// One printable text of a sane length: it goes into logs and answers.

@@ -43,15 +43,18 @@ pub(crate) fn apart(hook: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(hook));
 }
 
-/// The report that a verified delivery is going to get. It is in the request's extensions, for
-/// whoever knows more of it than its response says; if nobody takes it there, the middleware makes
-/// it of the response.
+/// The report that a verified delivery is going to get, which the middleware makes of the response
+/// unless somebody else has taken it over.
 #[derive(Clone)]
-pub(crate) struct PendingReport(Rc<State>);
-
-struct State {
+pub(crate) struct PendingReport {
     reporter: Rc<Reporter>,
     started: Instant,
+    /// Where it is offered to others.
+    offered: Option<Rc<Offered>>,
+}
+
+#[derive(Default)]
+struct Offered {
     is_taken: Cell<bool>,
     /// What the sender was told before it was known what became of the delivery.
     told: Cell<Option<StatusCode>>,
@@ -59,25 +62,33 @@ struct State {
 
 impl PendingReport {
     pub(crate) fn new(reporter: &Rc<Reporter>, started: Instant) -> Self {
-        let reporter = Rc::clone(reporter);
-        Self(Rc::new(State { reporter, started, is_taken: Cell::new(false), told: Cell::new(None) }))
+        Self { reporter: Rc::clone(reporter), started, offered: None }
+    }
+
+    /// Puts it into the request's extensions, for whoever knows more of the delivery than its
+    /// response says.
+    pub(crate) fn offer(&mut self, request: &HttpRequest) {
+        self.offered = Some(Rc::default());
+        request.extensions_mut().insert(self.clone());
     }
 
     /// Takes it over from the middleware around.
     pub(crate) fn take(request: &HttpRequest) -> Option<Self> {
         let taken = request.extensions_mut().remove::<Self>()?;
-        taken.0.is_taken.set(true);
+        taken.offered.as_ref()?.is_taken.set(true);
         Some(taken)
     }
 
     /// Whether somebody else makes the report.
     pub(crate) fn is_taken(&self) -> bool {
-        self.0.is_taken.get()
+        self.offered.as_ref().is_some_and(|offered| offered.is_taken.get())
     }
 
     /// Notes what the sender gets, since he does not wait any longer.
     pub(crate) fn sender_was_told(&self, status: StatusCode) {
-        self.0.told.set(Some(status));
+        if let Some(offered) = &self.offered {
+            offered.told.set(Some(status));
+        }
     }
 
     /// Makes the report of a response, and tells it.
@@ -114,11 +125,11 @@ impl PendingReport {
             request_id: delivery.request_id(),
             verdict: Some(verdict),
             status,
-            told: self.0.told.get().unwrap_or(status),
-            duration: self.0.started.elapsed(),
+            told: self.offered.as_ref().and_then(|offered| offered.told.get()).unwrap_or(status),
+            duration: self.started.elapsed(),
             cause,
         };
-        self.0.reporter.tell(&report);
+        self.reporter.tell(&report);
         report
     }
 }

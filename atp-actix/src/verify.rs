@@ -18,9 +18,13 @@ use actix_web::{
         header::{self, HeaderMap, HeaderValue},
     },
 };
-use atp_core::{RedriveError, Redriving, Verification, Verified, Verifier, VerifyError};
+use atp_core::{Malformed, RedriveError, Redriving, Scheme, Verification, Verified, Verifier, VerifyError};
 use bytes::{Bytes, BytesMut};
-use futures_util::future::{BoxFuture, LocalBoxFuture};
+use chrono::{DateTime, Utc};
+use futures_util::{
+    future::{BoxFuture, LocalBoxFuture},
+    stream,
+};
 use serde_json::Value;
 
 use crate::{
@@ -34,7 +38,7 @@ use crate::{
     reply::{ErrorBody, ErrorReply},
     report::{Cause, Observer, Report, verdict_of},
     reporter::{PendingReport, Reporter},
-    store::{DEFAULT_SERVICE, Redrive, RefusedDelivery, StoreError, Token, Verdict},
+    store::{DEFAULT_SERVICE, RefusedDelivery, StoreError, Token, Verdict},
 };
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and
@@ -238,10 +242,10 @@ where
                     return Ok(inner.settings.refuse(*refused));
                 }
             };
-            let pending = PendingReport::new(&inner.reporter, started);
+            let mut pending = PendingReport::new(&inner.reporter, started);
             // With a store more is known of a delivery than its response says.
             if inner.settings.kept.is_some() {
-                request.extensions_mut().insert(pending.clone());
+                pending.offer(request.request());
             }
             match inner.service.call(request).await {
                 Ok(response) => {
@@ -314,6 +318,27 @@ impl Proof {
     }
 }
 
+/// Why a delivery was not read.
+enum NotRead {
+    Refused(Refusal),
+    Malformed(Box<MalformedDelivery>),
+}
+
+impl From<Refusal> for NotRead {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What was signed and is no answer.
+struct MalformedDelivery {
+    malformed: Malformed,
+    scheme: Scheme,
+    secret: usize,
+    text: Bytes,
+    signed_at: Option<DateTime<Utc>>,
+}
+
 /// A request that was refused, with what is left of it.
 struct RefusedRequest {
     request: ServiceRequest,
@@ -339,12 +364,21 @@ impl VerifySignature {
             return Err(refused(ServiceRequest::from_parts(request, payload), refusal, None));
         }
         let body = proof.body();
-        let delivery = match self.verdict(proof, &body, request.headers()).await {
-            Ok((verified, is_redriven)) => {
-                let request_id = head::request_id(request.headers());
-                self.read(verified, &body, request_id, is_redriven).await
+        // What waits for a store is rare, and has a future of its own: this one is made for every
+        // request, and what is moved into it costs more than its work.
+        let read = match proof {
+            Proof::Signature(verification) => match verification.finish() {
+                Ok(verified) => self.read(verified, &body, request.headers(), false),
+                Err(error) => Err(NotRead::Refused(Refusal::of_verdict(error))),
+            },
+            Proof::Token { redriving, keeper, .. } => {
+                Box::pin(self.redeem(redriving, keeper, &body, request.headers())).await
             }
-            Err(refusal) => Err(refusal),
+        };
+        let delivery = match read {
+            Ok(delivery) => Ok(delivery),
+            Err(NotRead::Refused(refusal)) => Err(refusal),
+            Err(NotRead::Malformed(malformed)) => Err(Box::pin(self.keep(*malformed, &body)).await),
         };
         let mut request = ServiceRequest::from_parts(request, Payload::None);
         match delivery {
@@ -356,52 +390,51 @@ impl VerifySignature {
         }
     }
 
-    /// Whether it is what was signed, and whether it came from our own store. The token of a
-    /// redrive that was used is no reason to refuse a good signature beside it.
-    async fn verdict(
+    /// Whether it is what our own store kept. The token of a redrive that was used is no reason to
+    /// refuse a good signature beside it.
+    async fn redeem(
         &self,
-        proof: Proof,
+        redriving: Redriving,
+        keeper: Arc<dyn RefusalStore>,
         body: &Bytes,
         headers: &HeaderMap,
-    ) -> Result<(Verified, bool), Refusal> {
-        match proof {
-            Proof::Signature(verification) => {
-                Ok((verification.finish().map_err(Refusal::of_verdict)?, false))
-            }
-            Proof::Token { redriving, keeper, .. } => {
-                let (id, token) = (redriving.id(), Token::from_bytes(redriving.nonce()));
-                let verified = redriving.verify(body.clone()).map_err(Refusal::of_verdict)?;
-                let is_unused = keeper.redeem(id, token).await.map_err(Refusal::NotRedeemed)?;
-                if is_unused {
-                    return Ok((verified, true));
-                }
-                match self.verifier.verify(head::signatures(headers), body.clone()) {
-                    Err(VerifyError::NoSignature) => Err(Refusal::RedriveUsed),
-                    verdict => Ok((verdict.map_err(Refusal::of_verdict)?, false)),
-                }
-            }
+    ) -> Result<Delivery, NotRead> {
+        let (id, token) = (redriving.id(), Token::from_bytes(redriving.nonce()));
+        let verified = redriving.verify(body.clone()).map_err(Refusal::of_verdict)?;
+        let is_unused = keeper.redeem(id, token).await.map_err(Refusal::NotRedeemed)?;
+        if is_unused {
+            return self.read(verified, body, headers, true);
+        }
+        match self.verifier.verify(head::signatures(headers), body.clone()) {
+            Err(VerifyError::NoSignature) => Err(Refusal::RedriveUsed.into()),
+            verdict => self.read(verdict.map_err(Refusal::of_verdict)?, body, headers, false),
         }
     }
 
-    /// Reads what was verified. If it is no answer it is kept, where there is a store.
-    async fn read(
+    /// Reads what was verified.
+    fn read(
         &self,
         verified: Verified,
         body: &Bytes,
-        request_id: Option<&str>,
+        headers: &HeaderMap,
         is_redriven: bool,
-    ) -> Result<Delivery, Refusal> {
+    ) -> Result<Delivery, NotRead> {
         let (scheme, secret) = (verified.scheme(), verified.secret_index());
         let (text, signed_at) = (verified.signed_text().clone(), verified.signed_at());
         let key = self.kept.as_ref().map(|keeper| keeper.fingerprint_key());
+        let request_id = head::request_id(headers);
         let delivery = Delivery::new(verified, body.clone(), request_id, &self.service, key, is_redriven);
-        let malformed = match delivery {
-            Ok(delivery) => return Ok(delivery),
-            Err(malformed) => malformed,
-        };
+        delivery.map_err(|malformed| {
+            NotRead::Malformed(Box::new(MalformedDelivery { malformed, scheme, secret, text, signed_at }))
+        })
+    }
+
+    /// Keeps what was signed and is no answer, where there is a store. Says why it is refused.
+    async fn keep(&self, delivery: MalformedDelivery, body: &Bytes) -> Refusal {
+        let MalformedDelivery { malformed, scheme, secret, text, signed_at } = delivery;
         // What was signed may be an answer: then it is kept when it comes as it was sent.
         let Some(keeper) = self.kept.as_ref().filter(|_| malformed.is_signed()) else {
-            return Err(Refusal::Malformed(malformed));
+            return Refusal::Malformed(malformed);
         };
         let (window, tolerance) = (keeper.redelivery_window(), self.verifier.get_tolerance());
         let age = Age { now: self.verifier.now(), window, tolerance };
@@ -412,8 +445,7 @@ impl VerifySignature {
         };
         let service = self.service.as_ref();
         let refused = RefusedDelivery::new(service, verdict, scheme, secret, &text, body.clone());
-        keeper.keep(refused).await?;
-        Err(refusal)
+        keeper.keep(refused).await.err().map_or(refusal, Refusal::from)
     }
 
     /// All that can be refused before a chunk of the body is polled.
@@ -452,11 +484,10 @@ impl VerifySignature {
 
     /// The token of a redrive, if there is one header for it and a store that could have made it.
     fn token(&self, headers: &HeaderMap) -> Result<Option<Redriving>, RedriveError> {
-        let mut tokens = headers.get_all(Redrive::HEADER);
-        let (Some(_), Some(token), None) = (&self.kept, tokens.next(), tokens.next()) else {
+        let Some(token) = self.kept.as_ref().and_then(|_| head::redrive_token(headers)) else {
             return Ok(None);
         };
-        self.verifier.admit_redrive(token.as_bytes(), &self.service, self.verifier.now()).map(Some)
+        self.verifier.admit_redrive(token, &self.service, self.verifier.now()).map(Some)
     }
 
     /// The answer to a request that goes no further. What was not read of it is held until the
@@ -513,6 +544,7 @@ impl VerifySignature {
 /// alter them. So `Content-Length` is that of the body as it came; actix's extractors read to the
 /// end whatever it says.
 fn put_back(request: &mut ServiceRequest, delivery: &Delivery) {
-    request.set_payload(Payload::from(delivery.signed_text().clone()));
+    let text = delivery.signed_text().clone();
+    request.set_payload(Payload::Stream { payload: Box::pin(stream::once(ready(Ok(text)))) });
     request.extensions_mut().insert(delivery.clone());
 }

@@ -219,7 +219,7 @@ impl Response {
         check(&index)?;
         let root = index.span(0);
         let members = index.members(0).map(|name| Place {
-            name: index.span(name),
+            name: index.text(name),
             value: index.span(name + 1),
             indexed: Some((&index, name + 1)),
         });
@@ -237,8 +237,11 @@ impl Response {
             if let Some((token, offset)) = printed.infinity {
                 return Err(malformed("`Infinity`, which is not JSON", body.pointer(token), offset));
             }
-            let place = |(name, value)| Place { name, value, indexed: None };
             let signed = Signed { text: &text, lone_surrogates: body.lone_surrogates };
+            let place = |(name, value)| {
+                let name = json::string(signed.slice(&name)).unwrap_or_default();
+                Place { name, value, indexed: None }
+            };
             signed.read(0, printed.members.into_iter().map(place))
         });
         (text.into_bytes(), answer)
@@ -254,7 +257,7 @@ impl Response {
 
 /// Where a member is in a signed text.
 struct Place<'i> {
-    name: Range<usize>,
+    name: Cow<'i, str>,
     value: Range<usize>,
     /// The value in an index of the signed text, if there is one. A canonical text has none: it was
     /// printed from that of the body.
@@ -278,9 +281,8 @@ impl Signed<'_> {
         let (mut notification_id, mut action_id, mut response_data) = (None, None, None);
         let (mut timestamp, mut responded_at, mut responder, mut other) = (None, None, None, Vec::new());
         for place in members {
-            let name = json::string(self.slice(&place.name)).unwrap_or_default();
-            let member = Member { signed: self, name: &name, place };
-            match &*name {
+            let member = Member { signed: self, place };
+            match &*member.place.name {
                 "notification_id" => {
                     let id = member.identifier()?;
                     const { assert!(limits::NOTIFICATION_ID == 1000, "the text below says so") };
@@ -294,7 +296,7 @@ impl Signed<'_> {
                 "timestamp" => timestamp = member.time(),
                 "responded_at" => responded_at = member.time(),
                 "responder" => responder = member.responder()?,
-                _ => other.push((name.to_string(), member.raw())),
+                name => other.push((name.to_owned(), member.raw())),
             }
         }
         let missing = |fault| malformed(fault, String::new(), 0);
@@ -318,13 +320,12 @@ impl Signed<'_> {
 /// A member of a signed text.
 struct Member<'a> {
     signed: &'a Signed<'a>,
-    name: &'a str,
     place: Place<'a>,
 }
 
 impl Member<'_> {
     fn fail<T>(&self, fault: &'static str) -> Result<T, Malformed> {
-        Err(malformed(fault, format!("/{}", json::pointer_step(self.name)), self.place.value.start))
+        Err(malformed(fault, format!("/{}", json::pointer_step(&self.place.name)), self.place.value.start))
     }
 
     fn text(&self) -> &str {
@@ -336,9 +337,16 @@ impl Member<'_> {
         RawJson { text: text.slice_ref(self.text()), lone_surrogates }
     }
 
+    fn string(&self) -> Option<Cow<'_, str>> {
+        match self.place.indexed {
+            Some((index, token)) => index.string(token),
+            None => json::string(self.text()),
+        }
+    }
+
     /// A string that names something.
     fn identifier(&self) -> Result<String, Malformed> {
-        match json::string(self.text()) {
+        match self.string() {
             Some(text) if text.is_empty() => self.fail("an empty string"),
             Some(text) => Ok(text.into_owned()),
             None => self.fail("expected a string"),
@@ -347,7 +355,7 @@ impl Member<'_> {
 
     /// A time in whatever form; `null` is none.
     fn time(&self) -> Option<Timestamp> {
-        match json::string(self.text()) {
+        match self.string() {
             Some(text) => Some(Timestamp::new(text.into_owned())),
             None if self.text() == "null" => None,
             None => Some(Timestamp::unreadable(self.text().to_owned())),
@@ -372,9 +380,9 @@ impl Member<'_> {
         let (mut id, mut kind) = (None, None);
         for name in index.members(root) {
             let string = || {
-                json::string(index.raw(name + 1)).ok_or_else(|| {
+                index.string(name + 1).ok_or_else(|| {
                     let from_root = index.span(name + 1).start - index.span(root).start;
-                    let pointer = format!("/{}/{}", self.name, index.text(name));
+                    let pointer = format!("/{}/{}", self.place.name, index.text(name));
                     malformed("expected a string", pointer, self.place.value.start + from_root)
                 })
             };

@@ -1,6 +1,9 @@
 //! Which bytes a sender signs.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU8, Ordering},
+};
 
 /// The four documented ways to sign a delivery (protocol, section 2).
 ///
@@ -89,6 +92,33 @@ impl Schemes {
             Scheme::PythonCanonical => 4,
             Scheme::NodeCompact => 8,
         }
+    }
+}
+
+/// The scheme that a sender used last, of those that only its body can tell apart: a hint of what to
+/// try first. Only what was verified sets it.
+#[derive(Debug, Default)]
+pub(crate) struct Usual(AtomicU8);
+
+impl Usual {
+    pub(crate) fn get(&self) -> Option<Scheme> {
+        let bit = self.0.load(Ordering::Relaxed);
+        Scheme::ALL.into_iter().find(|scheme| Schemes::bit(*scheme) == bit)
+    }
+
+    pub(crate) fn set(&self, scheme: Scheme) {
+        let bit = Schemes::bit(scheme);
+        // All workers read it, so it is written only where it changes.
+        if self.0.load(Ordering::Relaxed) != bit {
+            self.0.store(bit, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Another verifier has seen nothing yet.
+impl Clone for Usual {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 

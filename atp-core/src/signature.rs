@@ -1,6 +1,6 @@
 //! The value of `X-ATP-Signature`, parsed.
 
-use std::{fmt, ops::Deref};
+use std::fmt;
 
 use crate::limits;
 
@@ -40,7 +40,7 @@ impl Signature {
     /// The most `v1` elements. A sender in the middle of a rotation sends two.
     pub const MAX_DIGESTS: usize = limits::SIGNATURE_DIGESTS;
 
-    /// Parses the header's value, without allocation.
+    /// Parses the header's value; without allocation, as long as it has one digest.
     ///
     /// Strict, because every leniency here has been somebody's hole: `t` is one canonical decimal
     /// number of 1 to 18 digits and is signed as it was received; digests are 64 lower-case
@@ -55,14 +55,16 @@ impl Signature {
         if let Some(digest) = digest(value) {
             return Ok(Self { time: None, digests: Digests::one(digest) });
         }
-        if let Some(offset) = value.iter().position(|byte| !matches!(byte, b' '..=b'~')) {
-            return fail(offset, Fault::NotAscii);
+        let is_printable = |byte: &u8| matches!(byte, b' '..=b'~');
+        // Without a branch a byte, so that the compiler takes many at once.
+        if !value.iter().fold(true, |all, byte| all & is_printable(byte)) {
+            return fail(value.iter().take_while(|byte| is_printable(byte)).count(), Fault::NotAscii);
         }
         if !value.contains(&b'=') {
             return fail(0, Fault::NotADigest);
         }
 
-        let (mut time, mut digests, mut seen, mut offset) = (None, Digests::none(), 0_usize, 0_usize);
+        let (mut time, mut digests, mut seen, mut offset) = (None, None, 0_usize, 0_usize);
         for element in value.split(|&byte| byte == b',') {
             let Some(equals) = element.iter().position(|&byte| byte == b'=') else {
                 return fail(offset, Fault::NotAPair);
@@ -86,18 +88,18 @@ impl Signature {
                         return fail(offset, Fault::TooManyDigests);
                     }
                     if let Some(digest) = digest(text) {
-                        digests.push(digest);
+                        digests = Some(Digests::and(digests, digest));
                     }
                 }
                 _ => {}
             }
             offset += element.len() + 1;
         }
-        match (time, digests.is_empty(), seen) {
+        match (time, digests, seen) {
             (None, ..) => fail(0, Fault::NoTime),
-            (_, true, 0) => fail(value.len(), Fault::NoDigest),
-            (_, true, _) => fail(value.len(), Fault::NoGoodDigest),
-            (time, false, _) => Ok(Self { time, digests }),
+            (_, None, 0) => fail(value.len(), Fault::NoDigest),
+            (_, None, _) => fail(value.len(), Fault::NoGoodDigest),
+            (time, Some(digests), _) => Ok(Self { time, digests }),
         }
     }
 
@@ -137,7 +139,9 @@ impl fmt::Display for Signature {
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.time {
-            Some(time) => write!(f, "Signature(t={}, {} digests)", time.as_str(), self.digests.len()),
+            Some(time) => {
+                write!(f, "Signature(t={}, {} digests)", time.as_str(), self.digests.iter().count())
+            }
             None => f.write_str("Signature(bare)"),
         }
     }
@@ -187,7 +191,7 @@ enum Fault {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {
     digits: [u8; limits::TIME_DIGITS],
-    len: usize,
+    len: u8,
 }
 
 impl Time {
@@ -198,7 +202,7 @@ impl Time {
         }
         let mut digits = [0; limits::TIME_DIGITS];
         digits.get_mut(..text.len())?.copy_from_slice(text);
-        Some(Self { digits, len: text.len() })
+        Some(Self { digits, len: u8::try_from(text.len()).ok()? })
     }
 
     /// The time as a sender prints it: the nearest that has such a form, from 1970 to 18 digits.
@@ -208,7 +212,7 @@ impl Time {
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.digits.get(..self.len).unwrap_or_default()
+        self.digits.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     fn as_str(&self) -> &str {
@@ -220,38 +224,30 @@ impl Time {
     }
 }
 
-/// Up to [`Signature::MAX_DIGESTS`] digests, in place.
+/// The digests of a header. Almost all have one, which is in place, so that little is moved.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Digests {
-    items: [Digest; Signature::MAX_DIGESTS],
-    len: usize,
+    first: Digest,
+    more: Vec<Digest>,
 }
 
 impl Digests {
-    fn none() -> Self {
-        Self { items: [[0; 32]; Signature::MAX_DIGESTS], len: 0 }
+    fn one(first: Digest) -> Self {
+        Self { first, more: Vec::new() }
     }
 
-    fn one(digest: Digest) -> Self {
-        let mut digests = Self::none();
-        digests.push(digest);
-        digests
-    }
-
-    /// Drops a digest beyond the last place; the parser refuses such a header before.
-    fn push(&mut self, digest: Digest) {
-        if let Some(place) = self.items.get_mut(self.len) {
-            *place = digest;
-            self.len += 1;
+    fn and(earlier: Option<Self>, digest: Digest) -> Self {
+        match earlier {
+            Some(mut digests) => {
+                digests.more.push(digest);
+                digests
+            }
+            None => Self::one(digest),
         }
     }
-}
 
-impl Deref for Digests {
-    type Target = [Digest];
-
-    fn deref(&self) -> &[Digest] {
-        self.items.get(..self.len).unwrap_or_default()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Digest> {
+        std::iter::once(&self.first).chain(&self.more)
     }
 }
 

@@ -12,18 +12,17 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Timestamp {
     text: String,
-    time: Option<DateTime<Utc>>,
+    is_string: bool,
 }
 
 impl Timestamp {
     pub(crate) fn new(text: String) -> Self {
-        let time = rfc3339(&text);
-        Self { text, time }
+        Self { text, is_string: true }
     }
 
     /// A member that is not even a string.
     pub(crate) fn unreadable(json: String) -> Self {
-        Self { text: json, time: None }
+        Self { text: json, is_string: false }
     }
 
     /// The text as it was signed; the JSON text if it was not a string.
@@ -35,14 +34,14 @@ impl Timestamp {
     /// The instant, if the text is RFC 3339. Fractions are kept to the nanosecond.
     #[must_use]
     pub fn time(&self) -> Option<DateTime<Utc>> {
-        self.time
+        rfc3339(&self.text).filter(|_| self.is_string)
     }
 }
 
 /// Shows a time, and of what is none the length alone: it may be anything.
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.time {
+        match self.time() {
             Some(_) => write!(f, "Timestamp({})", self.text),
             None => write!(f, "Timestamp(unreadable, {} bytes)", self.text.len()),
         }

@@ -8,7 +8,7 @@ use constant_time_eq::constant_time_eq_32;
 use hmac::Mac;
 
 use crate::{
-    canonical::{self, Language},
+    canonical::{self, Language, Printed},
     json::{Index, NotJson},
     limits,
     response::{Malformed, Response},
@@ -78,7 +78,11 @@ impl Verifier {
         }
         let signature = Signature::parse(value.as_ref())?;
         self.admit(&signature, now)?;
-        let hashing = signature.time.is_some() || self.settings().schemes.contains(Scheme::Raw);
+        let schemes = self.settings().schemes;
+        // Without the raw scheme nothing is hashed as it comes, so nothing is to be had by a hint.
+        let usual = self.settings().usual.get().filter(|_| schemes.contains(Scheme::Raw));
+        let usual = RESERIALISED.into_iter().find(|(scheme, _)| Some(*scheme) == usual);
+        let hashing = signature.time.is_some() || (schemes.contains(Scheme::Raw) && usual.is_none());
         let live = self.settings().keys.iter().filter(|key| hashing && key.is_live(now));
         let mut hashes: Vec<HmacSha256> = live.map(|key| key.prepared.clone()).collect();
         if let Some(time) = &signature.time {
@@ -88,7 +92,7 @@ impl Verifier {
             }
         }
         let (first, joined, expected) = (Bytes::new(), BytesMut::new(), 0);
-        Ok(Verification { verifier: self.clone(), signature, now, hashes, hashing, first, joined, expected })
+        Ok(Verification { verifier: self.clone(), signature, now, hashes, usual, first, joined, expected })
     }
 
     /// Refuses a form that is not accepted, and a time outside the tolerance.
@@ -112,6 +116,10 @@ impl Verifier {
     }
 }
 
+/// The schemes that sign the parsed payload, in the order in which they are tried.
+const RESERIALISED: [(Scheme, Language); 2] =
+    [(Scheme::PythonCanonical, Language::Python), (Scheme::NodeCompact, Language::Node)];
+
 /// A verification that has begun: the head was good, the body is still to come.
 pub struct Verification {
     verifier: Verifier,
@@ -120,8 +128,8 @@ pub struct Verification {
     /// A hash for each secret that is live. There are none where only a re-serialised scheme is
     /// possible.
     hashes: Vec<HmacSha256>,
-    /// Whether the body is hashed as it comes.
-    hashing: bool,
+    /// The scheme to try first, and then the body is not hashed as it comes.
+    usual: Option<(Scheme, Language)>,
     /// The body, as long as it has one part.
     first: Bytes,
     /// The body, once it has more.
@@ -172,43 +180,84 @@ impl Verification {
             let (scheme, signed_at) = (Scheme::Timestamped, DateTime::from_timestamp(time.seconds(), 0));
             return Ok(Verified { signed_text: body, scheme, secret_index, signed_at, answer: None });
         }
-        if let Some(secret_index) = streamed.filter(|_| !is_of_timestamped_form(&body)) {
-            let answer = self.verifier.settings().payload_time.then(|| Response::of_body(&body));
-            let signed_at = answer.as_ref().map_or(Ok(None), |answer| self.payload_time(answer))?;
-            let scheme = Scheme::Raw;
-            return Ok(Verified { signed_text: body, scheme, secret_index, signed_at, answer });
-        }
-        self.reserialised(&body)
+        let verified = match streamed {
+            Some(secret_index) if !is_of_timestamped_form(&body) => self.raw(body, secret_index),
+            _ => self.reserialised(body),
+        }?;
+        self.verifier.settings().usual.set(verified.scheme);
+        Ok(verified)
     }
 
-    /// The schemes that sign the parsed payload: Python, then Node.
-    fn reserialised(&self, body: &Bytes) -> Result<Verified, VerifyError> {
-        let schemes = self.verifier.settings().schemes;
-        let wanted = [(Scheme::PythonCanonical, Language::Python), (Scheme::NodeCompact, Language::Node)];
-        let mut wanted = wanted.into_iter().filter(|(scheme, _)| schemes.contains(*scheme)).peekable();
-        if wanted.peek().is_none() {
+    /// The schemes that sign the parsed payload: Python, then Node; and before them the raw one, if
+    /// the body was not hashed as it came.
+    ///
+    /// What fitted last is tried first. No verdict depends on that: a digest is of one text, so it
+    /// fits two schemes only where both sign the same text, and then the first of them is meant, as
+    /// ever. Python and Node never do where the root is an object with a member, of which one puts
+    /// a blank behind the name; what is none is judged without the hint.
+    fn reserialised(&self, body: Bytes) -> Result<Verified, VerifyError> {
+        let settings = self.verifier.settings();
+        let accepts = |scheme| settings.schemes.contains(scheme);
+        if !accepts(Scheme::PythonCanonical) && !accepts(Scheme::NodeCompact) {
             return Err(VerifyError::Mismatch { not_json: None });
         }
-        let index = Index::of(body).map_err(VerifyError::not_json)?;
-        let mut hashed: Option<String> = None;
-        for (scheme, language) in wanted {
+        let index = Index::of(&body);
+        let mut tried = None;
+        if let (Some((scheme, language)), Ok(index)) = (self.usual, &index)
+            && index.members(0).next().is_some()
+            && let Ok(printed) = canonical::print_as(language, index)
+        {
+            let is_raw = printed.text.as_bytes() == &body[..];
+            match self.compare(self.digests(printed.text.as_bytes())) {
+                Some(secret_index) if is_raw => return self.raw(body.clone(), secret_index),
+                Some(secret_index) => return self.printed(index, printed, scheme, secret_index),
+                None => tried = Some(printed.text),
+            }
+        }
+        // Not of the timestamped form: see `finish`.
+        if self.usual.is_some()
+            && let Some(secret_index) = self.compare(self.digests(&body))
+            && !is_of_timestamped_form(&body)
+        {
+            return self.raw(body, secret_index);
+        }
+        let index = index.map_err(VerifyError::not_json)?;
+        for (scheme, language) in RESERIALISED.into_iter().filter(|(scheme, _)| accepts(*scheme)) {
             let Ok(printed) = canonical::print_as(language, &index) else { continue };
-            let known = self.hashing && printed.text.as_bytes() == &body[..];
-            if known || hashed.as_ref().is_some_and(|text| *text == printed.text) {
+            let known = accepts(Scheme::Raw) && printed.text.as_bytes() == &body[..];
+            if known || tried.as_ref().is_some_and(|text| *text == printed.text) {
                 continue;
             }
-            let live = self.verifier.settings().keys.iter().filter(|key| key.is_live(self.now));
-            let digests = live
-                .map(|key| key.prepared.clone().chain_update(&printed.text).finalize().into_bytes().into());
-            if let Some(secret_index) = self.compare(digests) {
-                let (signed_text, answer) = Response::of_printed(&index, printed);
-                let signed_at = self.payload_time(&answer)?;
-                let answer = Some(answer);
-                return Ok(Verified { signed_text, scheme, secret_index, signed_at, answer });
+            if let Some(secret_index) = self.compare(self.digests(printed.text.as_bytes())) {
+                return self.printed(&index, printed, scheme, secret_index);
             }
-            hashed = Some(printed.text);
+            tried = Some(printed.text);
         }
         Err(VerifyError::Mismatch { not_json: None })
+    }
+
+    fn raw(&self, body: Bytes, secret_index: usize) -> Result<Verified, VerifyError> {
+        let answer = self.verifier.settings().payload_time.then(|| Response::of_body(&body));
+        let signed_at = answer.as_ref().map_or(Ok(None), |answer| self.payload_time(answer))?;
+        Ok(Verified { signed_text: body, scheme: Scheme::Raw, secret_index, signed_at, answer })
+    }
+
+    fn printed(
+        &self,
+        index: &Index<'_>,
+        printed: Printed,
+        scheme: Scheme,
+        secret_index: usize,
+    ) -> Result<Verified, VerifyError> {
+        let (signed_text, answer) = Response::of_printed(index, printed);
+        let signed_at = self.payload_time(&answer)?;
+        Ok(Verified { signed_text, scheme, secret_index, signed_at, answer: Some(answer) })
+    }
+
+    /// The digest of a text under each secret that is live.
+    fn digests(&self, text: &[u8]) -> impl Iterator<Item = Digest> {
+        let live = self.verifier.settings().keys.iter().filter(|key| key.is_live(self.now));
+        live.map(move |key| key.prepared.clone().chain_update(text).finalize().into_bytes().into())
     }
 
     /// The position of the secret whose digest is in the header. Looks at every digest of every
@@ -454,6 +503,100 @@ mod tests {
                     "{expected} in parts of {size}"
                 );
             }
+        }
+    }
+
+    /// All that can be seen of a verdict.
+    fn told(verdict: Result<Verified, VerifyError>) -> String {
+        verdict.map_or_else(
+            |error| format!("{error:?}"),
+            |verified| {
+                let seen = format!("{verified:?} {:?}", verified.signed_text());
+                format!("{seen} {:?}", verified.decode())
+            },
+        )
+    }
+
+    #[test]
+    fn no_verdict_depends_on_what_was_verified_before() {
+        let previous = Secret::new("whsec_fedcba9876543210fedcba9876543210").unwrap();
+        let fresh = || verifier().or(previous.clone());
+        let other = Verifier::new(previous.clone()).clock(now);
+        let forger = Verifier::new(Secret::new("whsec_of_somebody_else").unwrap()).clock(now);
+        let usual = body(r#","timestamp":"2026-01-02T03:05:06Z""#);
+        // No printer prints it, so that each scheme signs another text.
+        let odd = usual.replace(r#"","#, r#"" ,"#);
+        let bodies = [
+            usual,
+            odd.clone(),
+            canonical::python(odd.as_bytes()).unwrap(),
+            body(""),
+            body(r#","timestamp":"2020-01-02T03:05:06Z","x":"\u00e9""#),
+            body(r#","timestamp":"2026-01-02T03:05:06Z","x":1e999,"x":1.0"#),
+            body(&format!(r#","x":{}"#, "1".repeat(4301))),
+            r#"{"b":1, "a":[]}"#.to_owned(),
+            "{}".to_owned(),
+            "[]".to_owned(),
+            "[7]".to_owned(),
+            "12.5".to_owned(),
+            r#""é""#.to_owned(),
+            "no JSON".to_owned(),
+        ];
+        let accepted: [&[Scheme]; 4] = [
+            &Scheme::ALL,
+            &[Scheme::Raw, Scheme::NodeCompact],
+            &[Scheme::PythonCanonical, Scheme::NodeCompact],
+            &[Scheme::Timestamped, Scheme::Raw],
+        ];
+        for schemes in accepted {
+            for judge in [fresh(), fresh().any_age(), fresh().without_payload_time()] {
+                // Each setting makes another verifier, which has seen nothing.
+                let fresh = || judge.clone().schemes(schemes.iter().copied());
+                let warmed = |scheme| {
+                    let warmed = fresh();
+                    let signature = warmed.sign(scheme, odd.as_bytes()).unwrap().to_string();
+                    let verdict = warmed.verify([(Signature::HEADER, signature)], odd.clone());
+                    assert_eq!(verdict.is_ok(), schemes.contains(&scheme), "{scheme} of {schemes:?}");
+                    warmed
+                };
+                for (body, scheme) in bodies.iter().flat_map(|body| Scheme::ALL.map(|scheme| (body, scheme)))
+                {
+                    for signer in [&judge, &other, &forger] {
+                        let Ok(signature) = signer.sign(scheme, body.as_bytes()) else { continue };
+                        let headers = [(Signature::HEADER, signature.to_string())];
+                        let expected = told(fresh().verify(headers.clone(), body.clone()));
+                        for before in Scheme::ALL {
+                            let verdict = told(warmed(before).verify(headers.clone(), body.clone()));
+                            assert_eq!(verdict, expected, "{body} signed {scheme} after {before}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_fitted_last_is_tried_first_and_costs_no_hash_of_the_body() {
+        let (verifier, text) = (verifier(), body(r#","timestamp":"2026-01-02T03:05:06Z""#));
+        let begun = |scheme| {
+            let signature = verifier.sign(scheme, text.as_bytes()).unwrap().to_string();
+            let mut verification = verifier.begin([(Signature::HEADER, signature)]).unwrap();
+            verification.update(text.clone());
+            verification
+        };
+        for (scheme, hashes) in [
+            (Scheme::PythonCanonical, 1),
+            (Scheme::PythonCanonical, 0),
+            (Scheme::Raw, 0),
+            (Scheme::Raw, 1),
+            (Scheme::Timestamped, 1),
+            (Scheme::PythonCanonical, 1),
+            (Scheme::Timestamped, 1),
+            (Scheme::PythonCanonical, 0),
+        ] {
+            let verification = begun(scheme);
+            assert_eq!(verification.hashes.len(), hashes, "{scheme}");
+            assert_eq!(verification.finish().unwrap().scheme(), scheme);
         }
     }
 

@@ -9,7 +9,7 @@ use hmac::Mac;
 use crate::{
     canonical::{self, CanonicalError},
     limits,
-    scheme::{Scheme, Schemes},
+    scheme::{Scheme, Schemes, Usual},
     secret::{HmacSha256, Secret},
     signature::{self, Signature},
 };
@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) payload_time: bool,
     /// Whether a signed time may be as far from the clock as it likes.
     pub(crate) any_age: bool,
+    /// The re-serialised scheme that fitted last.
+    pub(crate) usual: Usual,
     clock: Option<Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>>,
 }
 
@@ -80,6 +82,7 @@ impl Verifier {
             tolerance: Self::DEFAULT_TOLERANCE,
             payload_time: true,
             any_age: false,
+            usual: Usual::default(),
             clock: None,
         };
         Self { settings: Arc::new(settings) }
@@ -172,7 +175,9 @@ impl Verifier {
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(Arc::make_mut(&mut self.settings));
+        let settings = Arc::make_mut(&mut self.settings);
+        change(settings);
+        settings.usual = Usual::default();
         self
     }
 

@@ -1,12 +1,17 @@
-//! What it costs that a decision takes effect once, beside a bare actix route that does the same
-//! UPDATE in one durable transaction.
+//! What it costs that a decision takes effect once, beside two routes of actix and sqlx that do the
+//! same UPDATE in one durable transaction: a bare one, which decides as often as it is asked, and
+//! one that is written by hand to be safe, which looks the question up and notes what it has
+//! processed. Neither checks a signature.
 //!
-//! `cargo bench -p atp-tests --bench decisions [-- rounds seconds]`
+//! `cargo bench -p atp-tests --bench decisions [-- rounds seconds [stored]]`
 //!
 //! Each server is a process of its own with one worker; the load comes from this process. Rounds
-//! are interleaved: the bare route, ours, then the next round; a ratio is of one round. PostgreSQL
-//! is measured where one is found (`DATABASE_URL`, else the standard local port). On Linux the
-//! processor time of a decision is told too, of the server and of PostgreSQL's processes.
+//! are interleaved: one server after the other, then the next round; a ratio is of one round.
+//! PostgreSQL is measured where one is found (`DATABASE_URL`, else the standard local port). On
+//! Linux the processor time of a decision is told too, of the server and of PostgreSQL's processes.
+//!
+//! In the end the rates are measured on two databases, one of which holds `stored` decisions more,
+//! a million unless said otherwise.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -16,9 +21,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, web};
 use atp_actix::{
     AtpResponse, Error, PostgresTransaction, Secret, Simple, SqliteTransaction, Verifier, Webhook,
+    atp_core::Notification,
     store::{PostgresStore, SqliteStore, Store},
     test::Sender,
 };
@@ -40,47 +46,47 @@ fn main() {
         return actix_web::rt::System::new().block_on(serve(&arguments[1], &arguments[2]));
     }
     let number =
-        |nth: usize, default| arguments.get(nth).and_then(|text| text.parse().ok()).unwrap_or(default);
+        |nth: usize, default: usize| arguments.get(nth).and_then(|text| text.parse().ok()).unwrap_or(default);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(measure(number(0, 5), Duration::from_secs(number(1, 2) as u64)));
+    runtime.block_on(measure(number(0, 5), Duration::from_secs(number(1, 2) as u64), number(2, 1_000_000)));
 }
 
 // The servers.
 
 async fn serve(kind: &str, url: &str) {
     match (kind, url.strip_prefix("sqlite:")) {
-        ("bare", Some(file)) => {
-            let options = sqlite_options(Path::new(file));
-            // One writes at a time in any case; waiting for the connection is cheaper than for the
-            // lock.
-            let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(30));
-            let pool = web::Data::new(pool.connect_with(options).await.expect("a pool"));
-            run(move |config| {
-                config.app_data(pool.clone()).route(PATH, web::post().to(bare_sqlite));
-            })
-            .await;
-        }
-        ("bare", None) => {
-            let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(30));
-            let pool = web::Data::new(pool.connect(url).await.expect("a pool"));
-            run(move |config| {
-                config.app_data(pool.clone()).route(PATH, web::post().to(bare_postgres));
-            })
-            .await;
-        }
-        (_, Some(file)) => {
+        ("ours", Some(file)) => {
             let store = SqliteStore::open(file).await.expect("a store");
             run(move |config| {
                 config.service(webhook(&store).on("approve", ours_sqlite));
             })
             .await;
         }
-        (_, None) => {
+        ("ours", None) => {
             let store = PostgresStore::connect(url).await.expect("a store");
             run(move |config| {
                 config.service(webhook(&store).on("approve", ours_postgres));
             })
             .await;
+        }
+        (kind, Some(file)) => {
+            let options = sqlite_options(Path::new(file));
+            // One writes at a time in any case; waiting for the connection is cheaper than for the
+            // lock.
+            let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(30));
+            let pool = web::Data::new(pool.connect_with(options).await.expect("a pool"));
+            match kind {
+                "bare" => run_route(pool, bare_sqlite).await,
+                _ => run_route(pool, by_hand_sqlite).await,
+            }
+        }
+        (kind, None) => {
+            let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(30));
+            let pool = web::Data::new(pool.connect(url).await.expect("a pool"));
+            match kind {
+                "bare" => run_route(pool, bare_postgres).await,
+                _ => run_route(pool, by_hand_postgres).await,
+            }
         }
     }
 }
@@ -90,6 +96,17 @@ async fn run(configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'stati
     let server = server.bind("127.0.0.1:0").expect("a port");
     println!("{}", server.addrs()[0]);
     server.run().await.expect("a server");
+}
+
+async fn run_route<P: Send + Sync + 'static, F, Args>(pool: web::Data<P>, handler: F)
+where
+    F: Handler<Args, Output = HttpResponse> + Send,
+    Args: FromRequest + 'static,
+{
+    run(move |config| {
+        config.app_data(pool.clone()).route(PATH, web::post().to(handler.clone()));
+    })
+    .await;
 }
 
 fn webhook(store: &impl Store) -> Webhook {
@@ -104,6 +121,7 @@ fn sqlite_options(file: &Path) -> SqliteConnectOptions {
 #[derive(serde::Deserialize)]
 struct Answer {
     notification_id: String,
+    action_id: String,
 }
 
 fn success() -> HttpResponse {
@@ -121,6 +139,69 @@ async fn bare_sqlite(answer: web::Json<Answer>, pool: web::Data<SqlitePool>) -> 
 
 async fn bare_postgres(answer: web::Json<Answer>, pool: web::Data<PgPool>) -> HttpResponse {
     let mut tx = pool.begin().await.expect("a transaction");
+    let query =
+        sqlx::query("UPDATE orders SET state = 'approved' WHERE id = $1").bind(&answer.notification_id);
+    assert_eq!(query.execute(&mut *tx).await.expect("an update").rows_affected(), 1);
+    tx.commit().await.expect("a commit");
+    success()
+}
+
+// Safe by hand: an answer is for a question that was asked and for one of its actions, and its id is
+// noted in the transaction of its effect.
+
+/// Whether the question that was asked has this action.
+fn has_action(question: &str, action_id: &str) -> bool {
+    let question: Notification = serde_json::from_str(question).expect("a question");
+    question.actions.iter().any(|action| action.id == action_id)
+}
+
+async fn by_hand_sqlite(answer: web::Json<Answer>, pool: web::Data<SqlitePool>) -> HttpResponse {
+    let asked: Option<String> = sqlx::query_scalar(
+        "SELECT question FROM atp_questions WHERE service = 'default' AND notification_id = ?",
+    )
+    .bind(&answer.notification_id)
+    .fetch_optional(&**pool)
+    .await
+    .expect("a question");
+    if !asked.is_some_and(|question| has_action(&question, &answer.action_id)) {
+        return HttpResponse::NotFound().finish();
+    }
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
+    let noted = sqlx::query("INSERT INTO processed (id, action) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(&answer.notification_id)
+        .bind(&answer.action_id)
+        .execute(&mut *tx)
+        .await;
+    if noted.expect("an insert").rows_affected() == 0 {
+        return success();
+    }
+    let query =
+        sqlx::query("UPDATE orders SET state = 'approved' WHERE id = ?").bind(&answer.notification_id);
+    assert_eq!(query.execute(&mut *tx).await.expect("an update").rows_affected(), 1);
+    tx.commit().await.expect("a commit");
+    success()
+}
+
+async fn by_hand_postgres(answer: web::Json<Answer>, pool: web::Data<PgPool>) -> HttpResponse {
+    let asked: Option<String> = sqlx::query_scalar(
+        "SELECT question FROM atp_questions WHERE service = 'default' AND notification_id = $1",
+    )
+    .bind(&answer.notification_id)
+    .fetch_optional(&**pool)
+    .await
+    .expect("a question");
+    if !asked.is_some_and(|question| has_action(&question, &answer.action_id)) {
+        return HttpResponse::NotFound().finish();
+    }
+    let mut tx = pool.begin().await.expect("a transaction");
+    let noted = sqlx::query("INSERT INTO processed (id, action) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(&answer.notification_id)
+        .bind(&answer.action_id)
+        .execute(&mut *tx)
+        .await;
+    if noted.expect("an insert").rows_affected() == 0 {
+        return success();
+    }
     let query =
         sqlx::query("UPDATE orders SET state = 'approved' WHERE id = $1").bind(&answer.notification_id);
     assert_eq!(query.execute(&mut *tx).await.expect("an update").rows_affected(), 1);
@@ -180,7 +261,6 @@ struct Seen {
 }
 
 /// Processor time, in clock ticks of 10 ms, for so many answers.
-#[derive(Default)]
 struct Cpu {
     server: u64,
     database: u64,
@@ -188,6 +268,8 @@ struct Cpu {
 }
 
 impl Cpu {
+    const NONE: Self = Self { server: 0, database: 0, answers: 0 };
+
     async fn during(&mut self, server: &Server, load: impl Future<Output = Seen>) -> Seen {
         let before = Self::so_far(server.process.id());
         let seen = load.await;
@@ -275,16 +357,17 @@ impl Ids {
         format!("n-{nth}")
     }
 
+    /// One of the last thousand.
     fn handled(&self) -> String {
-        format!("n-{}", self.next.fetch_add(1, Ordering::Relaxed) % 1000)
+        format!("n-{}", self.seeded - 1 - self.next.fetch_add(1, Ordering::Relaxed) % 1000)
     }
 }
 
-/// Questions and orders from one number up to another.
-fn seed(from: usize, to: usize) -> [String; 2] {
+/// Questions and orders, from number 0 on.
+fn seed(count: usize) -> [String; 2] {
     let question = r#"{"id":"n","version":"1.0","context":{"title":"Deploy?","description":""},"actions":[{"id":"approve","label":"Approve","response_type":"simple"}]}"#;
     let numbers =
-        format!("WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {})", to - 1);
+        format!("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {})", count - 1);
     [
         format!(
             "{numbers} INSERT INTO atp_questions (service, key, notification_id, question, context, recorded_at)
@@ -294,57 +377,76 @@ fn seed(from: usize, to: usize) -> [String; 2] {
     ]
 }
 
-/// Decisions that were made long ago, with their questions and audit.
-fn history(count: usize, blob: &str) -> [String; 3] {
-    let numbers =
-        format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})");
-    [
-        format!(
-            "{numbers} INSERT INTO atp_questions (service, key, notification_id, question, context, recorded_at)
-             SELECT 'default', 'old-' || i, 'old-' || i, '{{}}', 'null', i FROM n"
-        ),
-        format!(
-            "{numbers} INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at,
-                 lease_until, completed_at, status, content_type, body, scheme, secret_index, is_late)
-             SELECT 'default', 'old-' || i, {blob}, 'approve', {blob}, i, i, i, 200, 'application/json', {blob}, 'timestamped',
-                 0, false FROM n"
-        ),
-        format!(
-            "{numbers} INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen,
-                 count, scheme, secret_index, status, duration_us)
-             SELECT 'default', 'old-' || i, {blob}, 'handled', i, i, 1, 'timestamped', 0, 200, 100 FROM n"
-        ),
-    ]
-}
-
 enum Database {
     Sqlite(PathBuf),
     Postgres { server: String, name: String },
 }
 
 impl Database {
-    const ORDERS: &str = "CREATE TABLE orders (id TEXT PRIMARY KEY, state TEXT NOT NULL)";
+    const TABLES: &str = "CREATE TABLE orders (id TEXT PRIMARY KEY, state TEXT NOT NULL);
+        CREATE TABLE processed (id TEXT PRIMARY KEY, action TEXT NOT NULL)";
 
-    async fn sqlite() -> Self {
-        let folder = std::env::temp_dir().join(format!("atp-bench-{}", std::process::id()));
+    async fn sqlite(nth: usize) -> Self {
+        let folder = std::env::temp_dir().join(format!("atp-bench-{}-{nth}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let this = Self::Sqlite(folder.join("atp.sqlite"));
         SqliteStore::open(folder.join("atp.sqlite")).await.expect("a store");
-        this.run(Self::ORDERS).await;
+        this.run(Self::TABLES).await;
         this
     }
 
-    async fn postgres() -> Option<Self> {
+    async fn postgres(nth: usize) -> Option<Self> {
         let url = std::env::var("DATABASE_URL")
             .unwrap_or_else(|_| "postgres://postgres:postgres@127.0.0.1:5432/postgres".to_owned());
         let mut connection = PgConnection::connect(&url).await.ok()?;
-        let name = format!("atp_bench_{}", std::process::id());
+        let name = format!("atp_bench_{}_{nth}", std::process::id());
         let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
         sqlx::raw_sql(create).execute(&mut connection).await.expect("a database");
         let this = Self::Postgres { server: url, name };
         PostgresStore::connect(&this.url()).await.expect("a store");
-        this.run(Self::ORDERS).await;
+        this.run(Self::TABLES).await;
         Some(this)
+    }
+
+    /// Decisions that were made long ago, with their questions and audit, and as many that were
+    /// processed by hand.
+    async fn remember(&self, count: usize) {
+        let (numbers, blob) = match self {
+            Self::Sqlite(_) => (
+                format!(
+                    "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n)"
+                ),
+                "randomblob(32)",
+            ),
+            Self::Postgres { .. } => {
+                (format!("generate_series(1, {count}) AS n(i)"), "sha256(i::text::bytea)")
+            }
+        };
+        for statement in [
+            format!(
+                "INSERT INTO atp_questions (service, key, notification_id, question, context, recorded_at)
+                 SELECT 'default', 'old-' || i, 'old-' || i, '{{}}', 'null', i FROM {numbers}"
+            ),
+            format!(
+                "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, token, leased_at,
+                     lease_until, completed_at, status, content_type, body, scheme, secret_index, is_late)
+                 SELECT 'default', 'old-' || i, {blob}, 'approve', {blob}, i, i, i, 200, 'application/json', {blob},
+                     'timestamped', 0, false FROM {numbers}"
+            ),
+            format!(
+                "INSERT INTO atp_deliveries (service, notification_id, fingerprint, verdict, first_seen, last_seen,
+                     count, scheme, secret_index, status, duration_us)
+                 SELECT 'default', 'old-' || i, {blob}, 'handled', i, i, 1, 'timestamped', 0, 200, 100 FROM {numbers}"
+            ),
+            format!("INSERT INTO processed SELECT 'old-' || i, 'approve' FROM {numbers}"),
+            // What a server would do by itself in the next minutes.
+            match self {
+                Self::Sqlite(_) => "PRAGMA wal_checkpoint(TRUNCATE)".to_owned(),
+                Self::Postgres { .. } => "VACUUM ANALYZE; CHECKPOINT".to_owned(),
+            },
+        ] {
+            self.run(&statement).await;
+        }
     }
 
     fn url(&self) -> String {
@@ -360,13 +462,6 @@ impl Database {
         match self {
             Self::Sqlite(_) => "SQLite",
             Self::Postgres { .. } => "PostgreSQL",
-        }
-    }
-
-    fn blob(&self) -> &'static str {
-        match self {
-            Self::Sqlite(_) => "randomblob(32)",
-            Self::Postgres { .. } => "sha256(i::text::bytea)",
         }
     }
 
@@ -400,102 +495,130 @@ impl Database {
     }
 }
 
-async fn measure(rounds: usize, time: Duration) {
+async fn measure(rounds: usize, time: Duration, stored: usize) {
     println!("Ratios of one round, median (least to most) of {rounds} rounds of {} s.\n", time.as_secs());
-    measure_on(Database::sqlite().await, rounds, time).await;
-    match Database::postgres().await {
-        Some(database) => measure_on(database, rounds, time).await,
-        None => println!("no PostgreSQL was found, so nothing was measured on it"),
+    measure_on([Database::sqlite(0).await, Database::sqlite(1).await], rounds, time, stored).await;
+    match (Database::postgres(0).await, Database::postgres(1).await) {
+        (Some(few), Some(many)) => measure_on([few, many], rounds, time, stored).await,
+        _ => println!("no PostgreSQL was found, so nothing was measured on it"),
     }
 }
 
-async fn measure_on(database: Database, rounds: usize, time: Duration) {
-    let name = database.name();
+async fn measure_on([few, many]: [Database; 2], rounds: usize, time: Duration, stored: usize) {
     let ids = Ids { next: AtomicUsize::new(0), seeded: 400_000 };
-    for statement in seed(0, ids.seeded) {
-        database.run(&statement).await;
+    for statement in seed(ids.seeded) {
+        few.run(&statement).await;
+        many.run(&statement).await;
     }
-    let bare = Server::start("bare", &database.url());
-    let ours = Server::start("ours", &database.url());
+    many.remember(stored).await;
+    beside_others(&few, rounds, time, &ids).await;
+    beside_replays(&few, rounds, time, &ids).await;
+    beside_many(&few, &many, rounds, time, &ids, stored).await;
+    few.end().await;
+    many.end().await;
+}
+
+/// Ours beside the two other ways.
+async fn beside_others(database: &Database, rounds: usize, time: Duration, ids: &Ids) {
+    let servers = ["bare", "by hand", "ours"].map(|kind| Server::start(kind, &database.url()));
     println!(
-        "| {name} | a decision over the bare UPDATE, time | p99 | decisions/s | p99 | processor time | bare |\n\
-         |---|---:|---:|---:|---:|---:|---:|"
+        "| {} | ours over bare, time | p99 | ours over by hand, time | p99 | ours | p99 | processor time: bare | by hand | ours |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        database.name()
     );
     for connections in [1, 32] {
-        load(&[&bare], connections, time / 4, &ids, false).await;
-        load(&[&ours], connections, time / 4, &ids, false).await;
-        let (mut ratios, mut tails, mut rates, mut p99s) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut of_bare, mut of_ours) = (Cpu::default(), Cpu::default());
+        for server in &servers {
+            load(&[server], connections, time / 4, ids, false).await;
+        }
+        let mut over = [const { (Vec::new(), Vec::new()) }; 2];
+        let (mut rates, mut p99s) = (Vec::new(), Vec::new());
+        let mut used = [const { Cpu::NONE }; 3];
         for _ in 0..rounds {
-            let bare = of_bare.during(&bare, load(&[&bare], connections, time, &ids, false)).await;
-            let ours = of_ours.during(&ours, load(&[&ours], connections, time, &ids, false)).await;
-            ratios.push(bare.rate / ours.rate);
-            tails.push(ours.p99.as_secs_f64() / bare.p99.as_secs_f64());
+            let mut seen = Vec::new();
+            for (server, used) in servers.iter().zip(&mut used) {
+                seen.push(used.during(server, load(&[server], connections, time, ids, false)).await);
+            }
+            let ours = &seen[2];
+            for (other, (ratios, tails)) in seen.iter().zip(&mut over) {
+                ratios.push(other.rate / ours.rate);
+                tails.push(ours.p99.as_secs_f64() / other.p99.as_secs_f64());
+            }
             rates.push(ours.rate);
             p99s.push(ours.p99.as_secs_f64() * 1000.0);
         }
-        let (ratio, tail) = (spread(&mut ratios), spread(&mut tails));
+        let told =
+            over.map(|(mut ratios, mut tails)| format!("{} | {}", spread(&mut ratios), spread(&mut tails)));
         println!(
-            "| {connections} connections | {ratio} | {tail} | {:.0} | {:.2} ms | {of_ours} | {of_bare} |",
+            "| {connections} connections | {} | {:.0}/s | {:.2} ms | {} |",
+            told.join(" | "),
             median(&mut rates),
-            median(&mut p99s)
+            median(&mut p99s),
+            used.map(|used| used.to_string()).join(" | ")
         );
     }
+}
 
-    // What was decided comes again.
-    let decided = Ids { next: AtomicUsize::new(0), seeded: ids.seeded };
-    decide(&ours, 1000).await;
+/// What was decided comes again; and a second process.
+async fn beside_replays(database: &Database, rounds: usize, time: Duration, ids: &Ids) {
+    let (name, ours) = (database.name(), Server::start("ours", &database.url()));
+    let first = ids.next.fetch_add(1000, Ordering::Relaxed);
+    let decided = Ids { next: AtomicUsize::new(first), seeded: first + 1000 };
+    decide(&ours, &decided).await;
     let mut replays = Vec::new();
     for _ in 0..rounds {
-        let decisions = load(&[&ours], 32, time, &ids, false).await;
+        let decisions = load(&[&ours], 32, time, ids, false).await;
         let again = load(&[&ours], 32, time, &decided, true).await;
         replays.push(again.rate / decisions.rate);
     }
     println!("\n{name}: replays over decisions, 32 connections: {}", spread(&mut replays));
-
     if let Database::Postgres { .. } = database {
         let other = Server::start("ours", &database.url());
         let mut twos = Vec::new();
         for _ in 0..rounds {
-            let one = load(&[&ours], 32, time, &ids, false).await;
-            let two = load(&[&ours, &other], 32, time, &ids, false).await;
+            let one = load(&[&ours], 32, time, ids, false).await;
+            let two = load(&[&ours, &other], 32, time, ids, false).await;
             twos.push(two.rate / one.rate);
         }
         println!("{name}: two processes over one, 32 connections: {}", spread(&mut twos));
     }
-
-    // A thousand and a million stored decisions.
-    let mut few = Vec::new();
-    for _ in 0..rounds {
-        few.push(load(&[&ours], 32, time, &ids, false).await.rate);
-    }
-    for statement in history(1_000_000, database.blob()) {
-        database.run(&statement).await;
-    }
-    if let Database::Postgres { .. } = database {
-        // What the server would do by itself in the next minutes.
-        database.run("VACUUM ANALYZE").await;
-    }
-    let mut many = Vec::new();
-    for _ in 0..rounds {
-        many.push(load(&[&ours], 32, time, &ids, false).await.rate);
-    }
-    println!(
-        "{name}: decisions/s with few stored {:.0}, with a million more {:.0}: {:.3}\n",
-        median(&mut few),
-        median(&mut many),
-        median(&mut many) / median(&mut few)
-    );
-    drop((bare, ours));
-    database.end().await;
 }
 
-/// Decides the first notifications, so that they can come again.
-async fn decide(server: &Server, count: usize) {
-    let first = Ids { next: AtomicUsize::new(0), seeded: count };
+/// The rate beside that where many more decisions are stored.
+async fn beside_many(
+    few: &Database,
+    many: &Database,
+    rounds: usize,
+    time: Duration,
+    ids: &Ids,
+    stored: usize,
+) {
+    for kind in ["by hand", "ours"] {
+        let (at_few, at_many) = (Server::start(kind, &few.url()), Server::start(kind, &many.url()));
+        for server in [&at_few, &at_many] {
+            load(&[server], 32, time, ids, false).await;
+        }
+        let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let of_few = load(&[&at_few], 32, time, ids, false).await.rate;
+            let of_many = load(&[&at_many], 32, time, ids, false).await.rate;
+            ratios.push(of_many / of_few);
+            rates.push(of_few);
+        }
+        println!(
+            "{}, {kind}: with {stored} more stored {} of the rate of {:.0}/s",
+            few.name(),
+            spread(&mut ratios),
+            median(&mut rates)
+        );
+    }
+    println!();
+}
+
+/// Decides a thousand notifications, so that they can come again.
+async fn decide(server: &Server, ids: &Ids) {
     let mut stream = TcpStream::connect(&server.address).await.expect("a server");
-    for _ in 0..count {
-        approve(&mut stream, first.next()).await;
+    for _ in 0..1000 {
+        approve(&mut stream, ids.next()).await;
     }
 }
 

@@ -72,10 +72,10 @@ impl<'a> Index<'a> {
         }
         let mut reader = Reader::new(text);
         let read = reader.document();
-        let Reader { at, entries, too_deep, lone_surrogates, open, .. } = reader;
+        let Reader { at, entries, too_deep, lone_surrogates, innermost, depth, .. } = reader;
         let index = Self { text, entries, too_deep, lone_surrogates };
         read.map_err(|fault| {
-            let pointer = open.last().map_or_else(String::new, |token| index.pointer(*token));
+            let pointer = if depth > 0 { index.pointer(innermost) } else { String::new() };
             NotJson { fault, offset: at.min(text.len()), pointer }
         })?;
         Ok(index)
@@ -131,11 +131,14 @@ impl<'a> Index<'a> {
 
     /// The value of a string as text: half of a surrogate pair becomes U+FFFD.
     pub(crate) fn text(&self, token: Token) -> Cow<'a, str> {
+        self.string(token).unwrap_or_default()
+    }
+
+    /// [`Index::text`]; `None` if it is no string.
+    pub(crate) fn string(&self, token: Token) -> Option<Cow<'a, str>> {
+        let Kind::String(spelling) = self.kind(token) else { return None };
         let inner = self.inner(token);
-        match self.kind(token) {
-            Kind::String(spelling) if spelling.is_literal() => Cow::Borrowed(inner),
-            _ => Cow::Owned(readable(inner)),
-        }
+        Some(if spelling.is_literal() { Cow::Borrowed(inner) } else { Cow::Owned(readable(inner)) })
     }
 
     /// The token after a value and all that it holds.
@@ -195,7 +198,7 @@ impl<'a> Index<'a> {
     /// [`Index::after`], where a container may not have ended yet.
     fn after_partial(&self, token: Token) -> Token {
         match self.entries.get(token) {
-            Some(entry) if matches!(entry.kind, Kind::Object | Kind::Array) && entry.link == 0 => {
+            Some(entry) if matches!(entry.kind, Kind::Object | Kind::Array) && wide(entry.link) <= token => {
                 self.entries.len()
             }
             _ => self.after(token),

@@ -89,11 +89,12 @@ impl Names {
     pub(crate) fn may_repeat(&mut self, index: &Index<'_>, object: Token) -> bool {
         let prints = &mut self.prints;
         prints.clear();
+        prints.reserve(FEW);
         for name in index.members(object) {
             let Some(name) = index.literal(name) else { return true };
             prints.push(fingerprint(name));
         }
-        if prints.len() > 16 {
+        if prints.len() > FEW {
             return may_have_twins(prints);
         }
         let mut rest = prints.as_slice();
@@ -120,6 +121,9 @@ impl Names {
         self.twins(index).filter_map(second).min()
     }
 }
+
+/// So many numbers are compared each with each.
+const FEW: usize = 16;
 
 fn value<'a>(decoded: &'a [u8], index: &Index<'a>, name: &Name) -> &'a [u8] {
     let source = if name.is_decoded { decoded } else { index.text.as_bytes() };

@@ -11,7 +11,8 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     /// Where it starts, in bytes.
     pub(super) start: u32,
-    /// Where it ends, in bytes; of a container the token of its `Close`; of a `Close` nothing.
+    /// Where it ends, in bytes; of a container the token of its `Close`, or, as long as it is open,
+    /// of the container around it, which is never a later one; of a `Close` nothing.
     pub(super) link: u32,
 }
 
@@ -86,8 +87,10 @@ pub(super) struct Reader<'a> {
     pub(super) too_deep: Option<Token>,
     /// Whether any string holds half of a surrogate pair.
     pub(super) lone_surrogates: bool,
-    /// The containers that are open here.
-    pub(super) open: Vec<Token>,
+    /// The container that is open here, if any is.
+    pub(super) innermost: Token,
+    /// How many containers are open here.
+    pub(super) depth: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -95,8 +98,8 @@ impl<'a> Reader<'a> {
         // A token for every eight bytes is what a form has. A large text has fewer, a list of
         // digits four times that.
         let entries = Vec::with_capacity(8 + text.len().min(limits::INDEX_RESERVED) / 8);
-        let (open, too_deep, lone_surrogates) = (Vec::new(), None, false);
-        Self { src: text.as_bytes(), at: 0, entries, too_deep, lone_surrogates, open }
+        let (too_deep, lone_surrogates, innermost, depth) = (None, false, 0, 0);
+        Self { src: text.as_bytes(), at: 0, entries, too_deep, lone_surrogates, innermost, depth }
     }
 
     /// Reads one value with nothing but white space around it.
@@ -121,7 +124,7 @@ impl<'a> Reader<'a> {
 
     /// After a value: closes what ends here and steps to the next value, if there is one.
     fn more(&mut self) -> Result<bool, Fault> {
-        while !self.open.is_empty() {
+        while self.depth > 0 {
             self.space();
             if self.peek() == Some(b',') {
                 self.at += 1;
@@ -155,9 +158,7 @@ impl<'a> Reader<'a> {
     }
 
     fn in_object(&self) -> bool {
-        self.open
-            .last()
-            .is_some_and(|&token| self.entries.get(token).is_some_and(|entry| entry.kind == Kind::Object))
+        self.entries.get(self.innermost).is_some_and(|entry| entry.kind == Kind::Object)
     }
 
     /// Closes the innermost container, if its end is here.
@@ -167,8 +168,9 @@ impl<'a> Reader<'a> {
             return false;
         }
         let close = self.entries.len();
-        if let Some(entry) = self.open.pop().and_then(|token| self.entries.get_mut(token)) {
-            entry.link = narrow(close);
+        if let Some(entry) = self.entries.get_mut(self.innermost) {
+            self.innermost = wide(std::mem::replace(&mut entry.link, narrow(close)));
+            self.depth -= 1;
         }
         self.entries.push(Entry { kind: Kind::Close, start: narrow(self.at), link: 0 });
         self.at += 1;
@@ -192,15 +194,16 @@ impl<'a> Reader<'a> {
     }
 
     fn container(&mut self, kind: Kind) -> Result<bool, Fault> {
-        if self.open.len() >= limits::INDEX_DEPTH {
+        if self.depth >= limits::INDEX_DEPTH {
             return Err("nested too deep");
         }
         let token = self.entries.len();
-        if self.open.len() == limits::DEPTH {
+        if self.depth == limits::DEPTH {
             self.too_deep.get_or_insert(token);
         }
-        self.entries.push(Entry { kind, start: narrow(self.at), link: 0 });
-        self.open.push(token);
+        self.entries.push(Entry { kind, start: narrow(self.at), link: narrow(self.innermost) });
+        self.innermost = token;
+        self.depth += 1;
         self.at += 1;
         self.space();
         Ok(true)
