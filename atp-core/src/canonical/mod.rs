@@ -93,6 +93,9 @@ pub(crate) struct Printed {
     pub(crate) repeats: bool,
 }
 
+/// So many members an answer has as a rule, and fewer levels: what is reserved at once.
+const USUAL_MEMBERS: usize = 8;
+
 /// A container that is being printed.
 struct Frame {
     is_object: bool,
@@ -110,12 +113,12 @@ fn print<D: Dialect>(index: &Index<'_>) -> Result<Printed, CanonicalError> {
         index,
         printed: Printed {
             text: String::with_capacity(index.raw(0).len() / 16 * 17 + 64),
-            members: Vec::new(),
+            members: Vec::with_capacity(USUAL_MEMBERS),
             infinity: None,
             repeats: false,
         },
-        open: Vec::new(),
-        order: Vec::new(),
+        open: Vec::with_capacity(USUAL_MEMBERS),
+        order: Vec::with_capacity(2 * USUAL_MEMBERS),
         names: Names::default(),
         dialect: std::marker::PhantomData,
     };

@@ -48,6 +48,7 @@ impl Names {
     /// Takes the members of an object, in the order of the text.
     pub(crate) fn fill(&mut self, index: &Index<'_>, object: Token) {
         self.list.clear();
+        self.list.reserve(FEW);
         self.decoded.clear();
         for token in index.members(object) {
             let (span, decoded) = (index.span(token), self.decoded.len());
@@ -122,7 +123,7 @@ impl Names {
     }
 }
 
-/// So many numbers are compared each with each.
+/// So many names most objects have at most: what is reserved at once, and compared each with each.
 const FEW: usize = 16;
 
 fn value<'a>(decoded: &'a [u8], index: &Index<'a>, name: &Name) -> &'a [u8] {
