@@ -3,7 +3,7 @@
 //! one that is written by hand to be safe, which looks the question up and notes what it has
 //! processed. Neither checks a signature.
 //!
-//! `cargo bench -p atp-tests --bench decisions [-- rounds seconds [stored]]`
+//! `cargo bench -p atp-tests --bench decisions [-- rounds seconds [stored [sqlite | postgres]]]`
 //!
 //! Each server is a process of its own with one worker; the load comes from this process. Rounds
 //! are interleaved: one server after the other, then the next round; a ratio is of one round.
@@ -48,7 +48,12 @@ fn main() {
     let number =
         |nth: usize, default: usize| arguments.get(nth).and_then(|text| text.parse().ok()).unwrap_or(default);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(measure(number(0, 5), Duration::from_secs(number(1, 2) as u64), number(2, 1_000_000)));
+    runtime.block_on(measure(
+        number(0, 5),
+        Duration::from_secs(number(1, 2) as u64),
+        number(2, 1_000_000),
+        arguments.get(3).map(String::as_str),
+    ));
 }
 
 // The servers.
@@ -439,13 +444,19 @@ impl Database {
                  SELECT 'default', 'old-' || i, {blob}, 'handled', i, i, 1, 'timestamped', 0, 200, 100 FROM {numbers}"
             ),
             format!("INSERT INTO processed SELECT 'old-' || i, 'approve' FROM {numbers}"),
-            // What a server would do by itself in the next minutes.
-            match self {
-                Self::Sqlite(_) => "PRAGMA wal_checkpoint(TRUNCATE)".to_owned(),
-                Self::Postgres { .. } => "VACUUM ANALYZE; CHECKPOINT".to_owned(),
-            },
         ] {
             self.run(&statement).await;
+        }
+    }
+
+    /// Does what a server would do by itself in the next minutes, and so in the midst of a load.
+    async fn rest(&self) {
+        let statements: &[&str] = match self {
+            Self::Sqlite(_) => &["PRAGMA wal_checkpoint(TRUNCATE)"],
+            Self::Postgres { .. } => &["VACUUM ANALYZE", "CHECKPOINT"],
+        };
+        for statement in statements {
+            self.run(statement).await;
         }
     }
 
@@ -495,9 +506,14 @@ impl Database {
     }
 }
 
-async fn measure(rounds: usize, time: Duration, stored: usize) {
+async fn measure(rounds: usize, time: Duration, stored: usize, only: Option<&str>) {
     println!("Ratios of one round, median (least to most) of {rounds} rounds of {} s.\n", time.as_secs());
-    measure_on([Database::sqlite(0).await, Database::sqlite(1).await], rounds, time, stored).await;
+    if only != Some("postgres") {
+        measure_on([Database::sqlite(0).await, Database::sqlite(1).await], rounds, time, stored).await;
+    }
+    if only == Some("sqlite") {
+        return;
+    }
     match (Database::postgres(0).await, Database::postgres(1).await) {
         (Some(few), Some(many)) => measure_on([few, many], rounds, time, stored).await,
         _ => println!("no PostgreSQL was found, so nothing was measured on it"),
@@ -510,7 +526,10 @@ async fn measure_on([few, many]: [Database; 2], rounds: usize, time: Duration, s
         few.run(&statement).await;
         many.run(&statement).await;
     }
-    many.remember(stored).await;
+    few.remember(1000).await;
+    many.remember(1000 + stored).await;
+    few.rest().await;
+    many.rest().await;
     beside_others(&few, rounds, time, &ids).await;
     beside_replays(&few, rounds, time, &ids).await;
     beside_many(&few, &many, rounds, time, &ids, stored).await;
@@ -583,7 +602,7 @@ async fn beside_replays(database: &Database, rounds: usize, time: Duration, ids:
     }
 }
 
-/// The rate beside that where many more decisions are stored.
+/// The rate where many more decisions are stored, over that where a thousand are.
 async fn beside_many(
     few: &Database,
     many: &Database,

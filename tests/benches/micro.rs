@@ -11,9 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_web::{
+    App,
+    dev::{Service, ServiceResponse},
+    test, web,
+};
+use atp_actix::{AtpResponse, Error, Webhook};
 use atp_core::{Form, RawJson, ResponseType, Scheme, Secret, Signature, Verifier, canonical};
 use bytes::Bytes;
 use common::{Borrowed, Owned, SIZES, Small, body};
+use futures_util::FutureExt as _;
 
 const SECRET: &str = "whsec_bench_0123456789abcdef0123456789";
 
@@ -90,6 +97,7 @@ fn main() {
         .collect();
     refusals(&verifier);
     allocations(&verifier, &bodies);
+    actix_web::rt::System::new().block_on(requests(&verifier, &bodies));
     println!("| step | {} |\n|---|---:|---:|---:|", SIZES.map(|(name, _)| name).join(" | "));
     row("read the data as its type", &|size, _| match size {
         0 => drop(black_box(Form::<Small<String>>::read(Some(&data[0])).unwrap())),
@@ -154,6 +162,55 @@ fn allocations(verifier: &Verifier, bodies: &[Bytes]) {
         println!("| verify and decode {scheme} | {} |", cells.join(" | "));
     }
     println!();
+}
+
+/// Allocations of a whole request but for HTTP, from actix's router to the answer.
+async fn requests(verifier: &Verifier, bodies: &[Bytes]) {
+    async fn approve(answer: AtpResponse) -> Result<(), Error> {
+        black_box(answer);
+        Ok(())
+    }
+    println!(
+        "| allocations of a request | {} |\n|---|---:|---:|---:|",
+        SIZES.map(|(name, _)| name).join(" | ")
+    );
+    let plain = test::init_service(App::new().route("/", web::post().to(|| async { "approved" }))).await;
+    let unread = |body| allocated(&plain, || delivery(body, "").to_request()).to_string();
+    let cells: Vec<String> = bodies.iter().map(unread).collect();
+    println!("| a plain route, which reads nothing | {} |", cells.join(" | "));
+    for scheme in Scheme::ALL {
+        let verifier = verifier.clone().schemes([scheme]).without_payload_time();
+        let webhook = Webhook::new("/", verifier.clone()).limit(2 << 20).on("approve", approve);
+        let service = test::init_service(App::new().service(webhook)).await;
+        let cells: Vec<String> = bodies
+            .iter()
+            .map(|body| {
+                let header = verifier.sign(scheme, body).unwrap().to_string();
+                allocated(&service, || delivery(body, &header).to_request()).to_string()
+            })
+            .collect();
+        println!("| the webhook, {scheme} | {} |", cells.join(" | "));
+    }
+    println!();
+}
+
+fn delivery(body: &Bytes, signature: &str) -> test::TestRequest {
+    let request = test::TestRequest::post().uri("/").set_payload(body.clone());
+    request.insert_header(("content-type", "application/json")).insert_header((Signature::HEADER, signature))
+}
+
+fn allocated<R, B>(
+    service: &impl Service<R, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    request: impl Fn() -> R,
+) -> u64 {
+    let call = |request| {
+        let response = service.call(request).now_or_never().expect("nothing to wait for");
+        assert_eq!(response.expect("a response").status(), 200);
+    };
+    // What is made once is made by the first.
+    call(request());
+    let request = request();
+    allocation_counter::measure(|| call(request)).count_total
 }
 
 #[derive(serde::Deserialize)]

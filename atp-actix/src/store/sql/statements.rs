@@ -83,13 +83,14 @@ macro_rules! found {
 
 /// What is known of a notification, and of one answer to it.
 pub(in crate::store) const FIND: &str = found!(
-    "(SELECT min(first_seen) FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS first_seen,
-        (SELECT min(first_seen) FROM atp_deliveries
-            WHERE service = $1 AND notification_id = $2 AND fingerprint = $3
-                AND verdict NOT IN ('forbidden', 'stale')) AS answer_seen,
+    "seen.first_seen, seen.answer_seen,
         CASE WHEN q.service IS NULL THEN
             (SELECT min(o.service) FROM atp_questions AS o WHERE o.notification_id = $2) END AS other_service
-    FROM (SELECT 1) AS one
+    FROM (
+        SELECT min(first_seen) AS first_seen,
+            min(CASE WHEN fingerprint = $3 AND verdict NOT IN ('forbidden', 'stale') THEN first_seen END)
+                AS answer_seen
+        FROM atp_deliveries WHERE service = $1 AND notification_id = $2) AS seen
     LEFT JOIN atp_questions AS q ON q.service = $1 AND q.notification_id = $2
     LEFT JOIN atp_decisions AS d
         ON d.service = $1 AND d.notification_id = $2 AND d.completed_at IS NOT NULL"

@@ -18,6 +18,7 @@ use crate::support::{
 
 mod by_hand;
 mod conflicts;
+mod plans;
 mod sessions;
 
 async fn orders() -> Option<Orders<PostgresDatabase>> {

@@ -1,0 +1,64 @@
+//! How PostgreSQL goes about what the store asks.
+
+use atp_actix::Webhook;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::orders;
+use crate::support::{databases::PostgresDatabase, orders::good};
+
+/// A connection keeps the plans that it made first. One that reads a table from end to end, since
+/// that had a few rows then, would be kept while the table grows, until somebody counts it.
+#[actix_web::test]
+async fn nothing_is_read_from_end_to_end_though_the_tables_are_new() {
+    let Some(orders) = orders().await else { return };
+    let handler = |webhook: Webhook| webhook.on("approve", good::<PostgresDatabase>);
+    assert_eq!(orders.deliver("n-1", handler).await, 200);
+    let mut looked_up = 0;
+    // Whichever has been used: all are held until the end.
+    let mut connections = Vec::new();
+    for _ in 0..orders.store.pool().size() {
+        let mut connection = orders.store.pool().acquire().await.expect("a connection");
+        looked_up += check_plans(&mut connection).await;
+        connections.push(connection);
+    }
+    assert!(looked_up >= 3, "{looked_up} statements of {} connections", connections.len());
+}
+
+/// How many of the statements that were prepared on a connection look something up.
+async fn check_plans(connection: &mut PgConnection) -> usize {
+    let generic = sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *connection);
+    generic.await.expect("a setting");
+    let prepared = "SELECT name, cardinality(parameter_types)::bigint AS parameters, statement
+        FROM pg_prepared_statements WHERE statement LIKE '%atp_%' AND parameter_types <> '{}'";
+    let prepared = sqlx::raw_sql(prepared).fetch_all(&mut *connection).await.expect("statements");
+    let mut looked_up = 0;
+    for row in &prepared {
+        let (name, parameters, statement): (String, i64, String) = (row.get(0), row.get(1), row.get(2));
+        let nulls = vec!["NULL"; usize::try_from(parameters).expect("a count")].join(", ");
+        let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE {name}({nulls})"));
+        let plan = sqlx::raw_sql(explain).fetch_all(&mut *connection).await.expect("a plan");
+        let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+        // The erased are few, and read once for a batch of counters; the others have one row.
+        let grows =
+            ["questions", "decisions", "deliveries", "refused"].map(|name| format!("Seq Scan on atp_{name}"));
+        let reads_all = plan.iter().any(|line| grows.iter().any(|scan| line.contains(scan)));
+        assert!(!reads_all, "{statement}\n{}", plan.join("\n"));
+        looked_up += usize::from(plan.iter().any(|line| line.contains("Index")));
+    }
+    looked_up
+}
+
+/// Counted by itself when it has so many rows that its index is better in any case.
+#[actix_web::test]
+async fn no_table_is_counted_while_it_has_a_few_rows() {
+    let Some(orders) = orders().await else { return };
+    let counted_soon: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relkind = 'r'
+             AND relname IN ('atp_questions', 'atp_decisions', 'atp_deliveries', 'atp_refused', 'atp_erased')
+             AND NOT coalesce(reloptions, '{}') @> '{autovacuum_analyze_threshold=1000,autovacuum_vacuum_threshold=1000}'",
+    )
+    .fetch_all(orders.store.pool())
+    .await
+    .expect("tables");
+    assert_eq!(counted_soon, <[String; 0]>::default());
+}
