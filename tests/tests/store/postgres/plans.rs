@@ -21,7 +21,7 @@ async fn nothing_is_read_from_end_to_end_though_the_tables_are_new() {
         looked_up += check_plans(&mut connection).await;
         connections.push(connection);
     }
-    assert!(looked_up >= 3, "{looked_up} statements of {} connections", connections.len());
+    assert!(looked_up >= 2, "{looked_up} statements of {} connections", connections.len());
 }
 
 /// How many of the statements that were prepared on a connection look something up.
