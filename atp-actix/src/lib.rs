@@ -124,6 +124,7 @@ mod head;
 pub mod limits;
 mod log;
 mod mounted;
+mod outbox;
 mod refusal;
 mod reply;
 mod report;
@@ -153,7 +154,8 @@ pub use error::Error;
 pub use extract::PostgresTransaction;
 #[cfg(feature = "sqlite")]
 pub use extract::SqliteTransaction;
-pub use extract::{AtpResponse, Correlation, Deferred, Raw, Task, Transaction};
+pub use extract::{AtpResponse, Correlation, Deferred, Events, Raw, Task, Transaction};
+pub use outbox::{Relay, RunningRelay, SendError, Sink};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;
 pub use report::Report;

@@ -55,6 +55,68 @@ pub(crate) const COUNTERS_AFTER_A_FAULT: Duration = Duration::from_secs(1);
 /// database.
 pub const MAX_SERVICE: usize = 250;
 
+/// The longest id, kind or name of a sink of an event, in bytes: with a service they fit into a key
+/// of any database.
+pub const MAX_EVENT_NAME: usize = 200;
+
+/// The longest reason that is stored with an event that was not sent, in bytes.
+pub(crate) const LONGEST_SEND_REASON: usize = 500;
+
+/// The longest lease of an event, and so how far ahead one may end before a clock must have been set
+/// back.
+pub const LONGEST_SEND_LEASE: Duration = Duration::from_mins(10);
+
+/// The longest time between two attempts at an event, whatever a receiver asks for.
+pub const LONGEST_BACKOFF: Duration = Duration::from_hours(6);
+
+/// How many events are sent to a sink at a time, unless set: enough to keep a receiver busy that
+/// takes some milliseconds for each, and few enough for one that is small.
+pub const DEFAULT_CONCURRENCY: u32 = 32;
+
+/// How long a sink may take for one event, unless set: as long as senders of webhooks wait.
+pub const DEFAULT_SEND_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a relay asks the store where nobody says that there is something to send, unless set:
+/// the query finds nothing in an index.
+pub const DEFAULT_POLL: Duration = Duration::from_secs(1);
+
+/// After how many attempts an event is parked, unless set: some two hours after the first.
+pub const DEFAULT_ATTEMPTS: u32 = 20;
+
+/// How long what was sent stays in the store, unless set: long enough to look into it, and short
+/// enough to keep the tables small.
+pub const DEFAULT_KEEP_SENT: Duration = Duration::from_hours(1);
+
+/// How long an event waits after its first failure, and a sink that is away is left alone at first,
+/// unless set.
+pub(crate) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How long an event waits at most between two attempts, unless set, or the receiver asks for more.
+pub(crate) const USUAL_LONGEST_BACKOFF: Duration = Duration::from_mins(10);
+
+/// How long a sink that is away is left alone at most, unless set: that it is back is noticed no
+/// later.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long a relay waits after a fault of the store.
+pub(crate) const AFTER_A_STORE_FAULT: Duration = Duration::from_secs(1);
+
+/// How often what was sent is deleted.
+pub(crate) const BETWEEN_TIDYINGS: Duration = Duration::from_mins(1);
+
+/// How long after a connection on which events are told was lost the next one is opened.
+#[cfg(feature = "postgres")]
+pub(crate) const BETWEEN_HEARINGS: Duration = Duration::from_secs(1);
+
+/// How long one connection is listened on for what other processes have written: one that was cut
+/// off without a word is not listened on for ever.
+#[cfg(feature = "postgres")]
+pub(crate) const LONGEST_HEARING: Duration = Duration::from_mins(1);
+
+/// Events that are deleted in one transaction once they were sent: it holds up nobody for long.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) const TIDY_BATCH: i64 = 500;
+
 /// How many refused bodies of one notification are kept. A sender may sign as many answers as it
 /// likes; whoever looks into a notification that was refused so often needs no more of them.
 pub const MAX_KEPT: u32 = 100;

@@ -123,8 +123,8 @@ impl<S: Store> Store for Killing<S> {
         self.around("before complete", "after complete", work).await
     }
 
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        self.store.release(claim).await
+    async fn release_claim(&self, claim: &Claim) -> Result<(), StoreError> {
+        self.store.release_claim(claim).await
     }
 
     async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {

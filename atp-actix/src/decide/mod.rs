@@ -20,7 +20,7 @@ use actix_web::{
     http::StatusCode,
     rt,
 };
-use atp_core::Verifier;
+use atp_core::{UserDecision, Verifier};
 use futures_util::future::LocalBoxFuture;
 
 use self::{
@@ -35,7 +35,10 @@ use crate::{
     refusal::Refusal,
     reply::ErrorBody,
     reporter::{PendingReport, apart},
-    store::{Claim, Claimed, Completion, RefusedDelivery, Store, StoreError, UnderWay, Verdict},
+    store::{
+        Claim, Claimed, Completion, Event, EventError, RefusedDelivery, Routes, Store, StoreError, UnderWay,
+        Verdict,
+    },
 };
 
 pub(crate) use self::outcome::HandlerRan;
@@ -76,6 +79,29 @@ impl NewState {
 
     fn take(&self) -> Option<String> {
         self.0.take()
+    }
+}
+
+/// In a request's extensions: what the handler wants to be sent, if it succeeds.
+#[derive(Clone)]
+pub(crate) struct Emitted {
+    events: Rc<RefCell<Vec<Event>>>,
+    /// Where events go that name no sink.
+    routes: Routes,
+    service: String,
+}
+
+impl Emitted {
+    /// An event with all that it needs, about the notification unless it says more.
+    pub(crate) fn add(&self, event: Event, notification_id: &str) -> Result<(), EventError> {
+        let event = if event.service.is_empty() { event.service(&*self.service) } else { event };
+        let event = if event.subject.is_none() { event.subject(notification_id) } else { event };
+        self.events.borrow_mut().push(self.routes.filled_in(event)?);
+        Ok(())
+    }
+
+    fn take(&self) -> Vec<Event> {
+        self.events.take()
     }
 }
 
@@ -204,7 +230,14 @@ where
             Ok(accepted) => accepted,
             Err(declined) => return self.decline(declined, delivery, report).await,
         };
-        let claim = self.claim(delivery, accepted.is_late);
+        let claim = match self.claim(delivery, &accepted) {
+            Ok(claim) => claim,
+            Err(error) => {
+                return self
+                    .decline(Declined::Refused(Verdict::Failed, error.into()), delivery, report)
+                    .await;
+            }
+        };
         match self.handle(request, delivery, accepted, &claim).await {
             Ended::Decided(response, verdict) => {
                 self.report(delivery, verdict, &response, report).await;
@@ -264,10 +297,11 @@ where
         }
     }
 
-    fn claim(&self, delivery: &Delivery, is_late: bool) -> Claim {
+    fn claim(&self, delivery: &Delivery, accepted: &Accepted) -> Result<Claim, StoreError> {
         let answer = delivery.answer();
+        let events = self.events(delivery, accepted)?;
         let data = answer.response_data.as_ref().filter(|_| self.settings.with_data);
-        Claim::new(
+        Ok(Claim::new(
             self.settings.service.clone(),
             answer.notification_id.clone(),
             delivery.fingerprint(),
@@ -278,7 +312,22 @@ where
         .signed_text(delivery.signed_text().clone())
         .data(data.map(|data| data.as_str().to_owned()))
         .lease(self.settings.lease)
-        .late(is_late)
+        .late(accepted.is_late)
+        .events(events))
+    }
+
+    /// What tells of the decision, if it takes effect; nothing where nobody is to be told.
+    fn events(&self, delivery: &Delivery, accepted: &Accepted) -> Result<Vec<Event>, StoreError> {
+        let routes = self.store.get_routes();
+        if *routes == Routes::new() {
+            return Ok(Vec::new());
+        }
+        let question = &accepted.question;
+        let mut decision = UserDecision::new(delivery.answer(), self.settings.verifier.now());
+        decision.user_id.clone_from(&question.user_id);
+        decision.request_id.clone_from(&question.request_id);
+        decision.additional_data.take_if(|_| !self.settings.with_data);
+        routes.decided(&self.settings.service, &decision, delivery.decision_id(), accepted.is_late)
     }
 
     /// Extractors, claim, handler, completion.
@@ -291,7 +340,12 @@ where
     ) -> Ended {
         let cell = ClaimCell::new(ClaimOf { store: self.store.clone(), claim: claim.clone() });
         let state = NewState::new(None);
-        prepare(request.request(), accepted, &cell, &state);
+        let emitted = Emitted {
+            events: Rc::default(),
+            routes: self.store.get_routes().clone(),
+            service: self.settings.service.clone(),
+        };
+        prepare(request.request(), accepted, &cell, &state, &emitted);
         let work = async {
             let response = self.next.call(request).await?;
             Ok(HandlerReply::read(response, delivery, self.settings.error_body.as_ref()).await)
@@ -330,6 +384,7 @@ where
             Some(state) => completion.state(state),
             None => completion,
         };
+        let completion = completion.events(emitted.take());
         match self.complete(delivery, claim, completion, transaction).await {
             Ok(()) => Ended::Decided(response, verdict),
             Err(error) => undone(HttpResponse::from_error(Refusal::Store(error)), Verdict::Failed, true),
@@ -384,7 +439,7 @@ where
 
     async fn release(&self, claim: &Claim) {
         // If this fails the lease ends by itself.
-        if let Err(error) = self.store.release(claim).await {
+        if let Err(error) = self.store.release_claim(claim).await {
             tracing::error!(target: "atp_actix", %error, "a claim was not released");
         }
     }
@@ -450,7 +505,13 @@ impl<S: Store> Claims<S::Transaction> for ClaimOf<S> {
 }
 
 /// What the extractors of this crate find in the request.
-fn prepare<T: 'static>(request: &HttpRequest, accepted: Accepted, cell: &Rc<ClaimCell<T>>, state: &NewState) {
+fn prepare<T: 'static>(
+    request: &HttpRequest,
+    accepted: Accepted,
+    cell: &Rc<ClaimCell<T>>,
+    state: &NewState,
+    emitted: &Emitted,
+) {
     let Accepted { question, is_late } = accepted;
     let mut extensions = request.extensions_mut();
     extensions.insert(Rc::new(question));
@@ -458,6 +519,7 @@ fn prepare<T: 'static>(request: &HttpRequest, accepted: Accepted, cell: &Rc<Clai
     let claiming: Rc<dyn AnyClaimCell> = Rc::<ClaimCell<T>>::clone(cell);
     extensions.insert(claiming);
     extensions.insert(state.clone());
+    extensions.insert(emitted.clone());
     if is_late {
         extensions.insert(Late);
     }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod correlation;
+mod events;
 mod task;
 mod transaction;
 
@@ -12,6 +13,7 @@ pub use self::transaction::SqliteTransaction;
 pub use self::{
     answer::{AtpResponse, Raw},
     correlation::Correlation,
+    events::Events,
     task::Task,
     transaction::{Deferred, Transaction},
 };

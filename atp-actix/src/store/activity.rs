@@ -28,6 +28,22 @@ struct Inner {
     work: watch::Sender<Work>,
     /// When the log was last told of what could happen with every delivery.
     told_at: Mutex<Option<Instant>>,
+    /// Told when something to be sent was written.
+    written: watch::Sender<()>,
+}
+
+/// Tells when there may be something to send: a hint, that may be lost, and may come for nothing.
+#[derive(Clone, Debug)]
+pub struct Hints(watch::Receiver<()>);
+
+impl Hints {
+    /// Ends when there may be something to send that was written since the last call, or since this
+    /// was made. Where nobody is left to write it never ends.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -88,6 +104,7 @@ impl Activity {
             waiting: Mutex::default(),
             work: watch::Sender::new(Work::default()),
             told_at: Mutex::default(),
+            written: watch::Sender::new(()),
         }))
     }
 
@@ -122,6 +139,23 @@ impl Activity {
         let ended = work.wait_for(|work| work.under_way == 0 && !work.is_written);
         let _ = timeout(within, ended).await;
         self.0.work.borrow().under_way
+    }
+
+    /// Tells who sends from this process that there may be something to send.
+    pub fn hint(&self) {
+        self.0.written.send_replace(());
+    }
+
+    /// Tells when [`Activity::hint`] is called.
+    #[must_use]
+    pub fn hints(&self) -> Hints {
+        Hints(self.0.written.subscribe())
+    }
+
+    /// Whether anybody of this process waits for hints.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.0.written.receiver_count() > 0
     }
 
     /// Adds a counter, unless there is no room for it.

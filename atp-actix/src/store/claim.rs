@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Verdict,
+    event::Event,
     token::{Token, digest, len},
 };
 use crate::limits::{DEFAULT_LEASE, LONGEST_OUTCOME};
@@ -127,6 +128,9 @@ pub struct Claim {
     pub signed_text: Bytes,
     /// The body as it came: what is kept if the process of its handler dies.
     pub body: Bytes,
+    /// What is to be sent once it is completed with a success: written with the completed row, by
+    /// whatever writes that.
+    pub events: Vec<Event>,
 }
 
 impl Claim {
@@ -153,7 +157,14 @@ impl Claim {
             arrival,
             signed_text: body.clone(),
             body,
+            events: Vec::new(),
         }
+    }
+
+    /// Sets what is to be sent once it is completed with a success.
+    pub fn events(mut self, events: Vec<Event>) -> Self {
+        self.events = events;
+        self
     }
 
     /// Sets the data to be stored, as JSON text.
@@ -243,6 +254,9 @@ pub struct Completion {
     pub outcome: Outcome,
     /// The task's new state.
     pub state: String,
+    /// What the handler emitted: written if its outcome is a success, beside the events of the
+    /// claim.
+    pub events: Vec<Event>,
 }
 
 impl Completion {
@@ -254,12 +268,25 @@ impl Completion {
             (true, true) => STATE_LATE,
             (true, false) => &claim.action_id,
         };
-        Self { outcome, state: state.to_owned() }
+        Self { outcome, state: state.to_owned(), events: Vec::new() }
     }
 
     /// What ends this claim unless its handler says something else.
     pub fn expected(claim: &Claim) -> Self {
         Self::new(claim, Outcome::success())
+    }
+
+    /// Whether the outcome and the state are those that are written before the handler runs.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn is_expected(&self, claim: &Claim) -> bool {
+        let expected = Self::expected(claim);
+        self.outcome == expected.outcome && self.state == expected.state
+    }
+
+    /// Sets what the handler emitted.
+    pub fn events(mut self, events: Vec<Event>) -> Self {
+        self.events = events;
+        self
     }
 
     /// Sets the task's new state.
@@ -296,6 +323,7 @@ impl fmt::Debug for Claim {
             .field("arrival", &self.arrival)
             .field("signed_text", &len(&self.signed_text))
             .field("body", &len(&self.body))
+            .field("events", &self.events.len())
             .finish_non_exhaustive()
     }
 }

@@ -89,7 +89,7 @@ fn outcome(status: u16, text: &'static str) -> Outcome {
 }
 
 fn completion(text: &'static str) -> Completion {
-    Completion { outcome: outcome(200, text), state: "approved".to_owned() }
+    completed(outcome(200, text)).state("approved")
 }
 
 /// Ends a claim that is in time.
@@ -292,7 +292,7 @@ async fn what_is_decided_cannot_be_taken_back(store: &impl Store) {
     let running = claim(OURS, "running", "approve");
     assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started(()));
     assert!(matches!(store.invalidate(OURS, "running", "late").await, Err(StoreError::Running(_))));
-    store.release(&running).await.expect("a release");
+    store.release_claim(&running).await.expect("a release");
     store.invalidate(OURS, "running", "superseded").await.expect("nobody is at it any more");
     let found = store.find(OURS, "open", None).await.expect("an answer").question.expect("the question");
     assert_eq!(found.invalidated.as_deref(), Some("superseded"), "the first reason stays");
@@ -351,11 +351,11 @@ async fn a_claim_is_fenced_once_another_took_it(store: &impl Store) {
     assert!(matches!(store.claim_in_transaction(&short).await, Ok(Claimed::Running)));
     let late = store.complete(&short, &completion("late"), None).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
-    store.release(&short).await.expect("no harm");
+    store.release_claim(&short).await.expect("no harm");
     store.complete(&next, &completion("done"), None).await.expect("a completion");
     let twice = store.complete(&next, &completion("twice"), None).await;
     assert!(matches!(twice, Err(StoreError::Fenced)), "{twice:?}");
-    store.release(&next).await.expect("no harm");
+    store.release_claim(&next).await.expect("no harm");
     let decision = store.find(OURS, "n", None).await.expect("an answer").decision.expect("a decision");
     assert_eq!(decision.outcome, outcome(200, "done"));
 }
@@ -365,11 +365,11 @@ async fn a_released_claim_was_never_made(store: &impl Store) {
     store.record(&question(OURS, "n")).await.expect("a question");
     let first = claim(OURS, "n", "approve");
     assert_eq!(store.claim(&first).await.expect("a claim"), Claimed::Started(()));
-    store.release(&first).await.expect("a release");
+    store.release_claim(&first).await.expect("a release");
     let next = claim(OURS, "n", "reject");
     assert_eq!(store.claim(&next).await.expect("a claim"), Claimed::Started(()));
     assert!(matches!(store.complete(&first, &completion("x"), None).await, Err(StoreError::Fenced)));
-    store.release(&next).await.expect("a release");
+    store.release_claim(&next).await.expect("a release");
 }
 
 async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl Store) {
@@ -385,7 +385,7 @@ async fn a_decision_is_completed_with_its_transaction_or_not_at_all(store: &impl
     let next = claim(OURS, "dropped", "approve");
     claim_soon(store, &next).await;
     assert!(matches!(store.claim_in_transaction(&dropped).await, Ok(Claimed::Running)));
-    store.release(&next).await.expect("a release");
+    store.release_claim(&next).await.expect("a release");
     let committed = claim(OURS, "committed", "approve");
     let transaction = begin(store, &committed).await;
     store.complete(&committed, &completion("in it"), Some(transaction)).await.expect("a completion");
@@ -605,7 +605,7 @@ async fn what_was_left_under_a_lease_is_refused_as_abandoned(store: &impl Store)
         assert_eq!(store.claim(&claim).await.expect("a claim"), Claimed::Started(()), "{id}");
         match id {
             "done" => store.complete(&claim, &completion("done"), None).await.expect("a completion"),
-            "given back" => store.release(&claim).await.expect("a release"),
+            "given back" => store.release_claim(&claim).await.expect("a release"),
             _ => {}
         }
     }
@@ -656,7 +656,7 @@ async fn only_a_recorded_refusal_is_reopened(store: &impl Store) {
     for id in ["done", "running", "none"] {
         assert!(matches!(store.reopen(OURS, id).await, Err(StoreError::NotRefused(_))), "{id}");
     }
-    store.release(&running).await.expect("a release");
+    store.release_claim(&running).await.expect("a release");
     store.reopen(OURS, "refused").await.expect("a recorded refusal");
     decide(store, OURS, "refused", "reject", &completion("done")).await;
 }
@@ -707,7 +707,7 @@ async fn what_a_human_said_can_be_erased(store: &impl Store) {
     let running = claim(OURS, "running", "approve");
     assert_eq!(store.claim(&running).await.expect("a claim"), Claimed::Started(()));
     assert!(matches!(store.erase(OURS, "running").await, Err(StoreError::Running(_))));
-    store.release(&running).await.expect("a release");
+    store.release_claim(&running).await.expect("a release");
     for id in ["n", "n", "unknown", "running"] {
         store.erase(OURS, id).await.expect("erased");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use atp_core::QuestionError;
 use chrono::{DateTime, Utc};
 
+use super::event::EventError;
 use crate::limits::MAX_KEPT;
 
 /// Why a store did not do what it was asked.
@@ -67,6 +68,19 @@ pub enum StoreError {
         "no refused delivery has the id {0} for this service: `Store::refused` lists those that are kept"
     )]
     NotKept(i64),
+    /// No event is parked there.
+    #[error(
+        "no event is parked at the place {seq} for the sink {sink:?}: `Outbox::parked` lists those that are"
+    )]
+    NotParked {
+        /// The sink.
+        sink: String,
+        /// The place.
+        seq: i64,
+    },
+    /// There can be no such event.
+    #[error(transparent)]
+    Event(#[from] EventError),
     /// Of this notification enough is kept.
     #[error(
         "{MAX_KEPT} refused deliveries of the notification are kept already, and this one is not: send them in again, or erase or purge them"

@@ -78,13 +78,19 @@ mod claim;
 mod contract;
 mod delivery;
 mod error;
+mod event;
 mod known;
 mod memory;
+mod outbox;
+#[cfg(feature = "test-util")]
+mod outbox_contract;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod question;
 mod redrive;
 mod refused;
+mod routes;
+mod sending;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -97,20 +103,26 @@ use std::{future::Future, time::Duration};
 use atp_core::Fingerprint;
 use chrono::{DateTime, Utc};
 
-pub use activity::Activity;
+pub use activity::{Activity, Hints};
 pub(crate) use activity::{Added, UnderWay};
 pub use claim::{Arrival, Claim, Claimed, CompletedDecision, Completion, Outcome, STATE_LATE, STATE_REFUSED};
 #[cfg(feature = "test-util")]
 pub use contract::contract;
 pub use delivery::{DeliveryCount, DeliveryRow};
 pub use error::StoreError;
+pub use event::{Event, EventError};
 pub use known::Known;
 pub use memory::{MemoryStore, Uncommitted};
+pub use outbox::Outbox;
+#[cfg(feature = "test-util")]
+pub use outbox_contract::outbox_contract;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 pub use question::{DEFAULT_SERVICE, Question, RecordedQuestion};
 pub use redrive::Redrive;
 pub use refused::{RefusedDelivery, StoredRefusal};
+pub use routes::Routes;
+pub use sending::{Lag, Outgoing, Parked, SendEnd, Settled};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::transaction::OpenTransaction;
 #[cfg(feature = "sqlite")]
@@ -211,7 +223,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Gives a claim back, as if it had never been made. Not durable.
-    fn release(&self, claim: &Claim) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn release_claim(&self, claim: &Claim) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Counts verified deliveries, all or none. Not durable, and never a reason to answer
     /// otherwise.
@@ -320,6 +332,16 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// both, since what is forgotten sooner than it may come again is decided twice.
     fn get_redelivery_window(&self) -> Duration {
         DEFAULT_REDELIVERY_WINDOW
+    }
+
+    /// Which sinks are told of what; none unless a store is an [`Outbox`].
+    ///
+    /// A store that gives routes writes [`Claim::events`] and [`Completion::events`] with the
+    /// decision, and an event for each question that it records or takes back, where these name a
+    /// sink for it.
+    fn get_routes(&self) -> &Routes {
+        static NOWHERE: Routes = Routes::new();
+        &NOWHERE
     }
 
     /// What fingerprints are hashed with before they leave the webhook: 32 random bytes that were

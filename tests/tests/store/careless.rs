@@ -250,7 +250,7 @@ async fn a_handler_whose_extractor_gave_the_transaction_up_runs_with_a_claim_or_
     };
     let ((status, _), ()) = join(app.send(&approve("n-1")), unlock).await;
     assert_eq!((status, count(&runs)), (503, 0), "another has the claim");
-    database.store().release(&theirs).await.expect("released");
+    database.store().release_claim(&theirs).await.expect("released");
     app.expect(&approve("n-1"), 200, "done").await;
     assert_eq!(count(&runs), 1);
 }
@@ -286,7 +286,7 @@ async fn a_question_that_is_being_decided_cannot_be_taken_back(store: impl Store
     }
     let back = store.invalidate("default", "n-1", "superseded").await;
     assert!(matches!(back, Err(StoreError::Running(_))), "{back:?}");
-    store.release(&claim).await.expect("released");
+    store.release_claim(&claim).await.expect("released");
     store.invalidate("default", "n-1", "superseded").await.expect("taken back");
 }
 

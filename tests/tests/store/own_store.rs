@@ -307,7 +307,7 @@ impl Store for OwnStore {
         Ok(())
     }
 
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+    async fn release_claim(&self, claim: &Claim) -> Result<(), StoreError> {
         let mut tables = self.tables();
         if tables.running(claim).is_ok() {
             tables.decisions.remove(&key(&claim.service, &claim.notification_id));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::rt;
-use atp_actix::store::{Claimed, MemoryStore, SqliteStore, Store, contract};
+use atp_actix::store::{Claimed, MemoryStore, Routes, SqliteStore, Store, contract, outbox_contract};
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::sleep;
 
@@ -33,6 +33,28 @@ async fn sqlite_in_memory_keeps_the_contract() {
 async fn postgres_keeps_the_contract() {
     if let Some(database) = PostgresDatabase::new().await {
         contract(database.store().clone().redelivery_window(Duration::ZERO)).await;
+    }
+}
+
+fn routes() -> Routes {
+    Routes::new().events("bus").events("audit").server("atp")
+}
+
+#[actix_web::test]
+async fn memory_keeps_the_contract_of_an_outbox() {
+    outbox_contract(MemoryStore::new().routes(routes())).await;
+}
+
+#[actix_web::test]
+async fn a_sqlite_file_keeps_the_contract_of_an_outbox() {
+    let file = SqliteFile::new();
+    outbox_contract(file.open().await.routes(routes())).await;
+}
+
+#[actix_web::test]
+async fn postgres_keeps_the_contract_of_an_outbox() {
+    if let Some(database) = PostgresDatabase::new().await {
+        outbox_contract(database.store().clone().routes(routes())).await;
     }
 }
 

@@ -87,7 +87,7 @@ pass_on! {
     claim_in_transaction(claim: &Claim) -> Claimed<S::Transaction>;
     resume(claim: &Claim) -> S::Transaction;
     complete(claim: &Claim, completion: &Completion, transaction: Option<S::Transaction>) -> ();
-    release(claim: &Claim) -> ();
+    release_claim(claim: &Claim) -> ();
     keep(kept: &RefusedDelivery) -> bool;
     refused(service: &str, after: i64, limit: u32) -> Vec<StoredRefusal>;
     redrive(service: &str, id: i64, token: Token) -> StoredRefusal;

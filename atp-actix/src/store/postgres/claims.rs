@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::Steps;
+use super::{Steps, outbox::to_emit};
 use crate::store::{
     Claim, Claimed, Completion, StoreError,
     sql::{
@@ -28,6 +28,7 @@ impl Steps {
     /// Takes the right to decide, if nobody else has it; whether it did. A completed claim is one
     /// of a transaction, where nobody sees it before it is committed.
     pub(super) async fn take(
+        &self,
         connection: &mut PgConnection,
         claim: &Claim,
         completion: Option<&Completion>,
@@ -42,8 +43,11 @@ impl Steps {
         // Who is at it may hold the row's lock, or be about to insert it: that is seen without
         // waiting for it. Where it is waited for all the same, the row is judged by the time after
         // that, or what another has leased meanwhile would start in the future.
+        let events =
+            completion.filter(|completion| completion.outcome.is_success()).map(|_| &claim.events[..]);
         let taken = sqlx::query(
-            "INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
+            "WITH taken AS (
+             INSERT INTO atp_decisions (service, notification_id, fingerprint, action_id, data, token, leased_at,
                  lease_until, completed_at, status, content_type, body, state, request_id, scheme, secret_index, responder,
                  signed, delivery, is_late)
              SELECT $1, $2, $3, $4, CASE WHEN NOT n.is_erased THEN $5 END, $6, n.now, n.now + $7,
@@ -62,7 +66,9 @@ impl Steps {
                  responder = excluded.responder, signed = excluded.signed, delivery = excluded.delivery,
                  is_late = excluded.is_late
              WHERE atp_decisions.completed_at IS NULL
-                 AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())",
+                 AND (atp_decisions.lease_until <= atp_now() OR atp_decisions.leased_at > atp_now())
+             RETURNING 1)
+             SELECT CASE WHEN $20 IS NOT NULL THEN atp_emit($20::JSON, $21) END FROM taken",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -83,21 +89,28 @@ impl Steps {
         .bind(left_behind.as_ref().map(|(signed, _)| &signed[..]))
         .bind(left_behind.as_ref().map(|(_, body)| &body[..]))
         .bind(claim.is_late)
-        .execute(connection)
+        .bind(events.and_then(to_emit))
+        .bind(self.tells_others())
+        .fetch_optional(connection)
         .await?;
-        Ok(taken.rows_affected() == 1)
+        Ok(taken.is_some())
     }
 
     /// Ends a claim; whether it was there.
     pub(super) async fn end(
+        &self,
         connection: &mut PgConnection,
         claim: &Claim,
-        Completion { outcome, state }: &Completion,
+        Completion { outcome, state, events }: &Completion,
     ) -> sqlx::Result<bool> {
+        let events = if outcome.is_success() { [&claim.events[..], events].concat() } else { Vec::new() };
         let ended = sqlx::query(
-            "UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7,
+            "WITH ended AS (
+             UPDATE atp_decisions SET completed_at = atp_now(), status = $4, content_type = $5, body = $6, state = $7,
                  signed = NULL, delivery = NULL
-             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()",
+             WHERE service = $1 AND notification_id = $2 AND token = $3 AND completed_at IS NULL AND atp_durable()
+             RETURNING 1)
+             SELECT CASE WHEN $8 IS NOT NULL THEN atp_emit($8::JSON, $9) END FROM ended",
         )
         .bind(escape(&claim.service))
         .bind(escape(&claim.notification_id))
@@ -106,9 +119,11 @@ impl Steps {
         .bind(&outcome.content_type)
         .bind(&outcome.body[..])
         .bind(escape(state))
-        .execute(connection)
+        .bind(to_emit(&events))
+        .bind(self.tells_others())
+        .fetch_optional(connection)
         .await?;
-        Ok(ended.rows_affected() == 1)
+        Ok(ended.is_some())
     }
 
     /// Says what came of a claim that was ended first of all in a handler's transaction: nothing
@@ -118,7 +133,7 @@ impl Steps {
         claim: &Claim,
         completion: &Completion,
     ) -> Result<(), StoreError> {
-        let restated = if *completion == Completion::expected(claim) {
+        let restated = if completion.is_expected(claim) {
             sqlx::query(
                 "SELECT 1 FROM atp_decisions WHERE service = $1 AND notification_id = $2 AND token = $3
                      AND xmin = pg_current_xact_id()::xid AND atp_finish()",
@@ -129,7 +144,7 @@ impl Steps {
             .execute(connection)
             .await?
         } else {
-            let Completion { outcome, state } = completion;
+            let Completion { outcome, state, .. } = completion;
             sqlx::query(
                 "UPDATE atp_decisions SET status = $4, content_type = $5, body = $6, state = $7
                  WHERE service = $1 AND notification_id = $2 AND token = $3

@@ -8,7 +8,7 @@ use sqlx::Postgres;
 
 use super::super::{
     Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Known, OpenTransaction, PostgresStore,
-    Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
+    Question, RefusedDelivery, Routes, Store, StoreError, StoredRefusal, Token,
 };
 
 impl Store for PostgresStore {
@@ -63,8 +63,8 @@ impl Store for PostgresStore {
         self.in_time(self.steps.complete(claim, completion, transaction)).await
     }
 
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        self.in_time(self.steps.release(claim)).await
+    async fn release_claim(&self, claim: &Claim) -> Result<(), StoreError> {
+        self.in_time(self.steps.release_claim(claim)).await
     }
 
     async fn count_deliveries(&self, counts: &[DeliveryCount]) -> Result<(), StoreError> {
@@ -110,6 +110,10 @@ impl Store for PostgresStore {
 
     fn get_redelivery_window(&self) -> Duration {
         self.steps.get_redelivery_window()
+    }
+
+    fn get_routes(&self) -> &Routes {
+        self.steps.get_routes()
     }
 
     fn get_fingerprint_key(&self) -> &[u8; 32] {

@@ -3,10 +3,17 @@
 mod claims;
 mod connection;
 mod in_time;
+mod listen;
+mod outbox;
 mod pool;
 mod tidy;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use atp_core::{Fingerprint, Notification};
 use chrono::{DateTime, Utc};
@@ -18,7 +25,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
-    MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
+    MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Routes, Store, StoreError, StoredRefusal, Token,
     sql::{
         rows::{self, escape},
         statements,
@@ -82,6 +89,10 @@ pub(super) struct Steps {
     redelivery_window: Duration,
     fingerprint_key: [u8; 32],
     activity: Activity,
+    routes: Routes,
+    /// Whether events are told of by NOTIFY.
+    notifies: bool,
+    is_listening: Arc<AtomicBool>,
 }
 
 impl PostgresStore {
@@ -154,6 +165,23 @@ impl PostgresStore {
         self
     }
 
+    /// Says which sinks are told of what; none unless set.
+    #[must_use]
+    pub fn routes(mut self, routes: Routes) -> Self {
+        self.steps.routes = routes;
+        self
+    }
+
+    /// Does not tell other processes by `NOTIFY` of what is to be sent, nor listens for it: their
+    /// relays find it when they poll. A server commits one by one what notifies, which is felt at
+    /// some thousand a second; a process with a relay of its own notifies of nothing but what is
+    /// written by [`PostgresStore::record_in`] and the like.
+    #[must_use]
+    pub fn without_notify(mut self) -> Self {
+        self.steps.notifies = false;
+        self
+    }
+
     /// [`Store::record`] in a transaction of the service's own, so that the question is recorded
     /// with the row that it is about, or not at all. It is as durable as that transaction.
     pub async fn record_in(
@@ -208,7 +236,8 @@ async fn in_time<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result
 
 impl Steps {
     /// What this program knows of the schema.
-    const MIGRATIONS: [&str; 1] = [include_str!("../schema/postgres.1.sql")];
+    const MIGRATIONS: [&str; 2] =
+        [include_str!("../schema/postgres.1.sql"), include_str!("../schema/postgres.2.sql")];
 
     /// Before a handler's transaction: should that end behind our back, what follows it on the
     /// connection is refused.
@@ -232,6 +261,9 @@ impl Steps {
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
             fingerprint_key: crate::store::token::new_key(),
             activity: Activity::new(),
+            routes: Routes::new(),
+            notifies: true,
+            is_listening: Arc::default(),
         })
     }
 
@@ -279,7 +311,8 @@ impl Steps {
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 1 {
-            return Ok(());
+            let event = self.routes.asked(question, key)?;
+            return self.write_events(connection, event.as_slice()).await.map(drop);
         }
         let asked: Option<rows::AskedRow> = sqlx::query_as(statements::ASKED_UNDER_KEY)
             .bind(escape(&question.service))
@@ -327,12 +360,13 @@ impl Steps {
         if invalidated.rows_affected() == 0 {
             return Err(StoreError::NotRecorded(notification_id.to_owned()));
         }
-        Ok(())
+        let event = self.routes.invalidated(service, notification_id, reason)?;
+        self.write_events(connection, event.as_slice()).await.map(drop)
     }
 
     /// A transaction of the service's own.
     async fn begin(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
-        self.write_on(self.admitted().await?).await
+        Ok(self.write_on(self.admitted().await?).await?.telling(&self.activity))
     }
 
     /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed
@@ -430,7 +464,9 @@ impl Store for Steps {
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         self.record_in(open.connection_mut(), question).await?;
-        open.finish().await
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
@@ -459,7 +495,9 @@ impl Store for Steps {
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         self.invalidate_in(open.connection_mut(), service, notification_id, reason).await?;
-        open.finish().await
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
     }
 
     async fn find(
@@ -492,7 +530,7 @@ impl Store for Steps {
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let mut pooled = self.pooled().await?;
-        let taken = Self::take(pooled.connection_mut(), claim, None).await?;
+        let taken = self.take(pooled.connection_mut(), claim, None).await?;
         pooled.done();
         if taken { Ok(Claimed::Started(())) } else { self.standing(claim).await }
     }
@@ -504,7 +542,7 @@ impl Store for Steps {
         let mut open = self.admit().await?;
         // First of all: whatever the handler commits, it commits this with it.
         let expected = Completion::expected(claim);
-        if Self::take(open.connection_mut(), claim, Some(&expected)).await? {
+        if self.take(open.connection_mut(), claim, Some(&expected)).await? {
             return Ok(Claimed::Started(open));
         }
         sqlx::raw_sql(Self::UNSHUT).execute(open.connection_mut()).await?;
@@ -514,7 +552,7 @@ impl Store for Steps {
 
     async fn resume(&self, claim: &Claim) -> Result<OpenTransaction<Postgres>, StoreError> {
         let mut open = self.admit().await?.resumed();
-        let is_ended = Self::end(open.connection_mut(), claim, &Completion::expected(claim)).await?;
+        let is_ended = self.end(open.connection_mut(), claim, &Completion::expected(claim)).await?;
         if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
     }
 
@@ -526,30 +564,34 @@ impl Store for Steps {
     ) -> Result<(), StoreError> {
         let is_ended = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
+                self.write_events(open.connection_mut(), &completion.events).await?;
                 Self::restate(open.connection_mut(), claim, completion).await?;
-                return open.finish().await;
+                open.finish().await?;
+                self.activity.hint();
+                return Ok(());
             }
             Some(open) => {
                 let mut open = self.begin_anew(open).await?;
                 let is_ended = if open.has_claim() {
-                    Self::end(open.connection_mut(), claim, completion).await?
+                    self.end(open.connection_mut(), claim, completion).await?
                 } else {
-                    Self::take(open.connection_mut(), claim, Some(completion)).await?
+                    self.take(open.connection_mut(), claim, Some(completion)).await?
                 };
                 open.finish().await?;
                 is_ended
             }
             None => {
                 let mut pooled = self.pooled().await?;
-                let is_ended = Self::end(pooled.connection_mut(), claim, completion).await?;
+                let is_ended = self.end(pooled.connection_mut(), claim, completion).await?;
                 pooled.done();
                 is_ended
             }
         };
+        self.activity.hint();
         if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+    async fn release_claim(&self, claim: &Claim) -> Result<(), StoreError> {
         let mut pooled = self.pooled().await?;
         sqlx::query(
             "DELETE FROM atp_decisions
@@ -784,11 +826,16 @@ impl Store for Steps {
             let query = sqlx::query(statement).bind(escape(service)).bind(escape(notification_id));
             query.execute(open.connection_mut()).await?;
         }
+        Self::erase_events(open.connection_mut(), service, notification_id).await?;
         open.finish().await
     }
 
     fn get_redelivery_window(&self) -> Duration {
         self.redelivery_window
+    }
+
+    fn get_routes(&self) -> &Routes {
+        &self.routes
     }
 
     fn get_fingerprint_key(&self) -> &[u8; 32] {

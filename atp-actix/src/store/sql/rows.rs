@@ -9,9 +9,10 @@ use serde::Serialize;
 use sqlx::Row;
 
 use super::super::{
-    Arrival, CompletedDecision, DEFAULT_SERVICE, DeliveryRow, Known, Outcome, Question, RecordedQuestion,
-    Store, StoreError, StoredRefusal, Verdict,
+    Arrival, CompletedDecision, DEFAULT_SERVICE, DeliveryRow, Event, Known, Lag, Outcome, Outgoing, Parked,
+    Question, RecordedQuestion, SendEnd, Settled, Store, StoreError, StoredRefusal, Verdict,
 };
+use crate::limits::{LONGEST_BACKOFF, LONGEST_SEND_REASON};
 
 /// Rows with named columns, read alike from either database.
 macro_rules! rows {
@@ -99,6 +100,37 @@ rows! {
         responder: Option<String>,
         status: i64,
         duration_us: i64,
+    }
+
+    /// An event, leased or parked.
+    struct SendRow {
+        seq: i64,
+        service: String,
+        id: String,
+        kind: String,
+        subject: Option<String>,
+        time: i64,
+        data: String,
+        traceparent: Option<String>,
+        attempt: i64,
+        failures: i64,
+        parked_at: Option<i64>,
+        reason: Option<String>,
+    }
+
+    /// What waits for a sink.
+    struct LagRow {
+        sink: String,
+        waiting: i64,
+        parked: i64,
+        oldest: Option<i64>,
+    }
+
+    /// What a sent event holds of what a human said.
+    struct SaidRow {
+        seq: i64,
+        kind: String,
+        data: String,
     }
 
     /// What is known of a body that is to be kept.
@@ -282,6 +314,66 @@ pub(in crate::store) fn counted(row: &CountedRow) -> Result<DeliveryRow, StoreEr
         status: number(row.status),
         duration: Duration::from_micros(u64::try_from(row.duration_us).unwrap_or_default()),
     })
+}
+
+/// An event that was leased, or that is parked, for this sink.
+fn event(row: &mut SendRow, sink: &str) -> Event {
+    Event {
+        id: unescape(&row.id),
+        kind: unescape(&row.kind),
+        service: unescape(&row.service),
+        subject: row.subject.as_deref().map(unescape),
+        time: time(row.time),
+        data: std::mem::take(&mut row.data),
+        traceparent: row.traceparent.take(),
+        sinks: vec![sink.to_owned()],
+    }
+}
+
+pub(in crate::store) fn outgoing(mut row: SendRow, sink: &str) -> Outgoing {
+    let event = event(&mut row, sink);
+    let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    Outgoing::new(row.seq, event).attempted(count(row.attempt), count(row.failures))
+}
+
+pub(in crate::store) fn parked(mut row: SendRow, sink: &str) -> Parked {
+    let event = event(&mut row, sink);
+    let attempts = u32::try_from(row.attempt).unwrap_or(u32::MAX);
+    let parked_at = time(row.parked_at.unwrap_or_default());
+    let reason = row.reason.as_deref().map(unescape).unwrap_or_default();
+    Parked::new(row.seq, sink, event, attempts, parked_at, reason)
+}
+
+pub(in crate::store) fn lag(row: &LagRow) -> Lag {
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+    Lag::new(unescape(&row.sink), count(row.waiting), count(row.parked), row.oldest.map(time))
+}
+
+/// What came of an attempt: its event's place, its number, how long that waits if it is due again,
+/// how many faults it adds, and why it was not sent if it was not.
+pub(in crate::store) type SettledRow = (i64, i64, Option<i64>, i64, Option<String>);
+
+/// What came of attempts, in the order of the places, or two who settle would wait for each other's
+/// rows.
+pub(in crate::store) fn settled(settled: &[Settled]) -> Vec<SettledRow> {
+    let reason = |text: &str| {
+        let short = text.get(..text.floor_char_boundary(LONGEST_SEND_REASON)).unwrap_or(text);
+        Some(escape(short).into_owned())
+    };
+    let row = |settled: &Settled| {
+        let (seq, attempt) = (settled.seq, i64::from(settled.attempt));
+        match &settled.end {
+            SendEnd::Sent => (seq, attempt, None, 0, None),
+            SendEnd::Again { after, is_own_fault, reason: why } => {
+                let wait = micros((*after).min(LONGEST_BACKOFF));
+                (seq, attempt, Some(wait), i64::from(*is_own_fault), reason(why))
+            }
+            SendEnd::Parked { reason: why } => (seq, attempt, None, 1, reason(why)),
+        }
+    };
+    let mut rows: Vec<SettledRow> = settled.iter().map(row).collect();
+    rows.sort_unstable_by_key(|row| row.0);
+    rows
 }
 
 /// Looks for a notification that is not there: other tables under the names of ours are found when

@@ -162,3 +162,48 @@ pub(in crate::store) const DELIVERIES: &str = "WITH counted AS (
 /// Says which id the ATP server gave to a question.
 pub(in crate::store) const BIND: &str = "UPDATE atp_questions SET notification_id = $3
     WHERE service = $1 AND key = $2 AND (notification_id IS NULL OR notification_id = $3)";
+
+/// What a sink is sent: the columns of an event and of what came of it there.
+macro_rules! sends {
+    ($rest:literal) => {
+        concat!(
+            "SELECT e.seq, e.service, e.id, e.kind, e.subject, e.time, e.data, e.traceparent, s.attempt, s.failures,
+                s.parked_at, s.reason ",
+            $rest
+        )
+    };
+}
+pub(in crate::store) use sends;
+
+/// What is parked at a sink behind a place.
+pub(in crate::store) const PARKED: &str = sends!(
+    "FROM atp_sends AS s JOIN atp_events AS e ON e.seq = s.seq
+    WHERE s.sink = $1 AND s.seq > $2 AND s.parked_at IS NOT NULL ORDER BY s.seq LIMIT $3"
+);
+
+/// Lets a parked event be due.
+pub(in crate::store) const RELEASE: &str = "UPDATE atp_sends SET parked_at = NULL, due_at = $3, failures = 0
+    WHERE sink = $1 AND seq = $2 AND parked_at IS NOT NULL";
+
+/// Gives a parked event up: to those behind it, it is sent.
+pub(in crate::store) const FORGET: &str = "UPDATE atp_sends SET parked_at = NULL, sent_at = $3
+    WHERE sink = $1 AND seq = $2 AND parked_at IS NOT NULL";
+
+/// What waits for each sink.
+pub(in crate::store) const LAG: &str = "SELECT w.sink, w.waiting, w.parked, e.time AS oldest
+    FROM (
+        SELECT sink, count(*) - count(parked_at) AS waiting, count(parked_at) AS parked,
+            min(CASE WHEN parked_at IS NULL THEN seq END) AS oldest
+        FROM atp_sends WHERE sent_at IS NULL GROUP BY sink) AS w
+    LEFT JOIN atp_events AS e ON e.seq = w.oldest
+    ORDER BY w.sink";
+
+/// Lets be due what is due farther ahead than anything can be.
+pub(in crate::store) const PULL_BACK: &str = "UPDATE atp_sends SET due_at = $1 WHERE due_at > $2";
+
+/// What the events about a notification say that a human said.
+pub(in crate::store) const SAID: &str =
+    "SELECT seq, kind, data FROM atp_events WHERE service = $1 AND subject = $2";
+
+/// Sets what an event says.
+pub(in crate::store) const UNSAY: &str = "UPDATE atp_events SET data = $2 WHERE seq = $1";

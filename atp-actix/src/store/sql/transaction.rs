@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Database, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::time::timeout;
 
-use super::super::{Store, StoreError};
+use super::super::{Activity, Store, StoreError};
 use crate::limits::{DRAIN_WITHIN, LONGEST_STEP};
 
 /// A connection for one transaction.
@@ -53,6 +53,8 @@ pub struct OpenTransaction<Db: Database> {
     lent: Box<dyn TransactionConnection<Db>>,
     /// Whether its claim was made before it.
     has_claim: bool,
+    /// Told when it is committed, of what may have been written to be sent.
+    told: Option<Activity>,
 }
 
 /// Said of a transaction that is not the one that was begun.
@@ -67,12 +69,17 @@ impl<Db: Database> OpenTransaction<Db> {
     ) -> sqlx::Result<Self> {
         let mut lent = Box::new(lent);
         Db::TransactionManager::begin(lent.connection_mut(), Some(statement)).await?;
-        Ok(Self { lent, has_claim: false })
+        Ok(Self { lent, has_claim: false, told: None })
     }
 
     /// It is of a claim that was made before.
     pub(in crate::store) fn resumed(self) -> Self {
         Self { has_claim: true, ..self }
+    }
+
+    /// Whoever commits it may have written what is to be sent.
+    pub(in crate::store) fn telling(self, activity: &Activity) -> Self {
+        Self { told: Some(activity.clone()), ..self }
     }
 
     /// Commits, of a transaction that the store's `begin` gave: with `Ok` what was written is
@@ -83,7 +90,11 @@ impl<Db: Database> OpenTransaction<Db> {
     /// commits nothing after a statement that failed, and the error says so.
     pub async fn commit(self) -> Result<(), StoreError> {
         const SILENT: StoreError = StoreError::TimedOut("the database has not said whether it has committed");
-        timeout(LONGEST_STEP, self.finish_what_was_begun()).await.unwrap_or(Err(SILENT))
+        let told = self.told.clone();
+        let committed = timeout(LONGEST_STEP, self.finish_what_was_begun()).await.unwrap_or(Err(SILENT));
+        // Also where nobody knows whether it was.
+        told.inspect(Activity::hint);
+        committed
     }
 
     /// A `COMMIT` where nothing is open, or where a statement has failed, is no error to

@@ -6,7 +6,7 @@ use super::SqliteStore;
 use crate::{
     limits::FARTHEST_LEASE,
     store::{
-        Claim, Claimed, Completion, StoreError,
+        Claim, Claimed, Completion, Event, StoreError,
         sql::{
             rows::{self, escape},
             statements,
@@ -87,13 +87,31 @@ impl SqliteStore {
         Ok(taken.rows_affected() == 1)
     }
 
+    /// Ends a claim with a success, and writes what is to be sent.
+    pub(super) async fn end_with_events(
+        &self,
+        claim: &Claim,
+        now: i64,
+        completion: &Completion,
+        events: &[Event],
+    ) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        if !Self::end(open.connection_mut(), claim, now, completion, false).await? {
+            return Err(StoreError::Fenced);
+        }
+        self.write_events(open.connection_mut(), events).await?;
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
+    }
+
     /// Ends a claim, or says what came of one that was ended in the same transaction; whether it
     /// was there.
     pub(super) async fn end(
         connection: &mut SqliteConnection,
         claim: &Claim,
         now: i64,
-        Completion { outcome, state }: &Completion,
+        Completion { outcome, state, .. }: &Completion,
         is_ended: bool,
     ) -> sqlx::Result<bool> {
         let ended = sqlx::query(

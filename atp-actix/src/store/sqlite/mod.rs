@@ -1,6 +1,7 @@
 //! A store in a SQLite file, beside the service's own tables if it likes.
 
 mod claims;
+mod outbox;
 mod temporary;
 mod tidy;
 mod writer;
@@ -16,7 +17,7 @@ use sqlx::{
 
 use super::{
     Activity, Claim, Claimed, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount, DeliveryRow, Known,
-    MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Store, StoreError, StoredRefusal, Token,
+    MAX_KEPT, OpenTransaction, Question, RefusedDelivery, Routes, Store, StoreError, StoredRefusal, Token,
     sql::{
         rows::{self, escape},
         statements,
@@ -62,6 +63,7 @@ pub struct SqliteStore {
     redelivery_window: Duration,
     fingerprint_key: [u8; 32],
     activity: Activity,
+    routes: Routes,
 }
 
 /// `SQLITE_CONSTRAINT_COMMITHOOK`: a statement outside of a transaction, or a handler's `COMMIT`.
@@ -75,7 +77,8 @@ impl SqliteStore {
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
     /// What this program knows of the schema.
-    const MIGRATIONS: [&str; 1] = [include_str!("../schema/sqlite.1.sql")];
+    const MIGRATIONS: [&str; 2] =
+        [include_str!("../schema/sqlite.1.sql"), include_str!("../schema/sqlite.2.sql")];
 
     /// Opens the file, or makes it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
@@ -153,6 +156,7 @@ impl SqliteStore {
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
             fingerprint_key: crate::store::token::new_key(),
             activity: Activity::new(),
+            routes: Routes::new(),
         };
         store.fingerprint_key = store.migrate().await?;
         rows::check_tables(&store).await?;
@@ -208,6 +212,13 @@ impl SqliteStore {
         self
     }
 
+    /// Says which sinks are told of what; none unless set.
+    #[must_use]
+    pub fn routes(mut self, routes: Routes) -> Self {
+        self.routes = routes;
+        self
+    }
+
     /// [`Store::record`] in a transaction of the service's own, so that the question is recorded
     /// with the row that it is about, or not at all. It is as durable as that transaction.
     pub async fn record_in(
@@ -237,7 +248,8 @@ impl SqliteStore {
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 1 {
-            return Ok(());
+            let event = self.routes.asked(question, key)?;
+            return self.write_events(connection, event.as_slice()).await;
         }
         let asked: Option<rows::AskedRow> = sqlx::query_as(statements::ASKED_UNDER_KEY)
             .bind(escape(&question.service))
@@ -282,7 +294,8 @@ impl SqliteStore {
         if invalidated.rows_affected() == 0 {
             return Err(StoreError::NotRecorded(notification_id.to_owned()));
         }
-        Ok(())
+        let event = self.routes.invalidated(service, notification_id, reason)?;
+        self.write_events(connection, event.as_slice()).await
     }
 
     /// Begins a transaction of the service's own, to write its rows with [`SqliteStore::record_in`]
@@ -294,7 +307,7 @@ impl SqliteStore {
     /// which its statements are interrupted. [`StoreError::TimedOut`] if its turn does not come for
     /// that long and two seconds more.
     pub async fn begin(&self) -> Result<OpenTransaction<Sqlite>, StoreError> {
-        self.lend().await
+        Ok(self.lend().await?.telling(&self.activity))
     }
 
     /// Makes the tables or brings them up to date, and gives the key that fingerprints are hashed
@@ -359,7 +372,9 @@ impl Store for SqliteStore {
     async fn record(&self, question: &Question) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         self.record_in(open.connection_mut(), question).await?;
-        open.finish().await
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
@@ -388,7 +403,9 @@ impl Store for SqliteStore {
     async fn invalidate(&self, service: &str, notification_id: &str, reason: &str) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         self.invalidate_in(open.connection_mut(), service, notification_id, reason).await?;
-        open.finish().await
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
     }
 
     async fn find(
@@ -430,6 +447,7 @@ impl Store for SqliteStore {
         // First of all: whatever the handler commits, it commits this with it.
         let expected = Completion::expected(claim);
         if self.take(open.connection_mut(), claim, Some(&expected)).await? {
+            self.write_events(open.connection_mut(), &claim.events).await?;
             return Ok(Claimed::Started(open));
         }
         open.finish().await?;
@@ -441,7 +459,11 @@ impl Store for SqliteStore {
         let now = (self.clock)().timestamp_micros();
         let is_ended =
             Self::end(open.connection_mut(), claim, now, &Completion::expected(claim), false).await?;
-        if is_ended { Ok(open) } else { Err(StoreError::Fenced) }
+        if !is_ended {
+            return Err(StoreError::Fenced);
+        }
+        self.write_events(open.connection_mut(), &claim.events).await?;
+        Ok(open)
     }
 
     async fn complete(
@@ -455,18 +477,27 @@ impl Store for SqliteStore {
             Some(mut open) if completion.outcome.is_success() => {
                 // What was said when it began is not said again: the connection tells if it does
                 // not stand any more.
-                if *completion != Completion::expected(claim) {
+                if !completion.is_expected(claim) {
                     match Self::end(open.connection_mut(), claim, now, completion, true).await {
                         Ok(true) => {}
                         Err(error) if !is_refused_commit(&error) => return Err(error.into()),
                         _ => return Err(ENDED),
                     }
                 }
-                return open.finish().await;
+                self.write_events(open.connection_mut(), &completion.events).await?;
+                open.finish().await?;
+                self.activity.hint();
+                return Ok(());
             }
             // The turn is kept, so that nobody comes in between.
             Some(open) => open.rollback().await?,
-            None => (self.durable().await?, true),
+            None => {
+                let events = [&claim.events[..], &completion.events].concat();
+                if completion.outcome.is_success() && !events.is_empty() {
+                    return self.end_with_events(claim, now, completion, &events).await;
+                }
+                (self.durable().await?, true)
+            }
         };
         durable.allow_statement();
         let is_ended = if has_claim {
@@ -478,7 +509,7 @@ impl Store for SqliteStore {
         if is_ended { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+    async fn release_claim(&self, claim: &Claim) -> Result<(), StoreError> {
         let mut quick = self.turn().await?.quick().await?;
         sqlx::query(
             "DELETE FROM atp_decisions
@@ -696,11 +727,16 @@ impl Store for SqliteStore {
             let query = sqlx::query(statement).bind(escape(service)).bind(escape(notification_id));
             query.execute(open.connection_mut()).await?;
         }
+        Self::erase_events(open.connection_mut(), service, notification_id).await?;
         open.finish().await
     }
 
     fn get_redelivery_window(&self) -> Duration {
         self.redelivery_window
+    }
+
+    fn get_routes(&self) -> &Routes {
+        &self.routes
     }
 
     fn get_fingerprint_key(&self) -> &[u8; 32] {

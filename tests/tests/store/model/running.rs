@@ -432,7 +432,7 @@ impl<B: Backend> Run<B> {
                 Err(error) => (said::<()>(Err(error)), true),
             },
             End::DropsTransaction => (said(self.store.resume(&claim).await.map(drop)), false),
-            End::Releases => (said(self.store.release(&claim).await), false),
+            End::Releases => (said(self.store.release_claim(&claim).await), false),
         };
         if is_ours && is_completed {
             self.model.complete(id, answer, claim.is_late, format!("200 {}", r#"{"status":"success"}"#));

@@ -1,5 +1,7 @@
 //! A store in this process's memory, for tests.
 
+mod outbox;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     fmt,
@@ -13,9 +15,11 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Activity, Claim, Claimed, CompletedDecision, Completion, DEFAULT_REDELIVERY_WINDOW, DeliveryCount,
-    DeliveryRow, Known, MAX_KEPT, Question, RecordedQuestion, RefusedDelivery, Store, StoreError,
-    StoredRefusal, Token, Verdict,
+    DeliveryRow, Event, Known, MAX_KEPT, Question, RecordedQuestion, RefusedDelivery, Routes, Store,
+    StoreError, StoredRefusal, Token, Verdict,
 };
+
+use outbox::Events;
 
 /// Remembers until the process ends: for tests. It gives handlers no
 /// [`Transaction`](crate::Transaction), so one that takes it is answered 500 here; on SQLite such a
@@ -27,6 +31,7 @@ pub struct MemoryStore {
     redelivery_window: Duration,
     fingerprint_key: [u8; 32],
     activity: Activity,
+    routes: Routes,
 }
 
 type Key = (String, String);
@@ -42,6 +47,7 @@ struct Tables {
     refused: BTreeMap<i64, Body>,
     /// By service and notification.
     erased: HashSet<Key>,
+    events: Events,
 }
 
 /// A kept body: its service, what was signed, and the token of a redrive.
@@ -70,8 +76,9 @@ impl MemoryStore {
             tables: Arc::default(),
             clock: Arc::new(Utc::now),
             redelivery_window: DEFAULT_REDELIVERY_WINDOW,
-            fingerprint_key: super::token::new_key(),
+            fingerprint_key: crate::store::token::new_key(),
             activity: Activity::new(),
+            routes: Routes::new(),
         }
     }
 
@@ -86,6 +93,13 @@ impl MemoryStore {
     #[must_use]
     pub fn redelivery_window(mut self, window: Duration) -> Self {
         self.redelivery_window = window;
+        self
+    }
+
+    /// Says which sinks are told of what; none unless set.
+    #[must_use]
+    pub fn routes(mut self, routes: Routes) -> Self {
+        self.routes = routes;
         self
     }
 
@@ -151,12 +165,15 @@ impl Store for MemoryStore {
         }
         let recorded = RecordedQuestion::new(key.clone(), question, (self.clock)());
         let stored = Stored { question: question.clone(), recorded, invalidated_at: None };
+        let event = self.routes.asked(question, &key)?;
         tables.questions.insert((service, key), stored);
+        tables.write_events(event.as_slice(), (self.clock)());
+        self.activity.hint();
         Ok(())
     }
 
     async fn bind(&self, service: &str, key: &str, notification_id: &str) -> Result<(), StoreError> {
-        super::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
+        crate::store::question::check_length("notification id", notification_id, Notification::MAX_ID)?;
         let mut tables = self.tables();
         let stored = tables.questions.get(&pair(service, key));
         let bound =
@@ -187,6 +204,9 @@ impl Store for MemoryStore {
             tables.question(&id).ok_or_else(|| StoreError::NotRecorded(notification_id.to_owned()))?;
         stored.recorded.invalidated.get_or_insert_with(|| reason.to_owned());
         stored.invalidated_at.get_or_insert(now);
+        let event = self.routes.invalidated(service, notification_id, reason)?;
+        tables.write_events(event.as_slice(), now);
+        self.activity.hint();
         Ok(())
     }
 
@@ -242,10 +262,15 @@ impl Store for MemoryStore {
         let (mut tables, now) = (self.tables(), (self.clock)());
         let (_, decision) = tables.running(claim)?;
         decision.completed = Some((now, completion.clone()));
+        if completion.outcome.is_success() {
+            tables.write_events(&claim.events, now);
+            tables.write_events(&completion.events, now);
+            self.activity.hint();
+        }
         Ok(())
     }
 
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+    async fn release_claim(&self, claim: &Claim) -> Result<(), StoreError> {
         let mut tables = self.tables();
         if let Ok((id, _)) = tables.running(claim) {
             tables.decisions.remove(&id);
@@ -314,7 +339,7 @@ impl Store for MemoryStore {
     }
 
     async fn purge(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        super::error::check_purge(before, (self.clock)(), self.redelivery_window)?;
+        crate::store::error::check_purge(before, (self.clock)(), self.redelivery_window)?;
         let mut tables = self.tables();
         let mut gone = Vec::new();
         for ((service, key), stored) in &tables.questions {
@@ -372,11 +397,16 @@ impl Store for MemoryStore {
             owner != service || refused.notification_id.as_deref() != Some(notification_id)
         });
         tables.erased.insert(id);
+        tables.events.erase(service, notification_id);
         Ok(())
     }
 
     fn get_redelivery_window(&self) -> Duration {
         self.redelivery_window
+    }
+
+    fn get_routes(&self) -> &Routes {
+        &self.routes
     }
 
     fn get_fingerprint_key(&self) -> &[u8; 32] {
@@ -393,6 +423,15 @@ fn pair(service: &str, id: &str) -> Key {
 }
 
 impl Tables {
+    /// Writes events; how many were not there yet.
+    fn write_events(&mut self, events: &[Event], now: DateTime<Utc>) -> usize {
+        let Self { events: written, erased, .. } = self;
+        let is_erased = |event: &Event| {
+            event.subject.as_ref().is_some_and(|id| erased.contains(&(event.service.clone(), id.clone())))
+        };
+        events.iter().filter(|event| written.write(event, is_erased(event), now)).count()
+    }
+
     fn question(&mut self, id: &Key) -> Option<&mut Stored> {
         let key = self.bound.get(id)?.clone();
         self.questions.get_mut(&(id.0.clone(), key))

@@ -1,0 +1,273 @@
+//! Sends to one sink: leases, calls, and says what came of it.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, join},
+    stream::FuturesUnordered,
+};
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tracing::Instrument as _;
+
+use super::{
+    retry::Backoff,
+    sink::{AnySink, SendError},
+};
+use crate::{
+    limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE},
+    store::{Outbox, Outgoing, SendEnd, Settled},
+};
+
+/// How a relay sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) concurrency: u32,
+    pub(super) send_within: Duration,
+    pub(super) poll: Duration,
+    pub(super) attempts: u32,
+    pub(super) backoff: Backoff,
+    pub(super) pause: Backoff,
+    pub(super) keep_sent: Duration,
+}
+
+impl Settings {
+    /// How long an event is leased: longer than it is sent, so that nobody else begins meanwhile,
+    /// with room to say what came of it.
+    fn lease(&self) -> Duration {
+        (self.send_within * 2).saturating_add(Duration::from_secs(10)).min(LONGEST_SEND_LEASE)
+    }
+}
+
+/// One attempt that ended.
+struct Attempt {
+    outgoing: Outgoing,
+    began: Instant,
+    came_of_it: Result<(), SendError>,
+}
+
+/// What is known of a sink.
+#[derive(Default)]
+struct Standing {
+    /// How often in a row it was away.
+    away: u32,
+    /// Until when it is left alone.
+    paused_until: Option<Instant>,
+    /// When it last took an event.
+    last_sent: Option<Instant>,
+}
+
+pub(super) struct Sender<S> {
+    store: S,
+    name: String,
+    sink: Arc<dyn AnySink>,
+    settings: Settings,
+    stop: watch::Receiver<bool>,
+    standing: Standing,
+    in_flight: FuturesUnordered<BoxFuture<'static, Attempt>>,
+    /// What came of attempts, until the store has it.
+    settled: Vec<Settled>,
+}
+
+impl<S: Outbox> Sender<S> {
+    pub(super) fn new(
+        store: S,
+        name: String,
+        sink: Arc<dyn AnySink>,
+        settings: Settings,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let (in_flight, settled, standing) = (FuturesUnordered::new(), Vec::new(), Standing::default());
+        Self { store, name, sink, settings, stop, standing, in_flight, settled }
+    }
+
+    /// Sends until it is told to stop, and then ends what it is at.
+    pub(super) async fn run(self, tidies: bool) {
+        let tidying = tidies.then(|| tidy(self.store.clone(), self.settings.keep_sent, self.stop.clone()));
+        join(self.send(), async {
+            if let Some(tidying) = tidying {
+                tidying.await;
+            }
+        })
+        .await;
+    }
+
+    async fn send(mut self) {
+        let mut hints = self.store.hints();
+        loop {
+            let is_stored = self.settle().await;
+            let is_stopping = *self.stop.borrow();
+            if is_stopping && self.in_flight.is_empty() {
+                return;
+            }
+            let found = if is_stopping || !is_stored { Ok(false) } else { self.lease().await };
+            let wait = match found {
+                Ok(true) => Duration::ZERO,
+                Ok(false) if is_stored => self.settings.poll,
+                Ok(false) | Err(()) => AFTER_A_STORE_FAULT,
+            };
+            let until = Instant::now() + wait;
+            let until =
+                self.standing.paused_until.map_or(until, |paused| paused.min(until).max(Instant::now()));
+            let is_full = self.room() == 0;
+            select! {
+                biased;
+                Some(attempt) = self.in_flight.next() => {
+                    self.judge(attempt);
+                    // What ended at the same time is told to the store with it.
+                    while let Some(Some(attempt)) = self.in_flight.next().now_or_never() {
+                        self.judge(attempt);
+                    }
+                }
+                _ = self.stop.changed(), if !is_stopping => {}
+                () = hints.next(), if is_stored && !is_full && !is_stopping => {}
+                () = sleep_until(until), if !is_full || self.standing.paused_until.is_some() => {}
+            }
+        }
+    }
+
+    /// How many more may be sent now.
+    fn room(&self) -> u32 {
+        if self.standing.paused_until.is_some_and(|until| Instant::now() < until) {
+            return 0;
+        }
+        // One finds out whether it is there again.
+        let most = if self.standing.away > 0 { 1 } else { self.settings.concurrency };
+        most.saturating_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Takes what is due, as far as there is room; whether there may be more.
+    async fn lease(&mut self) -> Result<bool, ()> {
+        let room = self.room();
+        if room == 0 {
+            return Ok(false);
+        }
+        let leased = self.store.lease(&self.name, room, self.settings.lease()).await.map_err(|error| {
+            tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
+        })?;
+        let is_some = !leased.is_empty();
+        for outgoing in leased {
+            if outgoing.failures >= self.settings.attempts {
+                self.park(&outgoing, "its lease ended without a word: whoever sent it died".to_owned());
+            } else {
+                self.begin(outgoing);
+            }
+        }
+        Ok(is_some && self.room() > 0)
+    }
+
+    fn begin(&mut self, outgoing: Outgoing) {
+        let (sink, within) = (Arc::clone(&self.sink), self.settings.send_within);
+        let span = tracing::info_span!(
+            target: "atp_actix::relay",
+            "send",
+            sink = self.name,
+            event = outgoing.event.id,
+            kind = outgoing.event.kind,
+            attempt = outgoing.attempt,
+        );
+        let attempt = async move {
+            let began = Instant::now();
+            let sending = AssertUnwindSafe(timeout(within, sink.send_boxed(&outgoing))).catch_unwind().await;
+            let came_of_it = match sending {
+                Ok(Ok(came_of_it)) => came_of_it,
+                Ok(Err(_)) => Err(SendError::away(format!("no answer within {} ms", within.as_millis()))),
+                Err(_) => Err(SendError::again("the sink panicked")),
+            };
+            Attempt { outgoing, began, came_of_it }
+        };
+        self.in_flight.push(Box::pin(attempt.instrument(span)));
+    }
+
+    /// What is to become of an event after an attempt.
+    fn judge(&mut self, Attempt { outgoing, began, came_of_it }: Attempt) {
+        let now = Instant::now();
+        let failures = outgoing.failures.saturating_add(1);
+        let Err(error) = came_of_it else {
+            if self.standing.away > 0 {
+                tracing::info!(target: "atp_actix::relay", sink = self.name, "the sink is back");
+            }
+            self.standing = Standing { last_sent: Some(now), ..Standing::default() };
+            self.settled.push(Settled::new(&outgoing, SendEnd::Sent));
+            return;
+        };
+        // Of a sink that takes others meanwhile it is the event that it does not take.
+        let others_went = self.standing.last_sent.is_some_and(|sent| sent >= began);
+        let (asked, reason) = match error {
+            SendError::Refused { reason } => return self.park(&outgoing, reason),
+            SendError::Again { after, reason } => (after, reason),
+            SendError::Away { after, reason } if others_went => (after, reason),
+            SendError::Away { after, reason } => return self.leave_alone(&outgoing, after, reason),
+            SendError::Gone { reason } => {
+                tracing::error!(target: "atp_actix::relay", sink = self.name, reason, "the sink is gone for good");
+                return self.leave_alone(&outgoing, Some(self.settings.pause.longest), reason);
+            }
+        };
+        if failures >= self.settings.attempts {
+            return self.park(&outgoing, reason);
+        }
+        let (sink, event) = (&self.name, &outgoing.event.id);
+        tracing::warn!(target: "atp_actix::relay", sink, event, failures, reason, "not sent, and tried again");
+        let after = self.settings.backoff.after(failures, asked);
+        self.settled.push(Settled::new(&outgoing, SendEnd::Again { after, is_own_fault: true, reason }));
+    }
+
+    fn park(&mut self, outgoing: &Outgoing, reason: String) {
+        let (sink, event) = (&self.name, &outgoing.event.id);
+        tracing::error!(
+            target: "atp_actix::relay", sink, event, seq = outgoing.seq, attempt = outgoing.attempt, reason,
+            "parked: `Outbox::release` sends it again"
+        );
+        self.settled.push(Settled::new(outgoing, SendEnd::Parked { reason }));
+    }
+
+    /// Nothing is sent for a while.
+    fn leave_alone(&mut self, outgoing: &Outgoing, asked: Option<Duration>, reason: String) {
+        let now = Instant::now();
+        // All that was under way when it went away tells the same, once.
+        if self.standing.paused_until.is_none_or(|until| until <= now) {
+            if self.standing.away == 0 {
+                tracing::warn!(target: "atp_actix::relay", sink = self.name, reason, "the sink is away");
+            }
+            self.standing.away = self.standing.away.saturating_add(1);
+            self.standing.paused_until = Some(now + self.settings.pause.after(self.standing.away, asked));
+        }
+        let after = self.standing.paused_until.map_or(Duration::ZERO, |until| until - now);
+        self.settled.push(Settled::new(outgoing, SendEnd::Again { after, is_own_fault: false, reason }));
+    }
+
+    /// Tells the store what came of attempts; whether it knows all. What it does not know is told
+    /// again: it is taken as long as nobody else has leased the event.
+    async fn settle(&mut self) -> bool {
+        if self.settled.is_empty() {
+            return true;
+        }
+        match self.store.settle(&self.name, &self.settled).await {
+            Ok(_) => {
+                self.settled.clear();
+                true
+            }
+            Err(error) => {
+                tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
+                false
+            }
+        }
+    }
+}
+
+/// Deletes what was sent long enough ago, now and then.
+async fn tidy(store: impl Outbox, keep_sent: Duration, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        if let Err(error) = store.tidy(keep_sent).await {
+            tracing::warn!(target: "atp_actix::relay", %error, "what was sent is not deleted yet");
+        }
+        select! {
+            _ = stop.changed() => {}
+            () = sleep(BETWEEN_TIDYINGS) => {}
+        }
+    }
+}

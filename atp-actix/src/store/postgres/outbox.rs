@@ -1,0 +1,289 @@
+//! What leaves the service, in PostgreSQL.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::{PostgresStore, Steps};
+use crate::{
+    limits::{LONGEST_BACKOFF, LONGEST_SEND_LEASE, TIDY_BATCH},
+    store::{
+        Event, Hints, Lag, Outbox, Outgoing, Parked, Settled, StoreError,
+        event::without_answer,
+        sql::{
+            rows::{self, escape},
+            statements,
+            transaction::TransactionConnection as _,
+        },
+    },
+};
+
+impl PostgresStore {
+    /// [`Outbox::emit`] in a transaction of the service's own, so that the event is written with
+    /// what it tells of, or not at all. It is as durable as that transaction.
+    pub async fn emit_in(&self, connection: &mut PgConnection, event: &Event) -> Result<bool, StoreError> {
+        self.steps.emit_in(connection, event).await
+    }
+}
+
+/// Events as `atp_emit` takes them, a JSON text; none if there are none.
+pub(super) fn to_emit(events: &[Event]) -> Option<String> {
+    let event = |event: &Event| {
+        let sinks: Vec<_> = event.sinks.iter().map(|sink| escape(sink)).collect();
+        json!({
+            "service": escape(&event.service),
+            "id": escape(&event.id),
+            "kind": escape(&event.kind),
+            "subject": event.subject.as_deref().map(escape),
+            "time": event.time.timestamp_micros(),
+            "data": event.data,
+            "erased": event.without_answer(),
+            "traceparent": event.traceparent,
+            "sinks": sinks,
+        })
+    };
+    (!events.is_empty()).then(|| events.iter().map(event).collect::<Value>().to_string())
+}
+
+impl Steps {
+    async fn emit_in(&self, connection: &mut PgConnection, event: &Event) -> Result<bool, StoreError> {
+        let event = self.routes.filled_in(event.clone())?;
+        Ok(self.write_events(connection, &[event]).await? > 0)
+    }
+
+    /// Writes events that have all that they need; how many were not there yet.
+    pub(super) async fn write_events(
+        &self,
+        connection: &mut PgConnection,
+        events: &[Event],
+    ) -> Result<i64, StoreError> {
+        let Some(events) = to_emit(events) else { return Ok(0) };
+        let written = sqlx::query_scalar("SELECT atp_emit($1::JSON, $2)").bind(events).bind(self.notifies);
+        Ok(written.fetch_one(connection).await?)
+    }
+
+    /// Whether other processes are told of a decision's events: where this one sends, its relay is
+    /// told without them.
+    pub(super) fn tells_others(&self) -> bool {
+        self.notifies && !self.activity.has_listeners()
+    }
+
+    async fn emit(&self, event: &Event) -> Result<bool, StoreError> {
+        let mut open = self.write().await?;
+        let is_new = self.emit_in(open.connection_mut(), event).await?;
+        open.finish().await?;
+        self.activity.hint();
+        Ok(is_new)
+    }
+
+    async fn lease_due(&self, sink: &str, limit: u32, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
+        let mut pooled = self.pooled().await?;
+        // Nobody waits for anybody here: what another is at is passed over. What is behind an older
+        // one is put aside, each once, until that is sent; the older one is locked meanwhile, so
+        // that it is not sent unseen.
+        let rows: Vec<rows::SendRow> = sqlx::query_as(
+            "WITH n AS MATERIALIZED (SELECT atp_now() AS now WHERE atp_quick()),
+             due AS MATERIALIZED (
+                 SELECT s.seq, s.service, s.subject FROM atp_sends AS s
+                 WHERE s.sink = $1 AND s.due_at IS NOT NULL AND s.due_at <= (SELECT now FROM n)
+                     AND (s.leased_until <= (SELECT now FROM n) OR s.leased_until > (SELECT now FROM n) + $4)
+                 ORDER BY s.due_at, s.seq LIMIT $2 FOR UPDATE SKIP LOCKED),
+             behind AS MATERIALIZED (
+                 SELECT d.seq FROM due AS d WHERE EXISTS (
+                     SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
+                         AND o.sent_at IS NULL AND o.seq < d.seq)),
+             put_aside AS (
+                 UPDATE atp_sends AS s SET due_at = NULL, leased_until = 0
+                 FROM due AS d CROSS JOIN LATERAL (
+                     SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
+                         AND o.sent_at IS NULL AND o.seq < d.seq ORDER BY o.seq LIMIT 1 FOR SHARE SKIP LOCKED) AS o
+                 WHERE s.sink = $1 AND s.seq = d.seq AND d.seq IN (SELECT seq FROM behind)),
+             leased AS (
+                 UPDATE atp_sends AS s SET leased_until = (SELECT now FROM n) + $3, attempt = s.attempt + 1,
+                     failures = s.failures + (s.leased_until > 0)::INT
+                 FROM due AS d
+                 WHERE s.sink = $1 AND s.seq = d.seq AND d.seq NOT IN (SELECT seq FROM behind)
+                 RETURNING s.seq, s.due_at, s.attempt, s.failures, s.parked_at, s.reason)
+             SELECT e.seq, e.service, e.id, e.kind, e.subject, e.time, e.data, e.traceparent, l.attempt, l.failures,
+                 l.parked_at, l.reason
+             FROM leased AS l JOIN atp_events AS e ON e.seq = l.seq ORDER BY l.due_at, l.seq",
+        )
+        .bind(escape(sink))
+        .bind(i64::from(limit))
+        .bind(rows::micros(lease.min(LONGEST_SEND_LEASE)))
+        .bind(rows::micros(LONGEST_SEND_LEASE))
+        .fetch_all(pooled.connection_mut())
+        .await?;
+        pooled.done();
+        Ok(rows.into_iter().map(|row| rows::outgoing(row, sink)).collect())
+    }
+
+    async fn settle(&self, sink: &str, settled: &[Settled]) -> Result<usize, StoreError> {
+        let rows = rows::settled(settled);
+        let mut pooled = self.pooled().await?;
+        let stood: i64 = sqlx::query_scalar("SELECT atp_settle($1, $2, $3, $4, $5, $6)")
+            .bind(escape(sink))
+            .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.3).collect::<Vec<_>>())
+            .bind(rows.into_iter().map(|row| row.4).collect::<Vec<_>>())
+            .fetch_one(pooled.connection_mut())
+            .await?;
+        pooled.done();
+        Ok(usize::try_from(stood).unwrap_or_default())
+    }
+
+    async fn parked(&self, sink: &str, after: i64, limit: u32) -> Result<Vec<Parked>, StoreError> {
+        let mut pooled = self.pooled().await?;
+        let rows: Vec<rows::SendRow> = sqlx::query_as(statements::PARKED)
+            .bind(escape(sink))
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(pooled.connection_mut())
+            .await?;
+        pooled.done();
+        Ok(rows.into_iter().map(|row| rows::parked(row, sink)).collect())
+    }
+
+    /// Runs a statement on a parked event, and lets what is behind it be due if it is sent now.
+    async fn unpark(&self, statement: &'static str, sink: &str, seq: i64) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let now: i64 = sqlx::query_scalar("SELECT atp_now()").fetch_one(open.connection_mut()).await?;
+        let unparked = sqlx::query(statement)
+            .bind(escape(sink))
+            .bind(seq)
+            .bind(now)
+            .execute(open.connection_mut())
+            .await?;
+        if unparked.rows_affected() == 0 {
+            return Err(StoreError::NotParked { sink: sink.to_owned(), seq });
+        }
+        sqlx::query("SELECT atp_promote($1, $2)")
+            .bind(escape(sink))
+            .bind(vec![seq])
+            .execute(open.connection_mut())
+            .await?;
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
+    }
+
+    async fn lag(&self) -> Result<Vec<Lag>, StoreError> {
+        let mut pooled = self.pooled().await?;
+        let rows: Vec<rows::LagRow> =
+            sqlx::query_as(statements::LAG).fetch_all(pooled.connection_mut()).await?;
+        pooled.done();
+        Ok(rows.iter().map(rows::lag).collect())
+    }
+
+    /// Lets be due what is due too far ahead; what time it is.
+    async fn pull_back(&self) -> Result<i64, StoreError> {
+        let mut pooled = self.pooled().await?;
+        let now: i64 = sqlx::query_scalar("SELECT atp_now()").fetch_one(pooled.connection_mut()).await?;
+        sqlx::query(statements::PULL_BACK)
+            .bind(now)
+            .bind(now.saturating_add(rows::micros(LONGEST_BACKOFF)))
+            .execute(pooled.connection_mut())
+            .await?;
+        pooled.done();
+        Ok(now)
+    }
+
+    /// Deletes one batch of what was sent before a time; how many rows that were, and how many
+    /// events.
+    async fn tidy_batch(&self, before: i64) -> Result<(i64, i64), StoreError> {
+        let mut pooled = self.pooled().await?;
+        let tidied = sqlx::query_as(
+            "WITH sent AS MATERIALIZED (
+                 SELECT sink, seq FROM atp_sends WHERE sent_at IS NOT NULL AND sent_at < $1 AND atp_quick()
+                 LIMIT $2 FOR UPDATE SKIP LOCKED),
+             sends AS (DELETE FROM atp_sends AS s USING sent WHERE s.sink = sent.sink AND s.seq = sent.seq),
+             events AS (
+                 DELETE FROM atp_events AS e USING (SELECT DISTINCT seq FROM sent) AS n
+                 WHERE e.seq = n.seq AND NOT EXISTS (
+                     SELECT 1 FROM atp_sends AS s
+                     WHERE s.seq = e.seq AND NOT EXISTS (
+                         SELECT 1 FROM sent WHERE sent.sink = s.sink AND sent.seq = s.seq))
+                 RETURNING 1)
+             SELECT (SELECT count(*) FROM sent), (SELECT count(*) FROM events)",
+        )
+        .bind(before)
+        .bind(TIDY_BATCH)
+        .fetch_one(pooled.connection_mut())
+        .await?;
+        pooled.done();
+        Ok(tidied)
+    }
+
+    /// Blanks what the events about a notification say that a human said.
+    pub(super) async fn erase_events(
+        connection: &mut PgConnection,
+        service: &str,
+        notification_id: &str,
+    ) -> Result<(), StoreError> {
+        let said: Vec<rows::SaidRow> = sqlx::query_as(statements::SAID)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .fetch_all(&mut *connection)
+            .await?;
+        for rows::SaidRow { seq, kind, data } in said {
+            if let Some(data) = without_answer(&kind, &data) {
+                sqlx::query(statements::UNSAY).bind(seq).bind(data).execute(&mut *connection).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outbox for PostgresStore {
+    async fn emit(&self, event: &Event) -> Result<bool, StoreError> {
+        self.in_time(self.steps.emit(event)).await
+    }
+
+    async fn lease(&self, sink: &str, limit: u32, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
+        self.in_time(self.steps.lease_due(sink, limit, lease)).await
+    }
+
+    async fn settle(&self, sink: &str, settled: &[Settled]) -> Result<usize, StoreError> {
+        self.in_time(self.steps.settle(sink, settled)).await
+    }
+
+    async fn parked(&self, sink: &str, after: i64, limit: u32) -> Result<Vec<Parked>, StoreError> {
+        self.in_time(self.steps.parked(sink, after, limit)).await
+    }
+
+    async fn release(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        self.in_time(self.steps.unpark(statements::RELEASE, sink, seq)).await
+    }
+
+    async fn forget(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        self.in_time(self.steps.unpark(statements::FORGET, sink, seq)).await
+    }
+
+    async fn lag(&self) -> Result<Vec<Lag>, StoreError> {
+        self.in_time(self.steps.lag()).await
+    }
+
+    /// Each step of it has its own time.
+    async fn tidy(&self, keep_sent: Duration) -> Result<u64, StoreError> {
+        let now = self.in_time(self.steps.pull_back()).await?;
+        let before = now.saturating_sub(rows::micros(keep_sent));
+        let mut tidied = 0;
+        loop {
+            let (rows, events) = self.in_time(self.steps.tidy_batch(before)).await?;
+            tidied += u64::try_from(events).unwrap_or_default();
+            if rows == 0 {
+                return Ok(tidied);
+            }
+        }
+    }
+
+    /// Those of other processes too, as long as the server tells of them.
+    fn hints(&self) -> Hints {
+        let hints = self.steps.activity.hints();
+        self.steps.listen();
+        hints
+    }
+}

@@ -1,0 +1,99 @@
+-- What leaves the service. An event never changes after it was written.
+CREATE TABLE atp_events (
+    seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- the order in which they were written
+    service TEXT NOT NULL,
+    id TEXT NOT NULL,                       -- what receivers know it by
+    kind TEXT NOT NULL,
+    subject TEXT,                           -- what it is about; none if it has no order
+    time BIGINT NOT NULL,
+    data TEXT NOT NULL,                     -- JSON, as it is sent
+    traceparent TEXT,
+    UNIQUE (service, id)
+);
+CREATE INDEX atp_events_by_subject ON atp_events (service, subject);
+
+-- One row for each event and sink: what came of it there. It is sent, or parked, or due, or behind
+-- an older one of its subject (then it has no time at which it is due, nor any of the others).
+CREATE TABLE atp_sends (
+    sink TEXT NOT NULL,
+    seq BIGINT NOT NULL,                    -- of the event
+    service TEXT NOT NULL,                  -- this and the next as in the event
+    subject TEXT,
+    due_at BIGINT,
+    leased_until BIGINT NOT NULL,           -- 0 while nobody sends it
+    attempt BIGINT NOT NULL,                -- of the last lease: what came of an earlier one is not taken
+    failures BIGINT NOT NULL,               -- of those how many were its own fault
+    sent_at BIGINT,
+    parked_at BIGINT,
+    reason TEXT,                            -- why the last attempt failed
+    PRIMARY KEY (sink, seq)
+) WITH (fillfactor = 70);                   -- a lease finds room beside its row, and changes no index
+CREATE INDEX atp_sends_due ON atp_sends (sink, due_at, seq) WHERE due_at IS NOT NULL;
+-- What is behind what.
+CREATE INDEX atp_sends_unsent ON atp_sends (sink, service, subject, seq) WHERE sent_at IS NULL;
+CREATE INDEX atp_sends_of_event ON atp_sends (seq);
+CREATE INDEX atp_sends_sent ON atp_sends (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX atp_sends_parked ON atp_sends (sink, seq) WHERE parked_at IS NOT NULL;
+ALTER TABLE atp_events SET (autovacuum_analyze_threshold = 1000, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE atp_sends SET (autovacuum_analyze_threshold = 1000, autovacuum_vacuum_threshold = 1000);
+
+-- Writes events, each with a row for each of its sinks; how many were not there yet. Who listens is
+-- told once for each transaction, unless nobody is to be told.
+CREATE FUNCTION atp_emit(events JSON, is_told BOOLEAN) RETURNS BIGINT LANGUAGE plpgsql VOLATILE AS '
+DECLARE
+    new BIGINT;
+BEGIN
+    WITH n AS MATERIALIZED (
+        SELECT * FROM json_to_recordset($1) AS n (service TEXT, id TEXT, kind TEXT, subject TEXT, time BIGINT,
+            data TEXT, erased TEXT, traceparent TEXT, sinks JSON)),
+    written AS (
+        INSERT INTO atp_events AS e (service, id, kind, subject, time, data, traceparent)
+        SELECT n.service, n.id, n.kind, n.subject, n.time,
+            CASE WHEN n.erased IS NOT NULL AND atp_is_erased(n.service, n.subject) THEN n.erased ELSE n.data END,
+            n.traceparent FROM n
+        ON CONFLICT DO NOTHING RETURNING e.seq, e.service, e.id, e.subject),
+    sends AS (
+        INSERT INTO atp_sends AS s (sink, seq, service, subject, due_at, leased_until, attempt, failures)
+        SELECT k.sink, w.seq, w.service, w.subject, atp_now(), 0, 0, 0
+        FROM written AS w JOIN n ON n.service = w.service AND n.id = w.id
+            CROSS JOIN LATERAL json_array_elements_text(n.sinks) AS k (sink))
+    SELECT count(*) INTO new FROM written;
+    IF $2 AND new > 0 THEN
+        PERFORM pg_notify(''atp_outbox'', '''');
+    END IF;
+    RETURN new;
+END';
+
+-- Lets what was behind a sent one be due. A statement of its own, so that it sees who was put
+-- behind it until then.
+CREATE FUNCTION atp_promote(sink TEXT, seqs BIGINT[]) RETURNS VOID LANGUAGE sql VOLATILE AS '
+    UPDATE atp_sends AS s SET due_at = atp_now() FROM (
+        SELECT DISTINCT n.seq FROM atp_sends AS d CROSS JOIN LATERAL (
+            SELECT o.seq FROM atp_sends AS o WHERE o.sink = d.sink AND o.service = d.service AND o.subject = d.subject
+                AND o.sent_at IS NULL ORDER BY o.seq LIMIT 1) AS n
+        WHERE d.sink = $1 AND d.seq = ANY ($2)) AS next
+    WHERE s.sink = $1 AND s.seq = next.seq AND s.due_at IS NULL AND s.parked_at IS NULL';
+
+-- Says what came of attempts, in rows of the arrays: how many still stood. What is sent has neither
+-- a time to wait nor a reason; what is parked has no time to wait.
+CREATE FUNCTION atp_settle(sink TEXT, seqs BIGINT[], attempts BIGINT[], waits BIGINT[], faults BIGINT[],
+    reasons TEXT[]) RETURNS BIGINT LANGUAGE plpgsql VOLATILE AS '
+DECLARE
+    now BIGINT := atp_now();
+    stood BIGINT[];
+BEGIN
+    PERFORM atp_quick();
+    WITH n AS (
+        SELECT * FROM unnest($2, $3, $4, $5, $6) AS n (seq, attempt, wait, fault, reason)),
+    settled AS (
+        UPDATE atp_sends AS s SET leased_until = 0, failures = s.failures + n.fault,
+            due_at = CASE WHEN n.wait IS NOT NULL THEN now + n.wait END,
+            sent_at = CASE WHEN n.reason IS NULL THEN now END,
+            parked_at = CASE WHEN n.reason IS NOT NULL AND n.wait IS NULL THEN now END,
+            reason = n.reason
+        FROM n WHERE s.sink = $1 AND s.seq = n.seq AND s.attempt = n.attempt AND s.leased_until > 0
+        RETURNING s.seq)
+    SELECT coalesce(array_agg(settled.seq), ''{}'') INTO stood FROM settled;
+    PERFORM atp_promote($1, stood);
+    RETURN cardinality(stood);
+END';

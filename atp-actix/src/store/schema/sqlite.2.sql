@@ -1,0 +1,36 @@
+-- What leaves the service. An event never changes after it was written.
+CREATE TABLE atp_events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order in which they were written
+    service TEXT NOT NULL,
+    id TEXT NOT NULL,                       -- what receivers know it by
+    kind TEXT NOT NULL,
+    subject TEXT,                           -- what it is about; none if it has no order
+    time INTEGER NOT NULL,
+    data TEXT NOT NULL,                     -- JSON, as it is sent
+    traceparent TEXT,
+    UNIQUE (service, id)
+) STRICT;
+CREATE INDEX atp_events_by_subject ON atp_events (service, subject);
+
+-- One row for each event and sink: what came of it there. It is sent, or parked, or due, or behind
+-- an older one of its subject (then it has no time at which it is due, nor any of the others).
+CREATE TABLE atp_sends (
+    sink TEXT NOT NULL,
+    seq INTEGER NOT NULL,                   -- of the event
+    service TEXT NOT NULL,                  -- this and the next as in the event
+    subject TEXT,
+    due_at INTEGER,
+    leased_until INTEGER NOT NULL,          -- 0 while nobody sends it
+    attempt INTEGER NOT NULL,               -- of the last lease: what came of an earlier one is not taken
+    failures INTEGER NOT NULL,              -- of those how many were its own fault
+    sent_at INTEGER,
+    parked_at INTEGER,
+    reason TEXT,                            -- why the last attempt failed
+    PRIMARY KEY (sink, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX atp_sends_due ON atp_sends (sink, due_at, seq) WHERE due_at IS NOT NULL;
+-- What is behind what.
+CREATE INDEX atp_sends_unsent ON atp_sends (sink, service, subject, seq) WHERE sent_at IS NULL;
+CREATE INDEX atp_sends_of_event ON atp_sends (seq);
+CREATE INDEX atp_sends_sent ON atp_sends (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX atp_sends_parked ON atp_sends (sink, seq) WHERE parked_at IS NOT NULL;

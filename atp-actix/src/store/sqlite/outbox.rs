@@ -1,0 +1,325 @@
+//! What leaves the service, in SQLite.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+use super::SqliteStore;
+use crate::{
+    limits::{LONGEST_BACKOFF, LONGEST_SEND_LEASE, TIDY_BATCH},
+    store::{
+        Event, Lag, Outbox, Outgoing, Parked, Settled, StoreError,
+        event::without_answer,
+        sql::{
+            rows::{self, escape},
+            statements::{self, sends},
+        },
+    },
+};
+
+/// What is due at a sink, the oldest first: `$1` the sink, `$2` the time, `$3` how far ahead a lease
+/// ends at most, `$4` how many.
+macro_rules! due {
+    ($before:literal, $is_behind:literal, $after:literal) => {
+        concat!(
+            $before,
+            "(SELECT d.seq FROM (
+                SELECT seq, service, subject FROM atp_sends
+                WHERE sink = $1 AND due_at IS NOT NULL AND due_at <= $2 AND (leased_until <= $2 OR leased_until > $3)
+                ORDER BY due_at, seq LIMIT $4) AS d
+            WHERE ",
+            $is_behind,
+            " (SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
+                AND o.sent_at IS NULL AND o.seq < d.seq))",
+            $after
+        )
+    };
+}
+
+impl SqliteStore {
+    /// [`Outbox::emit`] in a transaction of the service's own, so that the event is written with
+    /// what it tells of, or not at all. It is as durable as that transaction.
+    pub async fn emit_in(
+        &self,
+        connection: &mut SqliteConnection,
+        event: &Event,
+    ) -> Result<bool, StoreError> {
+        let event = self.routes.filled_in(event.clone())?;
+        self.write_event(connection, &event).await
+    }
+
+    /// Writes events that have all that they need.
+    pub(super) async fn write_events(
+        &self,
+        connection: &mut SqliteConnection,
+        events: &[Event],
+    ) -> Result<(), StoreError> {
+        for event in events {
+            self.write_event(connection, event).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_event(
+        &self,
+        connection: &mut SqliteConnection,
+        event: &Event,
+    ) -> Result<bool, StoreError> {
+        let (service, subject) = (escape(&event.service), event.subject.as_deref().map(escape));
+        let seq: Option<i64> = sqlx::query_scalar(
+            "INSERT INTO atp_events (service, id, kind, subject, time, data, traceparent)
+             VALUES ($1, $2, $3, $4, $5, iif($8 IS NOT NULL AND EXISTS (
+                 SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $4), $8, $6), $7)
+             ON CONFLICT (service, id) DO NOTHING RETURNING seq",
+        )
+        .bind(&service)
+        .bind(escape(&event.id))
+        .bind(escape(&event.kind))
+        .bind(&subject)
+        .bind(event.time.timestamp_micros())
+        .bind(&event.data)
+        .bind(&event.traceparent)
+        .bind(event.without_answer())
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(seq) = seq else { return Ok(false) };
+        for sink in &event.sinks {
+            sqlx::query(
+                "INSERT INTO atp_sends (sink, seq, service, subject, due_at, leased_until, attempt, failures)
+                 VALUES ($1, $2, $3, $4, $5, 0, 0, 0)",
+            )
+            .bind(escape(sink))
+            .bind(seq)
+            .bind(&service)
+            .bind(&subject)
+            .bind((self.clock)().timestamp_micros())
+            .execute(&mut *connection)
+            .await?;
+        }
+        Ok(true)
+    }
+
+    /// Blanks what the events about a notification say that a human said.
+    pub(super) async fn erase_events(
+        connection: &mut SqliteConnection,
+        service: &str,
+        notification_id: &str,
+    ) -> Result<(), StoreError> {
+        let said: Vec<rows::SaidRow> = sqlx::query_as(statements::SAID)
+            .bind(escape(service))
+            .bind(escape(notification_id))
+            .fetch_all(&mut *connection)
+            .await?;
+        for rows::SaidRow { seq, kind, data } in said {
+            if let Some(data) = without_answer(&kind, &data) {
+                sqlx::query(statements::UNSAY).bind(seq).bind(data).execute(&mut *connection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what is behind events that are settled be due.
+    async fn promote(
+        connection: &mut SqliteConnection,
+        sink: &str,
+        seqs: &str,
+        now: i64,
+    ) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE atp_sends SET due_at = $3 WHERE sink = $1 AND due_at IS NULL AND parked_at IS NULL AND seq IN (
+                 SELECT (SELECT min(o.seq) FROM atp_sends AS o WHERE o.sink = d.sink AND o.service = d.service
+                     AND o.subject = d.subject AND o.sent_at IS NULL)
+                 FROM json_each($2) AS n JOIN atp_sends AS d ON d.sink = $1 AND d.seq = n.value)",
+        )
+        .bind(escape(sink))
+        .bind(seqs)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map(drop)
+    }
+
+    /// Deletes one batch of what was sent before a time; how many rows that were, and how many
+    /// events.
+    async fn tidy_batch(connection: &mut SqliteConnection, before: i64) -> Result<(usize, u64), StoreError> {
+        let seqs: Vec<i64> = sqlx::query_scalar(
+            "DELETE FROM atp_sends WHERE (sink, seq) IN (
+                 SELECT sink, seq FROM atp_sends WHERE sent_at IS NOT NULL AND sent_at < $1 LIMIT $2) RETURNING seq",
+        )
+        .bind(before)
+        .bind(TIDY_BATCH)
+        .fetch_all(&mut *connection)
+        .await?;
+        let events = sqlx::query(
+            "DELETE FROM atp_events WHERE seq IN (SELECT value FROM json_each($1))
+                 AND NOT EXISTS (SELECT 1 FROM atp_sends AS s WHERE s.seq = atp_events.seq)",
+        )
+        .bind(json!(seqs).to_string())
+        .execute(connection)
+        .await?;
+        Ok((seqs.len(), events.rows_affected()))
+    }
+}
+
+impl Outbox for SqliteStore {
+    async fn emit(&self, event: &Event) -> Result<bool, StoreError> {
+        let mut open = self.write().await?;
+        let is_new = self.emit_in(open.connection_mut(), event).await?;
+        open.finish().await?;
+        self.activity.hint();
+        Ok(is_new)
+    }
+
+    async fn lease(&self, sink: &str, limit: u32, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
+        let farthest = rows::micros(LONGEST_SEND_LEASE);
+        let now = (self.clock)().timestamp_micros();
+        // To look whether there is anything costs no turn of those who write.
+        let is_due = sqlx::query(
+            "SELECT 1 FROM atp_sends WHERE sink = $1 AND due_at IS NOT NULL AND due_at <= $2
+                 AND (leased_until <= $2 OR leased_until > $3) LIMIT 1",
+        )
+        .bind(escape(sink))
+        .bind(now)
+        .bind(now.saturating_add(farthest))
+        .fetch_optional(&self.readers)
+        .await?;
+        if is_due.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut quick = self.turn().await?.quick().await?;
+        let now = (self.clock)().timestamp_micros();
+        let bounds = (now, now.saturating_add(farthest), i64::from(limit));
+        // What is behind an older one is put aside, each once, until that is sent.
+        sqlx::query(due!(
+            "UPDATE atp_sends SET due_at = NULL, leased_until = 0 WHERE sink = $1 AND seq IN ",
+            "EXISTS",
+            ""
+        ))
+        .bind(escape(sink))
+        .bind(bounds.0)
+        .bind(bounds.1)
+        .bind(bounds.2)
+        .execute(quick.connection_mut())
+        .await?;
+        let seqs: Vec<i64> = sqlx::query_scalar(due!(
+            "UPDATE atp_sends SET leased_until = $5, attempt = attempt + 1, failures = failures + (leased_until > 0)
+             WHERE sink = $1 AND seq IN ",
+            "NOT EXISTS",
+            " RETURNING seq"
+        ))
+        .bind(escape(sink))
+        .bind(bounds.0)
+        .bind(bounds.1)
+        .bind(bounds.2)
+        .bind(now.saturating_add(rows::micros(lease.min(LONGEST_SEND_LEASE))))
+        .fetch_all(quick.connection_mut())
+        .await?;
+        let rows: Vec<rows::SendRow> = sqlx::query_as(sends!(
+            "FROM json_each($2) AS n JOIN atp_sends AS s ON s.sink = $1 AND s.seq = n.value
+             JOIN atp_events AS e ON e.seq = s.seq ORDER BY s.due_at, s.seq"
+        ))
+        .bind(escape(sink))
+        .bind(json!(seqs).to_string())
+        .fetch_all(quick.connection_mut())
+        .await?;
+        quick.give_back();
+        Ok(rows.into_iter().map(|row| rows::outgoing(row, sink)).collect())
+    }
+
+    async fn settle(&self, sink: &str, settled: &[Settled]) -> Result<usize, StoreError> {
+        let items = json!(rows::settled(settled)).to_string();
+        let mut quick = self.turn().await?.quick().await?;
+        let now = (self.clock)().timestamp_micros();
+        let stood: Vec<i64> = sqlx::query_scalar(
+            "UPDATE atp_sends SET leased_until = 0, failures = failures + n.fault,
+                 due_at = CASE WHEN n.wait IS NOT NULL THEN $3 + n.wait END,
+                 sent_at = CASE WHEN n.reason IS NULL THEN $3 END,
+                 parked_at = CASE WHEN n.reason IS NOT NULL AND n.wait IS NULL THEN $3 END, reason = n.reason
+             FROM (
+                 SELECT value ->> 0 AS seq, value ->> 1 AS attempt, value ->> 2 AS wait, value ->> 3 AS fault,
+                     value ->> 4 AS reason FROM json_each($2)) AS n
+             WHERE sink = $1 AND atp_sends.seq = n.seq AND atp_sends.attempt = n.attempt AND leased_until > 0
+             RETURNING atp_sends.seq",
+        )
+        .bind(escape(sink))
+        .bind(items)
+        .bind(now)
+        .fetch_all(quick.connection_mut())
+        .await?;
+        Self::promote(quick.connection_mut(), sink, &json!(stood).to_string(), now).await?;
+        quick.give_back();
+        Ok(stood.len())
+    }
+
+    async fn parked(&self, sink: &str, after: i64, limit: u32) -> Result<Vec<Parked>, StoreError> {
+        let rows: Vec<rows::SendRow> = sqlx::query_as(statements::PARKED)
+            .bind(escape(sink))
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.into_iter().map(|row| rows::parked(row, sink)).collect())
+    }
+
+    async fn release(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let released = sqlx::query(statements::RELEASE)
+            .bind(escape(sink))
+            .bind(seq)
+            .bind((self.clock)().timestamp_micros())
+            .execute(open.connection_mut())
+            .await?;
+        if released.rows_affected() == 0 {
+            return Err(StoreError::NotParked { sink: sink.to_owned(), seq });
+        }
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
+    }
+
+    async fn forget(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let now = (self.clock)().timestamp_micros();
+        let forgotten = sqlx::query(statements::FORGET)
+            .bind(escape(sink))
+            .bind(seq)
+            .bind(now)
+            .execute(open.connection_mut())
+            .await?;
+        if forgotten.rows_affected() == 0 {
+            return Err(StoreError::NotParked { sink: sink.to_owned(), seq });
+        }
+        Self::promote(open.connection_mut(), sink, &json!([seq]).to_string(), now).await?;
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
+    }
+
+    async fn lag(&self) -> Result<Vec<Lag>, StoreError> {
+        let rows: Vec<rows::LagRow> = sqlx::query_as(statements::LAG).fetch_all(&self.readers).await?;
+        Ok(rows.iter().map(rows::lag).collect())
+    }
+
+    async fn tidy(&self, keep_sent: Duration) -> Result<u64, StoreError> {
+        let now = (self.clock)().timestamp_micros();
+        let before = now.saturating_sub(rows::micros(keep_sent));
+        let mut quick = self.turn().await?.quick().await?;
+        sqlx::query(statements::PULL_BACK)
+            .bind(now)
+            .bind(now.saturating_add(rows::micros(LONGEST_BACKOFF)))
+            .execute(quick.connection_mut())
+            .await?;
+        quick.give_back();
+        let mut tidied = 0;
+        loop {
+            let mut open = self.write().await?;
+            let (rows, events) = Self::tidy_batch(open.connection_mut(), before).await?;
+            open.finish().await?;
+            tidied += events;
+            if rows == 0 {
+                return Ok(tidied);
+            }
+        }
+    }
+}
