@@ -1,5 +1,6 @@
 //! A store in this process's memory, for tests.
 
+mod events;
 mod outbox;
 
 use std::{
@@ -19,7 +20,7 @@ use super::{
     StoreError, StoredRefusal, Token, Verdict,
 };
 
-use outbox::Events;
+use events::Events;
 
 /// Remembers until the process ends: for tests. It gives handlers no
 /// [`Transaction`](crate::Transaction), so one that takes it is answered 500 here; on SQLite such a
