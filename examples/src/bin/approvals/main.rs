@@ -1,11 +1,12 @@
 //! A service that waits for three decisions and keeps them in one SQLite file.
 //!
 //! `cargo run --bin approvals` needs nothing else. It prints a command for each question; paste
-//! them into another terminal and look at `http://127.0.0.1:8080/`. With `-- --once` it starts
-//! itself a second time, sends that good and bad answers, kills it in the middle of one, prints
+//! them into another terminal and look at `http://127.0.0.1:8080/`; each decision is also printed as
+//! the event that other systems are told of. With `-- --once` it starts itself a second time, sends that good and bad answers, kills it in the middle of one, prints
 //! what each got, and exits 0 if all are as they should be.
 
 mod child;
+mod events;
 mod once;
 mod pages;
 mod paste;
@@ -71,9 +72,11 @@ async fn serve(port: u16, database: &Path) -> Result<(), Failure> {
     let address = server.addrs().first().copied().ok_or_else(|| Failure::new("the server has no address"))?;
     announce(&[address]);
     invite(&tasks, &word, address, database).await?;
+    let relay = events::start(tasks.store.clone());
     let server = server.run();
     rt::spawn(end_in_order(tasks.store.clone(), server.handle()));
     server.await?;
+    relay.stop().await;
     tasks.store.close().await;
     Ok(())
 }

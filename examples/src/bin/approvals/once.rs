@@ -39,6 +39,7 @@ async fn try_all(database: &Path, log: &Path) -> Result<bool, Failure> {
     two_at_once(&mut trial).await?;
     killed(&mut trial).await?;
     effects(&mut trial).await?;
+    events(&mut trial).await?;
     Ok(trial.end())
 }
 
@@ -156,6 +157,23 @@ async fn effects(trial: &mut Trial) -> Result<(), Failure> {
         let effects = tasks.iter().filter(|task| task.notification_id == id && task.outcome.is_some());
         let got = effects.count().to_string();
         trial.check(&format!("effects of {id}"), expected, &got, (id, state)).await?;
+    }
+    Ok(())
+}
+
+/// Each decision that took effect is told, under one id and with the same bytes, also that of the
+/// process that was killed.
+async fn events(trial: &mut Trial) -> Result<(), Failure> {
+    for (id, expected, state) in [
+        ("deploy", "1", "approved"),
+        ("refund-1042", "1", "approved"),
+        ("regions", "1", "approved"),
+        ("refund-1043", "0", "pending"),
+        ("refund-1044", "1", "approved"),
+        ("refund-1045", "1", "approved"),
+    ] {
+        let got = trial.told_of(id, expected).await.to_string();
+        trial.check(&format!("events of {id}"), expected, &got, (id, state)).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, Responder, http::header, web};
 use atp_actix::Error;
 
-use crate::tasks::{Task, Tasks};
+use crate::tasks::{Delivered, Task, Tasks};
 
 /// `GET /tasks`
 pub async fn json(tasks: web::Data<Tasks>) -> Result<impl Responder, Error> {
@@ -21,12 +21,29 @@ pub async fn html(tasks: web::Data<Tasks>) -> Result<impl Responder, Error> {
 
 fn row(task: &Task) -> String {
     format!(
-        "<tr><td><b>{}</b><br>{}</td><td>{}</td><td>{}</td></tr>\n",
+        "<tr><td><b>{}</b><br>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
         escape(&task.title),
         escape(&task.description),
         escape(&task.state),
         escape(task.outcome.as_deref().unwrap_or_default()),
+        escape(told(task)),
+        task.deliveries.iter().map(delivered).collect::<String>(),
     )
+}
+
+/// Where the event of a decision is.
+fn told(task: &Task) -> &'static str {
+    match (&task.event, task.is_sent) {
+        (None, _) => "",
+        (Some(_), false) => "waits",
+        (Some(_), true) => "sent",
+    }
+}
+
+/// A line of the audit.
+fn delivered(row: &Delivered) -> String {
+    let Delivered { verdict, status, count, last } = row;
+    format!("{count} × {} ({status}), last {}<br>", escape(verdict), last.format("%H:%M:%S"))
 }
 
 /// Text that is safe in an element and in a quoted attribute. `&` goes first.

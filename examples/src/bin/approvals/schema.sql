@@ -10,6 +10,5 @@ CREATE TABLE IF NOT EXISTS tasks (
 -- Nothing here is unique: a decision that took effect twice would show.
 CREATE TABLE IF NOT EXISTS effects (
     notification_id TEXT NOT NULL REFERENCES tasks,
-    outcome TEXT NOT NULL,                  -- in words, for humans
-    event TEXT NOT NULL                     -- the user decision, as JSON
+    outcome TEXT NOT NULL                   -- in words, for humans
 ) STRICT;

@@ -3,15 +3,17 @@
 use std::{fs, io, path::Path};
 
 use atp_actix::{
-    Error, UserDecision,
+    Error,
     atp_core::Response,
-    store::{DEFAULT_SERVICE, Known, Question, RecordedQuestion, SqliteStore, Store as _},
+    store::{DEFAULT_SERVICE, DeliveryRow, Known, Question, SqliteStore, Store as _},
 };
 use atp_examples::Failure;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{SqliteConnection, SqlitePool};
+
+use crate::events;
 
 /// The tasks. A clone shares the connections.
 #[derive(Clone)]
@@ -28,7 +30,27 @@ pub struct Task {
     pub description: String,
     pub state: String,
     pub outcome: Option<String>,
+    /// What other systems are told of the decision.
     pub event: Option<Box<RawValue>>,
+    /// Whether they were.
+    pub is_sent: bool,
+    /// What came of the answers, as the store's audit has it.
+    pub deliveries: Vec<Delivered>,
+}
+
+/// Answers that came to the same.
+#[derive(Serialize)]
+pub struct Delivered {
+    pub verdict: &'static str,
+    pub status: u16,
+    pub count: u64,
+    pub last: DateTime<Utc>,
+}
+
+impl From<&DeliveryRow> for Delivered {
+    fn from(row: &DeliveryRow) -> Self {
+        Self { verdict: row.verdict.name(), status: row.status, count: row.count, last: row.last_seen }
+    }
 }
 
 impl Tasks {
@@ -45,7 +67,7 @@ impl Tasks {
 
     async fn try_open(file: &Path) -> Result<Self, Error> {
         create_private(file)?;
-        let store = SqliteStore::open(file).await?;
+        let store = SqliteStore::open(file).await?.routes(events::routes());
         sqlx::raw_sql(include_str!("schema.sql")).execute(store.pool()).await?;
         Ok(Self { store })
     }
@@ -81,15 +103,18 @@ impl Tasks {
 
     /// All tasks, in the order in which they were added.
     pub async fn all(&self) -> Result<Vec<Task>, Error> {
-        type Row = (String, Option<String>, Option<String>);
+        type Row = (String, Option<String>, Option<String>, bool);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT notification_id, outcome, event FROM tasks LEFT JOIN effects USING (notification_id)
+            "SELECT notification_id, outcome, e.data, coalesce(s.sent_at > 0, 0)
+             FROM tasks LEFT JOIN effects USING (notification_id)
+                 LEFT JOIN atp_events AS e ON e.subject = notification_id AND e.kind = 'atp.decision'
+                 LEFT JOIN atp_sends AS s USING (seq)
              ORDER BY tasks.rowid",
         )
         .fetch_all(self.pool())
         .await?;
         let mut tasks = Vec::new();
-        for (notification_id, outcome, event) in rows {
+        for (notification_id, outcome, event, is_sent) in rows {
             let Known { question: Some(question), .. } =
                 self.store.find(DEFAULT_SERVICE, &notification_id, None).await?
             else {
@@ -99,7 +124,18 @@ impl Tasks {
             let context = question.notification.context;
             let (title, description) = (context.title, context.description);
             let event = event.map(RawValue::from_string).transpose()?;
-            tasks.push(Task { notification_id, title, description, state, outcome, event });
+            let deliveries = self.store.deliveries(DEFAULT_SERVICE, &notification_id).await?;
+            let deliveries = deliveries.iter().map(Delivered::from).collect();
+            tasks.push(Task {
+                notification_id,
+                title,
+                description,
+                state,
+                outcome,
+                event,
+                is_sent,
+                deliveries,
+            });
         }
         Ok(tasks)
     }
@@ -109,15 +145,11 @@ impl Tasks {
 pub async fn take_effect(
     transaction: &mut SqliteConnection,
     answer: &Response,
-    asked: &RecordedQuestion,
     outcome: &str,
 ) -> Result<(), Error> {
-    let mut event = UserDecision::new(answer, Utc::now());
-    (event.user_id, event.request_id) = (asked.user_id.clone(), asked.request_id.clone());
-    sqlx::query("INSERT INTO effects VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO effects VALUES (?, ?)")
         .bind(&answer.notification_id)
         .bind(outcome)
-        .bind(serde_json::to_string(&event)?)
         .execute(transaction)
         .await?;
     Ok(())

@@ -80,6 +80,19 @@ impl Trial {
         thread::spawn(move || Some(client::post(address, webhook::PATH, &delivery).ok()?.status))
     }
 
+    /// How many events about a task were printed, as soon as there are as many as expected.
+    pub async fn told_of(&self, id: &str, expected: &str) -> usize {
+        let about = format!(r#""notification_id":"{id}""#);
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let told = self.service.events().iter().filter(|event| event.contains(&about)).count();
+            if told.to_string() == expected || Instant::now() > end {
+                return told;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Prints a line of the table. `expected` may hold alternatives, `task` is an id and a state.
     pub async fn check(
         &mut self,

@@ -43,7 +43,7 @@ async fn approve(
     deploy(version, answer.delivery()).await?;
     task.set("approved");
     let mut tx = deferred.begin().await?;
-    take_effect(&mut tx, &answer, &origin, &format!("version {version} is deployed")).await
+    take_effect(&mut tx, &answer, &format!("version {version} is deployed")).await
 }
 
 async fn refund(
@@ -54,27 +54,21 @@ async fn refund(
 ) -> Result<(), Error> {
     task.set("approved");
     let outcome = format!("{:.2} back for order {}", cents.data / 100.0, origin.context.number);
-    take_effect(&mut tx, &cents, &origin, &outcome).await
+    take_effect(&mut tx, &cents, &outcome).await
 }
 
 async fn place(
     regions: AtpResponse<MultiChoice>,
-    origin: Correlation,
     task: Task,
     mut tx: SqliteTransaction,
 ) -> Result<(), Error> {
     task.set("approved");
-    take_effect(&mut tx, &regions, &origin, &regions.data.join(" and ")).await
+    take_effect(&mut tx, &regions, &regions.data.join(" and ")).await
 }
 
-async fn reject(
-    reason: AtpResponse<Text>,
-    origin: Correlation,
-    task: Task,
-    mut tx: SqliteTransaction,
-) -> Result<(), Error> {
+async fn reject(reason: AtpResponse<Text>, task: Task, mut tx: SqliteTransaction) -> Result<(), Error> {
     task.set("rejected");
-    take_effect(&mut tx, &reason, &origin, &reason.data).await
+    take_effect(&mut tx, &reason, &reason.data).await
 }
 
 /// Stands for a service elsewhere. No transaction reaches it: after a crash it is told again, and
