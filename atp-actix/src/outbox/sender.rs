@@ -99,6 +99,7 @@ impl<S: Outbox> Sender<S> {
     async fn send(mut self) {
         let mut hints = self.store.hints();
         loop {
+            self.standing.paused_until.take_if(|until| *until <= Instant::now());
             let is_stored = self.settle().await;
             let is_stopping = *self.stop.borrow();
             if is_stopping && self.in_flight.is_empty() {
@@ -111,8 +112,7 @@ impl<S: Outbox> Sender<S> {
                 Ok(false) | Err(()) => AFTER_A_STORE_FAULT,
             };
             let until = Instant::now() + wait;
-            let until =
-                self.standing.paused_until.map_or(until, |paused| paused.min(until).max(Instant::now()));
+            let until = self.standing.paused_until.map_or(until, |paused| paused.min(until));
             let is_full = self.room() == 0;
             select! {
                 biased;
@@ -132,7 +132,7 @@ impl<S: Outbox> Sender<S> {
 
     /// How many more may be sent now.
     fn room(&self) -> u32 {
-        if self.standing.paused_until.is_some_and(|until| Instant::now() < until) {
+        if self.standing.paused_until.is_some() {
             return 0;
         }
         // One finds out whether it is there again.
@@ -229,14 +229,15 @@ impl<S: Outbox> Sender<S> {
     fn leave_alone(&mut self, outgoing: &Outgoing, asked: Option<Duration>, reason: String) {
         let now = Instant::now();
         // All that was under way when it went away tells the same, once.
-        if self.standing.paused_until.is_none_or(|until| until <= now) {
+        if self.standing.paused_until.is_none() {
             if self.standing.away == 0 {
                 tracing::warn!(target: "atp_actix::relay", sink = self.name, reason, "the sink is away");
             }
             self.standing.away = self.standing.away.saturating_add(1);
             self.standing.paused_until = Some(now + self.settings.pause.after(self.standing.away, asked));
         }
-        let after = self.standing.paused_until.map_or(Duration::ZERO, |until| until - now);
+        let after =
+            self.standing.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         self.settled.push(Settled::new(outgoing, SendEnd::Again { after, is_own_fault: false, reason }));
     }
 

@@ -152,6 +152,12 @@ impl Activity {
         Hints(self.0.written.subscribe())
     }
 
+    /// Until nobody of this process waits for hints any more.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn unheard(&self) {
+        self.0.written.closed().await;
+    }
+
     /// Whether anybody of this process waits for hints.
     #[cfg(feature = "postgres")]
     pub(crate) fn has_listeners(&self) -> bool {

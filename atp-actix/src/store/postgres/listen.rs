@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    select,
+    time::{sleep, timeout},
+};
 
 use super::Steps;
 use crate::limits::{BETWEEN_HEARINGS, LONGEST_HEARING, PATIENCE};
@@ -17,17 +20,23 @@ impl Steps {
         let steps = self.clone();
         tokio::spawn(async move {
             while steps.activity.has_listeners() && !steps.pool.is_closed() {
-                // Behind a pooler of transactions nothing is ever heard; the relays poll.
-                if let Err(error) = steps.hear().await {
-                    tracing::debug!(target: "atp_actix::relay", %error, "the server does not tell of events");
+                select! {
+                    // Behind a pooler of transactions nothing is ever heard; the relays poll.
+                    lost = timeout(LONGEST_HEARING, steps.hear()) => if let Ok(lost) = lost {
+                        if let Err(error) = lost {
+                            tracing::debug!(target: "atp_actix::relay", %error, "no server tells of events");
+                        }
+                        sleep(BETWEEN_HEARINGS).await;
+                    },
+                    () = steps.activity.unheard() => {}
+                    () = steps.pool.close_event() => {}
                 }
-                sleep(BETWEEN_HEARINGS).await;
             }
             steps.is_listening.store(false, Ordering::Release);
         });
     }
 
-    /// Until the connection breaks, or nobody waits any more.
+    /// Until the connection breaks.
     async fn hear(&self) -> sqlx::Result<()> {
         let options = self.pool.connect_options().as_ref().clone();
         let pool =
@@ -36,12 +45,8 @@ impl Steps {
         listener.listen("atp_outbox").await?;
         // What was written while nobody listened.
         self.activity.hint();
-        while self.activity.has_listeners() && !self.pool.is_closed() {
-            match timeout(LONGEST_HEARING, listener.try_recv()).await {
-                Ok(Ok(Some(_))) => self.activity.hint(),
-                Ok(Ok(None)) | Err(_) => break,
-                Ok(Err(error)) => return Err(error),
-            }
+        while listener.try_recv().await?.is_some() {
+            self.activity.hint();
         }
         Ok(())
     }

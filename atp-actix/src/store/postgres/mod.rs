@@ -564,8 +564,8 @@ impl Store for Steps {
     ) -> Result<(), StoreError> {
         let is_ended = match transaction {
             Some(mut open) if completion.outcome.is_success() => {
-                self.write_events(open.connection_mut(), &completion.events).await?;
                 Self::restate(open.connection_mut(), claim, completion).await?;
+                self.write_events(open.connection_mut(), &completion.events).await?;
                 open.finish().await?;
                 self.activity.hint();
                 return Ok(());

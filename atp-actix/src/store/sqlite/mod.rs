@@ -66,9 +66,12 @@ pub struct SqliteStore {
     routes: Routes,
 }
 
-/// `SQLITE_CONSTRAINT_COMMITHOOK`: a statement outside of a transaction, or a handler's `COMMIT`.
-fn is_refused_commit(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("531"))
+/// What a statement in a handler's transaction failed for: `SQLITE_CONSTRAINT_COMMITHOOK` where the
+/// handler has ended that, so that the statement is outside of it.
+fn ended_by_handler(error: sqlx::Error) -> StoreError {
+    let is_refused_commit =
+        error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("531"));
+    if is_refused_commit { ENDED } else { error.into() }
 }
 
 impl SqliteStore {
@@ -249,7 +252,7 @@ impl SqliteStore {
         .await?;
         if inserted.rows_affected() == 1 {
             let event = self.routes.asked(question, key)?;
-            return self.write_events(connection, event.as_slice()).await;
+            return Ok(self.write_events(connection, event.as_slice()).await?);
         }
         let asked: Option<rows::AskedRow> = sqlx::query_as(statements::ASKED_UNDER_KEY)
             .bind(escape(&question.service))
@@ -295,7 +298,7 @@ impl SqliteStore {
             return Err(StoreError::NotRecorded(notification_id.to_owned()));
         }
         let event = self.routes.invalidated(service, notification_id, reason)?;
-        self.write_events(connection, event.as_slice()).await
+        Ok(self.write_events(connection, event.as_slice()).await?)
     }
 
     /// Begins a transaction of the service's own, to write its rows with [`SqliteStore::record_in`]
@@ -477,14 +480,16 @@ impl Store for SqliteStore {
             Some(mut open) if completion.outcome.is_success() => {
                 // What was said when it began is not said again: the connection tells if it does
                 // not stand any more.
-                if !completion.is_expected(claim) {
-                    match Self::end(open.connection_mut(), claim, now, completion, true).await {
-                        Ok(true) => {}
-                        Err(error) if !is_refused_commit(&error) => return Err(error.into()),
-                        _ => return Err(ENDED),
-                    }
+                if !completion.is_expected(claim)
+                    && !Self::end(open.connection_mut(), claim, now, completion, true)
+                        .await
+                        .map_err(ended_by_handler)?
+                {
+                    return Err(ENDED);
                 }
-                self.write_events(open.connection_mut(), &completion.events).await?;
+                self.write_events(open.connection_mut(), &completion.events)
+                    .await
+                    .map_err(ended_by_handler)?;
                 open.finish().await?;
                 self.activity.hint();
                 return Ok(());

@@ -46,7 +46,7 @@ impl SqliteStore {
         event: &Event,
     ) -> Result<bool, StoreError> {
         let event = self.routes.filled_in(event.clone())?;
-        self.write_event(connection, &event).await
+        Ok(self.write_event(connection, &event).await?)
     }
 
     /// Writes events that have all that they need.
@@ -54,18 +54,14 @@ impl SqliteStore {
         &self,
         connection: &mut SqliteConnection,
         events: &[Event],
-    ) -> Result<(), StoreError> {
+    ) -> sqlx::Result<()> {
         for event in events {
             self.write_event(connection, event).await?;
         }
         Ok(())
     }
 
-    async fn write_event(
-        &self,
-        connection: &mut SqliteConnection,
-        event: &Event,
-    ) -> Result<bool, StoreError> {
+    async fn write_event(&self, connection: &mut SqliteConnection, event: &Event) -> sqlx::Result<bool> {
         let (service, subject) = (escape(&event.service), event.subject.as_deref().map(escape));
         let seq: Option<i64> = sqlx::query_scalar(
             "INSERT INTO atp_events (service, id, kind, subject, time, data, traceparent)
