@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt as _, StreamExt as _,
-    future::{BoxFuture, join},
+    future::{BoxFuture, OptionFuture, join},
     stream::FuturesUnordered,
 };
 use tokio::{
@@ -88,12 +88,13 @@ impl<S: Outbox> Sender<S> {
     /// Sends until it is told to stop, and then ends what it is at.
     pub(super) async fn run(self, tidies: bool) {
         let tidying = tidies.then(|| tidy(self.store.clone(), self.settings.keep_sent, self.stop.clone()));
-        join(self.send(), async {
-            if let Some(tidying) = tidying {
-                tidying.await;
-            }
-        })
-        .await;
+        let (tidying, name) = (OptionFuture::from(tidying), self.name.clone());
+        if AssertUnwindSafe(join(self.send(), tidying)).catch_unwind().await.is_err() {
+            tracing::error!(
+                target: "atp_actix::relay", sink = name,
+                "the relay panicked, and sends nothing more to this sink: start the program anew"
+            );
+        }
     }
 
     async fn send(mut self) {
@@ -172,7 +173,9 @@ impl<S: Outbox> Sender<S> {
         );
         let attempt = async move {
             let began = Instant::now();
-            let sending = AssertUnwindSafe(timeout(within, sink.send_boxed(&outgoing))).catch_unwind().await;
+            // The call itself may panic too, before there is anything to wait for.
+            let sending = async { timeout(within, sink.send_boxed(&outgoing)).await };
+            let sending = AssertUnwindSafe(sending).catch_unwind().await;
             let came_of_it = match sending {
                 Ok(Ok(came_of_it)) => came_of_it,
                 Ok(Err(_)) => Err(SendError::away(format!("no answer within {} ms", within.as_millis()))),

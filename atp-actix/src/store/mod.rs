@@ -51,10 +51,32 @@
 //! with the store's key: who reads the whole database can find a short answer by trying all of
 //! them, who sees a [`decision_id`](crate::Delivery::decision_id) alone cannot.
 //!
+//! # What leaves the service
+//!
+//! A store that is given [`Routes`] writes what is to be sent in the transaction of its cause: a
+//! question with its recording, a decision's event with the decision, and a handler's own
+//! ([`Events`](crate::Events)) beside it; `emit_in` writes an event in a transaction of the
+//! service's own. A [`Relay`](crate::Relay) sends it afterwards, here or in another process, each
+//! event to each of its sinks at least once and under one id. [`Outbox`] has the verbs for that,
+//! and for what could not be sent.
+//!
+//! ```
+//! use atp_actix::store::{Event, MemoryStore, Outbox, Routes};
+//!
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new().routes(Routes::new().events("bus"));
+//! store.emit(&Event::new("orders.shipped", serde_json::json!({ "order": 7 }))?).await?;
+//! assert_eq!(store.lag().await?[0].waiting, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The end
 //!
 //! To stop in order, call [`Store::drain`] before the server is stopped, so that handlers that
-//! outlived their 503 come to their end, and the store's `close` after it.
+//! outlived their 503 come to their end; then stop the relay, if there is one, and call the store's
+//! `close` last.
 //!
 //! # The tables
 //!
@@ -64,6 +86,8 @@
 //! | `atp_decisions` | the one decision of a notification: fingerprint, action, data, claim, outcome, the task's state, how the answer came |
 //! | `atp_deliveries` | the audit: one row for each notification, answer and verdict, with first, last and count |
 //! | `atp_refused` | the body of an authentic delivery that was refused, once for each text that was signed |
+//! | `atp_events` | what is to leave, or left a while ago: its id, kind, time and data, as they are sent |
+//! | `atp_sends` | an event at one of its sinks: due, being sent, behind an older one, parked or sent |
 //! | `atp_erased` | a notification of which nothing that a human said may be kept any more |
 //! | `atp_key` | the key that fingerprints are hashed with, made with the tables |
 //! | `atp_schema` | the version; a program that finds a newer one does not start |
