@@ -42,21 +42,18 @@ async fn race(database: impl Database) {
         let id = format!("same-{round}");
         database.store().record(&question(&id)).await.expect("a question");
         let same = sender.answer(&id, "approve", ());
-        let statuses = at_once(&victims, |_| same.clone()).await;
+        let statuses = until_handled(&victims, &mut seen, |_| same.clone()).await;
         assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{id}: {statuses:?}");
-        assert!(statuses.contains(&200), "{id}: {statuses:?}");
-        tally(&mut seen, &statuses);
 
         // Eight different ones.
         let id = format!("different-{round}");
         database.store().record(&eight_ways(&id)).await.expect("a question");
         let different = |nth: usize| sender.answer(&id, "approve", format!("{}", nth % 8));
-        let statuses = at_once(&victims, different).await;
+        let statuses = until_handled(&victims, &mut seen, different).await;
         assert!(statuses.iter().all(|status| matches!(status, 200 | 409 | 503)), "{id}: {statuses:?}");
         let winners: Vec<usize> =
             (0..CONNECTIONS).filter(|nth| statuses[*nth] == 200).map(|nth| nth % 8).collect();
         assert!(winners.iter().all(|winner| *winner == winners[0]), "{id}: {statuses:?}");
-        tally(&mut seen, &statuses);
         // Afterwards the same one wins at both.
         for victim in &victims {
             for nth in 0..8 {
@@ -87,6 +84,23 @@ fn tally(seen: &mut [usize; 3], statuses: &[u16]) {
     for (place, status) in [200, 409, 503].into_iter().enumerate() {
         seen[place] += statuses.iter().filter(|seen| **seen == status).count();
     }
+}
+
+/// Sends to both at once, and again as long as nobody is told that his answer was handled: on a
+/// machine that is busy enough all of them are asked to come again.
+async fn until_handled(
+    victims: &[Victim; 2],
+    seen: &mut [usize; 3],
+    answer: impl Fn(usize) -> SignedAnswer,
+) -> Vec<u16> {
+    for _ in 0..50 {
+        let statuses = at_once(victims, &answer).await;
+        tally(seen, &statuses);
+        if statuses.contains(&200) {
+            return statuses;
+        }
+    }
+    panic!("of fifty times 64 deliveries none was handled");
 }
 
 async fn at_once(victims: &[Victim; 2], answer: impl Fn(usize) -> SignedAnswer) -> Vec<u16> {
