@@ -239,12 +239,15 @@ impl<S: Outbox> Sender<S> {
         self.settled.push(Settled::new(outgoing, SendEnd::Parked { reason }));
     }
 
-    /// Counts what became of an attempt, where that is measured.
-    #[cfg_attr(not(feature = "metrics"), allow(clippy::unused_self, reason = "nothing is measured"))]
-    fn count(&self, _result: &'static str) {
-        #[cfg(feature = "metrics")]
-        apart(|| metrics::tell_of_attempt(&self.name, _result));
+    /// Counts what became of an attempt.
+    #[cfg(feature = "metrics")]
+    fn count(&self, result: &'static str) {
+        apart(|| metrics::tell_of_attempt(&self.name, result));
     }
+
+    #[cfg(not(feature = "metrics"))]
+    #[allow(clippy::unused_self, reason = "as with the feature `metrics`")]
+    fn count(&self, _: &'static str) {}
 
     /// Nothing is sent for a while.
     fn leave_alone(&mut self, outgoing: &Outgoing, asked: Option<Duration>, reason: String) {
