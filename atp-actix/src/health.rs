@@ -69,7 +69,7 @@ use crate::{
 /// | reason | what |
 /// |---|---|
 /// | `STORE_UNAVAILABLE` | the store did not answer a query within [`Health::within`] |
-/// | `OUTBOX_BEHIND` | the oldest event that waits is older than [`Health::oldest`] |
+/// | `OUTBOX_BEHIND` | the oldest event that waits is older, by its own time, than [`Health::oldest`] |
 /// | `ENDING` | [`Store::drain`](crate::store::Store::drain) was called, so deliveries are answered 503 |
 ///
 /// However many probes come, they share one query a second, and one of what waits every 15 s, for
