@@ -6,7 +6,7 @@ use actix_web::{FromRequest, Handler, Responder};
 use atp_core::Verifier;
 
 use crate::{
-    decide::{OnConflict, judge::Rules},
+    decide::{OnConflict, Traceparent, judge::Rules},
     delivery::Delivery,
     guard::Late,
     handler::Placed,
@@ -67,6 +67,7 @@ pub struct Decisions<S> {
     pub(crate) with_data: bool,
     pub(crate) on_conflict: Option<OnConflict>,
     pub(crate) late: Option<Placed>,
+    pub(crate) traceparent: Option<Traceparent>,
 }
 
 impl<S: Store> Decisions<S> {
@@ -81,6 +82,7 @@ impl<S: Store> Decisions<S> {
             with_data: true,
             on_conflict: None,
             late: None,
+            traceparent: None,
         }
     }
 
@@ -130,6 +132,39 @@ impl<S: Store> Decisions<S> {
     /// once, however often it comes.
     pub fn on_conflict(mut self, hook: impl Fn(&Delivery) + Send + Sync + 'static) -> Self {
         self.on_conflict = Some(Arc::new(hook));
+        self
+    }
+
+    /// Is asked for the W3C `traceparent` of the span that it is called in, which goes with the
+    /// events of a decision to their sinks ([`Event::traceparent`](crate::store::Event)); none
+    /// unless set, and nothing of a request's own headers, which are not signed.
+    ///
+    /// It is called within the delivery's span: once for the events that tell of a decision, where
+    /// the store's routes name a sink for them, and once for each that the handler emits
+    /// ([`Events`](crate::Events)) without one. What is not well formed is dropped; if it panics,
+    /// the delivery goes on without.
+    ///
+    /// ```
+    /// use atp_actix::{Decisions, store::MemoryStore};
+    ///
+    /// /// Where the service's subscriber has a layer of `tracing-opentelemetry`, this is
+    /// /// `tracing::Span::current().context().span().span_context().clone()`.
+    /// fn span_context() -> (u128, u64, u8) {
+    ///     (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7ad_6b71_6920_3331, 1)
+    /// }
+    ///
+    /// fn traceparent() -> Option<String> {
+    ///     let (trace_id, span_id, flags) = span_context();
+    ///     Some(format!("00-{trace_id:032x}-{span_id:016x}-{flags:02x}"))
+    /// }
+    ///
+    /// # fn decisions(store: MemoryStore) -> Decisions<MemoryStore> {
+    /// Decisions::in_store(store).traceparent(traceparent)
+    /// # }
+    /// # assert_eq!(traceparent().as_deref(), Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+    /// ```
+    pub fn traceparent(mut self, hook: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.traceparent = Some(Arc::new(hook));
         self
     }
 

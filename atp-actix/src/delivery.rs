@@ -92,6 +92,11 @@ impl Delivery {
         })
     }
 
+    /// The service of the webhook that it came to.
+    pub(crate) fn service(&self) -> &str {
+        &self.0.service
+    }
+
     /// The answer.
     #[must_use]
     pub fn answer(&self) -> &Response {

@@ -14,7 +14,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use crate::{claim_cell::AnyClaimCell, decide::HandlerRan};
+use crate::{claim_cell::AnyClaimCell, decide::HandlerRan, times::Times};
 
 /// A handler's route, and where it was given.
 pub(crate) struct Placed {
@@ -63,12 +63,13 @@ impl<H: Handler<Args>, Args: 'static> Handler<(HttpRequest, Args)> for Concludin
     fn call(&self, (request, args): (HttpRequest, Args)) -> Self::Future {
         let (handler, claiming) =
             (self.0.clone(), request.extensions().get::<Rc<dyn AnyClaimCell>>().cloned());
+        let times = Times::of(&request);
         Box::pin(async move {
             let is_ours = match claiming {
                 Some(claiming) => claiming.is_ours().await,
                 None => true,
             };
-            if is_ours { Concluded(Some(handler.call(args).await)) } else { Concluded(None) }
+            if is_ours { Concluded(Some(times.handler(handler.call(args)).await)) } else { Concluded(None) }
         })
     }
 }

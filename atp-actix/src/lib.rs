@@ -58,7 +58,11 @@
 //!   [`Decisions`] has the settings that go with a store, and the times.
 //! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
 //!   and [`Error`] what its `?` turns into.
-//! * [`Report`] tells what became of a delivery, for metrics: [`Webhook::observe`].
+//! * [`Relay`] sends what the store holds to [`Sink`]s: decisions, questions, and the [`Events`] that
+//!   a handler emits.
+//! * [`Report`] tells what became of a delivery: [`Webhook::observe`]. The feature `metrics` makes
+//!   metrics of it, and of what a relay sends.
+//! * [`Health`] answers the probes of a readiness route.
 //! * [`limits`] has every number that bounds something, with its reason.
 //! * [`mod@test`] signs requests as an ATP server does.
 //! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
@@ -100,11 +104,17 @@
 //! `debug`, the target `atp_actix::explain` says why a signature does not fit (see
 //! [`Verifier::explain`]). Secrets, signatures and the values of answers are in none of them.
 //!
+//! A delivery is handled in a span named `delivery`, with `notification_id`, `action_id` and, where
+//! there is a store, `decision_id`; an event is sent in one named `send`, with the event's id and
+//! kind, and the `traceparent` that [`Decisions::traceparent`] gave it.
+//!
 //! # Features
 //!
 //! * `sqlite` (default): [`store::SqliteStore`]. Handlers that write in its transactions need sqlx
 //!   0.9, the version that `atp_actix::sqlx` is.
 //! * `postgres`: `store::PostgresStore`, with the same sqlx.
+//! * `metrics`: tells the recorder of the crate `metrics` of deliveries, secrets, clocks and what
+//!   waits to be sent; the module `metrics` has the table.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
@@ -121,8 +131,11 @@ mod extract;
 pub mod guard;
 mod handler;
 mod head;
+mod health;
 pub mod limits;
 mod log;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod mounted;
 mod outbox;
 mod refusal;
@@ -132,6 +145,7 @@ mod reporter;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test;
+mod times;
 mod verify;
 mod webhook;
 
@@ -155,6 +169,7 @@ pub use extract::PostgresTransaction;
 #[cfg(feature = "sqlite")]
 pub use extract::SqliteTransaction;
 pub use extract::{AtpResponse, Correlation, Deferred, Events, Raw, Task, Transaction};
+pub use health::Health;
 pub use outbox::{Relay, RunningRelay, SendError, Sink};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;

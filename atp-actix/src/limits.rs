@@ -104,6 +104,22 @@ pub(crate) const AFTER_A_STORE_FAULT: Duration = Duration::from_secs(1);
 /// How often what was sent is deleted.
 pub(crate) const BETWEEN_TIDYINGS: Duration = Duration::from_mins(1);
 
+/// How often a relay reads what waits, for the metrics: the store counts for it, and who looks at
+/// graphs has a point for each quarter of a minute.
+pub(crate) const BETWEEN_LAG_READINGS: Duration = Duration::from_secs(15);
+
+/// How long a store may take to say that it is there, unless set: who probes waits for one second,
+/// as a rule, and another half is left for the way.
+pub const DEFAULT_HEALTH_WITHIN: Duration = Duration::from_millis(500);
+
+/// How old the oldest event that waits may be, unless set: a receiver that is away for some minutes
+/// is no reason to take the webhook out of service.
+pub const DEFAULT_OLDEST_EVENT: Duration = Duration::from_hours(1);
+
+/// How long probes share what one of them has found: however many come, the store is asked once in
+/// that time.
+pub(crate) const HEALTH_LASTS: Duration = Duration::from_secs(1);
+
 /// How long after a connection on which events are told was lost the next one is opened.
 #[cfg(feature = "postgres")]
 pub(crate) const BETWEEN_HEARINGS: Duration = Duration::from_secs(1);

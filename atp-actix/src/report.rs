@@ -16,6 +16,7 @@ use crate::{
     refusal::Refusal,
     reply::ErrorReply,
     store::{DeliveryCount, Verdict},
+    times::Times,
 };
 
 /// What became of a delivery: for metrics, by [`Webhook::observe`](crate::Webhook::observe).
@@ -43,6 +44,8 @@ use crate::{
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report<'a> {
+    /// The service that the webhook is of.
+    pub service: &'a str,
     /// The delivery; none if it was refused before it was read, as whatever is not signed is.
     pub delivery: Option<&'a Delivery>,
     /// The request id, which is not signed.
@@ -58,6 +61,8 @@ pub struct Report<'a> {
     /// How long that took, from the head of the request to this report.
     pub duration: Duration,
     pub(crate) cause: Cause<'a>,
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "the metrics alone read it"))]
+    pub(crate) times: Times,
 }
 
 /// Why it is not handled.
@@ -80,6 +85,29 @@ impl Report<'_> {
             Cause::Refusal(refusal) => Some(bounded(refusal.to_string())),
             Cause::Error(error) => Some(bounded(reason(error))),
         }
+    }
+
+    /// How long it took from the head of the request until it was verified; none if it was not, or
+    /// if its sender is known and it is no answer.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn verification_time(&self) -> Option<Duration> {
+        self.times.get_verification()
+    }
+
+    /// How long the handler took, without its extractors, also where it was given up; none if it
+    /// did not run, or is none of a [`Webhook`](crate::Webhook).
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn handler_time(&self) -> Option<Duration> {
+        self.times.get_handler()
+    }
+
+    /// How long the store took, in all, until now; none if it was not asked.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn store_time(&self) -> Option<Duration> {
+        self.times.get_store()
     }
 
     /// What became of it, as the log says it.

@@ -14,6 +14,7 @@ use crate::{
     log::Log,
     report::{Cause, Observer, Report},
     store::Verdict,
+    times::Times,
 };
 
 /// Who reads the reports of one worker.
@@ -33,6 +34,8 @@ impl Reporter {
         if let Some(observer) = &self.observer {
             apart(|| observer(report));
         }
+        #[cfg(feature = "metrics")]
+        apart(|| crate::metrics::tell(report));
         self.log.tell(report)
     }
 }
@@ -49,6 +52,7 @@ pub(crate) fn apart(hook: impl FnOnce()) {
 pub(crate) struct PendingReport {
     reporter: Rc<Reporter>,
     started: Instant,
+    times: Times,
     /// Where it is offered to others.
     offered: Option<Rc<Offered>>,
 }
@@ -61,8 +65,8 @@ struct Offered {
 }
 
 impl PendingReport {
-    pub(crate) fn new(reporter: &Rc<Reporter>, started: Instant) -> Self {
-        Self { reporter: Rc::clone(reporter), started, offered: None }
+    pub(crate) fn new(reporter: &Rc<Reporter>, started: Instant, times: Times) -> Self {
+        Self { reporter: Rc::clone(reporter), started, times, offered: None }
     }
 
     /// Puts it into the request's extensions, for whoever knows more of the delivery than its
@@ -77,6 +81,11 @@ impl PendingReport {
         let taken = request.extensions_mut().remove::<Self>()?;
         taken.offered.as_ref()?.is_taken.set(true);
         Some(taken)
+    }
+
+    /// Where the delivery's time goes.
+    pub(crate) fn get_times(&self) -> &Times {
+        &self.times
     }
 
     /// Whether somebody else makes the report.
@@ -121,6 +130,7 @@ impl PendingReport {
         cause: Cause<'a>,
     ) -> Report<'a> {
         let report = Report {
+            service: delivery.service(),
             delivery: Some(delivery),
             request_id: delivery.request_id(),
             verdict: Some(verdict),
@@ -128,6 +138,7 @@ impl PendingReport {
             told: self.offered.as_ref().and_then(|offered| offered.told.get()).unwrap_or(status),
             duration: self.started.elapsed(),
             cause,
+            times: self.times.clone(),
         };
         self.reporter.tell(&report);
         report

@@ -26,6 +26,7 @@ use futures_util::{
     stream,
 };
 use serde_json::Value;
+use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     age::Age,
@@ -39,6 +40,7 @@ use crate::{
     report::{Cause, Observer, Report, verdict_of},
     reporter::{PendingReport, Reporter},
     store::{DEFAULT_SERVICE, RefusedDelivery, StoreError, Token, Verdict},
+    times::Times,
 };
 
 /// Lets a request pass only if it carries a signed answer, and leaves a [`Delivery`] for guards and
@@ -204,6 +206,8 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
+        #[cfg(feature = "metrics")]
+        crate::metrics::describe();
         let reporter = Reporter::new(self.observer.clone());
         ready(Ok(Verifying(Rc::new(Inner { service, settings: self.clone(), reporter }))))
     }
@@ -242,12 +246,18 @@ where
                     return Ok(inner.settings.refuse(*refused));
                 }
             };
-            let mut pending = PendingReport::new(&inner.reporter, started);
+            let times = Times::default();
+            times.verified(started, &inner.settings.verifier);
+            times.leave_in(request.request());
+            let mut pending = PendingReport::new(&inner.reporter, started, times);
             // With a store more is known of a delivery than its response says.
             if inner.settings.kept.is_some() {
                 pending.offer(request.request());
             }
-            match inner.service.call(request).await {
+            let span = span(&delivery);
+            let answered = inner.service.call(request).instrument(span.clone()).await;
+            let _reported_in_it = span.enter();
+            match answered {
                 Ok(response) => {
                     if !pending.is_taken() {
                         let verdict = verdict_of(response.status());
@@ -269,6 +279,18 @@ where
     }
 }
 
+/// The span of a delivery, in which it is handled. Whoever knows the decision records it.
+fn span(delivery: &Delivery) -> Span {
+    let answer = delivery.answer();
+    tracing::info_span!(
+        target: "atp_actix",
+        "delivery",
+        notification_id = answer.notification_id,
+        action_id = answer.action_id,
+        decision_id = Empty,
+    )
+}
+
 impl<S> Inner<S> {
     /// Reports a request that goes no further than verification.
     fn report_refused(&self, refused: &RefusedRequest, started: Instant) {
@@ -280,6 +302,7 @@ impl<S> Inner<S> {
             _ => Some(Verdict::Malformed),
         };
         let report = Report {
+            service: &self.settings.service,
             delivery: None,
             request_id: head::request_id(request.headers()),
             verdict,
@@ -287,6 +310,7 @@ impl<S> Inner<S> {
             told: status,
             duration: started.elapsed(),
             cause: Cause::Refusal(refusal),
+            times: Times::default(),
         };
         let is_logged = self.reporter.tell(&report);
         if let (true, Refusal::Signature(_), Some(body)) = (is_logged, refusal, body) {

@@ -316,6 +316,7 @@ impl Webhook {
             lease: decisions.lease,
             with_data: decisions.with_data,
             on_conflict: decisions.on_conflict,
+            traceparent: decisions.traceparent,
             error_body: self.verify.get_error_body(),
             verifier: self.verifier.clone(),
         };

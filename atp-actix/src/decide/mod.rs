@@ -22,6 +22,7 @@ use actix_web::{
 };
 use atp_core::{UserDecision, Verifier};
 use futures_util::future::LocalBoxFuture;
+use tracing::{Instrument as _, Span, field::display};
 
 use self::{
     judge::{Accepted, Declined, Rules, judge},
@@ -39,12 +40,16 @@ use crate::{
         Claim, Claimed, Completion, Event, EventError, RefusedDelivery, Routes, Store, StoreError, UnderWay,
         Verdict,
     },
+    times::Times,
 };
 
 pub(crate) use self::outcome::HandlerRan;
 
 /// Told of an answer that differs from the one that stands.
 pub(crate) type OnConflict = Arc<dyn Fn(&Delivery) + Send + Sync>;
+
+/// Tells the W3C `traceparent` of the span that it is called in.
+pub(crate) type Traceparent = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// How a webhook with a store goes about its deliveries.
 #[derive(Clone)]
@@ -56,6 +61,7 @@ pub(crate) struct Settings {
     /// Whether decisions are stored with their data.
     pub(crate) with_data: bool,
     pub(crate) on_conflict: Option<OnConflict>,
+    pub(crate) traceparent: Option<Traceparent>,
     pub(crate) error_body: Option<ErrorBody>,
     /// Tells the time that deliveries are judged by.
     pub(crate) verifier: Verifier,
@@ -89,6 +95,7 @@ pub(crate) struct Emitted {
     /// Where events go that name no sink.
     routes: Routes,
     service: String,
+    traceparent: Option<Traceparent>,
 }
 
 impl Emitted {
@@ -96,13 +103,28 @@ impl Emitted {
     pub(crate) fn add(&self, event: Event, notification_id: &str) -> Result<(), EventError> {
         let event = if event.service.is_empty() { event.service(&*self.service) } else { event };
         let event = if event.subject.is_none() { event.subject(notification_id) } else { event };
-        self.events.borrow_mut().push(self.routes.filled_in(event)?);
+        let event = self.routes.filled_in(event)?;
+        let event = if event.traceparent.is_none() { self.traced(event) } else { event };
+        self.events.borrow_mut().push(event);
         Ok(())
+    }
+
+    fn traced(&self, event: Event) -> Event {
+        event.traceparent(traceparent(self.traceparent.as_ref()))
     }
 
     fn take(&self) -> Vec<Event> {
         self.events.take()
     }
+}
+
+/// What the hook says, which has no say in what is decided.
+fn traceparent(hook: Option<&Traceparent>) -> Option<String> {
+    let mut told = None;
+    if let Some(hook) = hook {
+        apart(|| told = hook());
+    }
+    told
 }
 
 /// The middleware between verification and the routes.
@@ -204,9 +226,13 @@ where
             return failed(Refusal::PathParameter { name: name.to_owned() });
         }
         let Some(under_way) = self.store.get_activity().begin() else { return failed(Refusal::Ending) };
+        let span = Span::current();
+        if !span.is_disabled() {
+            span.record("decision_id", display(delivery.decision_id()));
+        }
         let work = rt::spawn({
             let (this, delivery, report) = (Rc::clone(&self), delivery.clone(), report.clone());
-            async move { this.work(request, &delivery, &report, &under_way).await }
+            async move { this.work(request, &delivery, &report, &under_way).await }.instrument(span)
         });
         match rt::time::timeout(self.settings.respond_within, work).await {
             Ok(Ok(response)) => response,
@@ -226,7 +252,8 @@ where
         report: &PendingReport,
         under_way: &UnderWay,
     ) -> HttpResponse {
-        let accepted = match self.judge(delivery).await {
+        let times = report.get_times();
+        let accepted = match times.store(self.judge(delivery)).await {
             Ok(accepted) => accepted,
             Err(declined) => return self.decline(declined, delivery, report).await,
         };
@@ -238,7 +265,7 @@ where
                     .await;
             }
         };
-        match self.handle(request, delivery, accepted, &claim).await {
+        match self.handle(request, delivery, accepted, &claim, times).await {
             Ended::Decided(response, verdict) => {
                 self.report(delivery, verdict, &response, report).await;
                 response
@@ -276,7 +303,7 @@ where
             }
         };
         if let Some(kept_as) = kept_as {
-            match self.keep(delivery, kept_as).await {
+            match report.get_times().store(self.keep(delivery, kept_as)).await {
                 Ok(is_new) => self.tell_of_conflict(delivery, verdict, is_new),
                 // What cannot be kept is not refused for good.
                 Err(error) => {
@@ -327,7 +354,10 @@ where
         decision.user_id.clone_from(&question.user_id);
         decision.request_id.clone_from(&question.request_id);
         decision.additional_data.take_if(|_| !self.settings.with_data);
-        routes.decided(&self.settings.service, &decision, delivery.decision_id(), accepted.is_late)
+        let events =
+            routes.decided(&self.settings.service, &decision, delivery.decision_id(), accepted.is_late)?;
+        let traceparent = traceparent(self.settings.traceparent.as_ref());
+        Ok(events.into_iter().map(|event| event.traceparent(traceparent.clone())).collect())
     }
 
     /// Extractors, claim, handler, completion.
@@ -337,13 +367,16 @@ where
         delivery: &Delivery,
         accepted: Accepted,
         claim: &Claim,
+        times: &Times,
     ) -> Ended {
-        let cell = ClaimCell::new(ClaimOf { store: self.store.clone(), claim: claim.clone() });
+        let claims = ClaimOf { store: self.store.clone(), claim: claim.clone(), times: times.clone() };
+        let cell = ClaimCell::new(claims);
         let state = NewState::new(None);
         let emitted = Emitted {
             events: Rc::default(),
             routes: self.store.get_routes().clone(),
             service: self.settings.service.clone(),
+            traceparent: self.settings.traceparent.clone(),
         };
         prepare(request.request(), accepted, &cell, &state, &emitted);
         let work = async {
@@ -385,7 +418,7 @@ where
             None => completion,
         };
         let completion = completion.events(emitted.take());
-        match self.complete(delivery, claim, completion, transaction).await {
+        match times.store(self.complete(delivery, claim, completion, transaction)).await {
             Ok(()) => Ended::Decided(response, verdict),
             Err(error) => undone(HttpResponse::from_error(Refusal::Store(error)), Verdict::Failed, true),
         }
@@ -488,19 +521,20 @@ where
 struct ClaimOf<S> {
     store: S,
     claim: Claim,
+    times: Times,
 }
 
 impl<S: Store> Claims<S::Transaction> for ClaimOf<S> {
     fn claim(&self) -> LocalBoxFuture<'_, Result<Claimed, StoreError>> {
-        Box::pin(self.store.claim(&self.claim))
+        Box::pin(self.times.store(self.store.claim(&self.claim)))
     }
 
     fn begin(&self) -> LocalBoxFuture<'_, Result<Claimed<S::Transaction>, StoreError>> {
-        Box::pin(self.store.claim_in_transaction(&self.claim))
+        Box::pin(self.times.store(self.store.claim_in_transaction(&self.claim)))
     }
 
     fn resume(&self) -> LocalBoxFuture<'_, Result<S::Transaction, StoreError>> {
-        Box::pin(self.store.resume(&self.claim))
+        Box::pin(self.times.store(self.store.resume(&self.claim)))
     }
 }
 

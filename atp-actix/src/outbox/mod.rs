@@ -1,5 +1,7 @@
 //! Sends what the store holds to the sinks that are to have it.
 
+#[cfg(feature = "metrics")]
+mod backlog;
 mod retry;
 mod sender;
 mod sink;
@@ -167,12 +169,21 @@ impl<S: Outbox> Relay<S> {
     /// Outside of a tokio runtime.
     pub fn start(self) -> RunningRelay {
         let stop = watch::Sender::new(false);
+        #[cfg(feature = "metrics")]
+        let telling = {
+            crate::metrics::describe();
+            let names = self.sinks.iter().map(|(name, _)| name.clone()).collect();
+            tokio::spawn(backlog::tell(self.store.clone(), names, stop.subscribe()))
+        };
         let tasks = self.sinks.into_iter().enumerate().map(|(nth, (name, sink))| {
             let sender = Sender::new(self.store.clone(), name, sink, self.settings, stop.subscribe());
             // One of them looks after what was sent.
             tokio::spawn(sender.run(nth == 0))
         });
-        RunningRelay { tasks: tasks.collect(), stop }
+        let tasks = tasks.collect::<Vec<_>>();
+        #[cfg(feature = "metrics")]
+        let tasks = tasks.into_iter().chain([telling]).collect();
+        RunningRelay { tasks, stop }
     }
 }
 

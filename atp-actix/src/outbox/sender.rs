@@ -22,6 +22,8 @@ use crate::{
     limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE},
     store::{Outbox, Outgoing, SendEnd, Settled},
 };
+#[cfg(feature = "metrics")]
+use crate::{metrics, reporter::apart};
 
 /// How a relay sends.
 #[derive(Clone, Copy, Debug)]
@@ -170,12 +172,17 @@ impl<S: Outbox> Sender<S> {
             event = outgoing.event.id,
             kind = outgoing.event.kind,
             attempt = outgoing.attempt,
+            traceparent = outgoing.event.traceparent,
         );
+        #[cfg(feature = "metrics")]
+        let name = self.name.clone();
         let attempt = async move {
             let began = Instant::now();
             // The call itself may panic too, before there is anything to wait for.
             let sending = async { timeout(within, sink.send_boxed(&outgoing)).await };
             let sending = AssertUnwindSafe(sending).catch_unwind().await;
+            #[cfg(feature = "metrics")]
+            apart(|| metrics::tell_of_sending(&name, began.elapsed()));
             let came_of_it = match sending {
                 Ok(Ok(came_of_it)) => came_of_it,
                 Ok(Err(_)) => Err(SendError::away(format!("no answer within {} ms", within.as_millis()))),
@@ -195,6 +202,7 @@ impl<S: Outbox> Sender<S> {
                 tracing::info!(target: "atp_actix::relay", sink = self.name, "the sink is back");
             }
             self.standing = Standing { last_sent: Some(now), ..Standing::default() };
+            self.count("sent");
             self.settled.push(Settled::new(&outgoing, SendEnd::Sent));
             return;
         };
@@ -204,9 +212,13 @@ impl<S: Outbox> Sender<S> {
             SendError::Refused { reason } => return self.park(&outgoing, reason),
             SendError::Again { after, reason } => (after, reason),
             SendError::Away { after, reason } if others_went => (after, reason),
-            SendError::Away { after, reason } => return self.leave_alone(&outgoing, after, reason),
+            SendError::Away { after, reason } => {
+                self.count("away");
+                return self.leave_alone(&outgoing, after, reason);
+            }
             SendError::Gone { reason } => {
                 tracing::error!(target: "atp_actix::relay", sink = self.name, reason, "the sink is gone for good");
+                self.count("gone");
                 return self.leave_alone(&outgoing, Some(self.settings.pause.longest), reason);
             }
         };
@@ -215,6 +227,7 @@ impl<S: Outbox> Sender<S> {
         }
         let (sink, event) = (&self.name, &outgoing.event.id);
         tracing::warn!(target: "atp_actix::relay", sink, event, failures, reason, "not sent, and tried again");
+        self.count("again");
         let after = self.settings.backoff.after(failures, asked);
         self.settled.push(Settled::new(&outgoing, SendEnd::Again { after, is_own_fault: true, reason }));
     }
@@ -225,8 +238,19 @@ impl<S: Outbox> Sender<S> {
             target: "atp_actix::relay", sink, event, seq = outgoing.seq, attempt = outgoing.attempt, reason,
             "parked: `Outbox::release` sends it again"
         );
+        self.count("parked");
         self.settled.push(Settled::new(outgoing, SendEnd::Parked { reason }));
     }
+
+    /// Counts what became of an attempt.
+    #[cfg(feature = "metrics")]
+    fn count(&self, result: &'static str) {
+        apart(|| metrics::tell_of_attempt(&self.name, result));
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    #[allow(clippy::unused_self, reason = "as with the feature `metrics`")]
+    fn count(&self, _: &'static str) {}
 
     /// Nothing is sent for a while.
     fn leave_alone(&mut self, outgoing: &Outgoing, asked: Option<Duration>, reason: String) {

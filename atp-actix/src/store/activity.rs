@@ -141,6 +141,11 @@ impl Activity {
         self.0.work.borrow().under_way
     }
 
+    /// Whether nothing new may begin.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.0.work.borrow().is_ending
+    }
+
     /// Tells who sends from this process that there may be something to send.
     pub fn hint(&self) {
         self.0.written.send_replace(());

@@ -133,9 +133,10 @@ impl Event {
         self
     }
 
-    /// Sets the W3C `traceparent` of what it happened in.
+    /// Sets the W3C `traceparent` of what it happened in. One that is not well formed is none:
+    /// a receiver would throw it away, or the trace that it knows.
     pub fn traceparent(mut self, traceparent: impl Into<Option<String>>) -> Self {
-        self.traceparent = traceparent.into();
+        self.traceparent = traceparent.into().filter(|text| is_traceparent(text));
         self
     }
 
@@ -188,6 +189,20 @@ impl fmt::Debug for Event {
     }
 }
 
+/// Whether this is a W3C `traceparent` in the form of its version 00: version, trace, parent and
+/// flags in lower hexadecimal, where neither id is zero and the version is not ff.
+fn is_traceparent(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let mut part = |len: usize, forbidden: u8| {
+        parts.next().is_some_and(|part| {
+            let is_hex = part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            is_hex && part.len() == len && part.bytes().any(|byte| byte != forbidden)
+        })
+    };
+    // Flags may be anything.
+    part(2, b'f') && part(32, b'0') && part(16, b'0') && part(2, b'-') && parts.next().is_none()
+}
+
 /// [`Event::without_answer`] of an event of this kind with this data.
 pub(super) fn without_answer(kind: &str, data: &str) -> Option<String> {
     #[derive(Deserialize, Serialize)]
@@ -220,6 +235,33 @@ mod tests {
         let erased = data.replace(r#"{"reason":"\u0000no"}"#, "null");
         assert_eq!(without_answer(Event::DECISION, data), Some(erased));
         assert_eq!(without_answer("orders.shipped", data), None);
+    }
+
+    #[test]
+    fn a_traceparent_that_is_not_well_formed_is_none() {
+        const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let (zero_trace, zero_parent) = ("0".repeat(32), "0".repeat(16));
+        for (text, is_good) in [
+            (GOOD.to_owned(), true),
+            (GOOD.replace("-01", "-00"), true),
+            (GOOD.replacen("00", "cc", 1), true),
+            (GOOD.replacen("00", "ff", 1), false),
+            (GOOD.to_uppercase(), false),
+            (format!("{GOOD}-"), false),
+            (format!("{GOOD}-00"), false),
+            (format!(" {GOOD}"), false),
+            (format!("{GOOD}\r\nx: y"), false),
+            (GOOD.replace('-', "_"), false),
+            (GOOD.replace("0af7651916cd43dd8448eb211c80319c", &zero_trace), false),
+            (GOOD.replace("b7ad6b7169203331", &zero_parent), false),
+            (GOOD.replace("-b7ad6b7169203331", "b-7ad6b7169203331"), false),
+            (GOOD.replace("b7ad6b71", "b7ad6b7ü"), false),
+            (GOOD.replace("-01", ""), false),
+            (String::new(), false),
+        ] {
+            let event = Event::new("kind", 7).expect("JSON").traceparent(text.clone());
+            assert_eq!(event.traceparent, is_good.then_some(text.clone()), "{text:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod clusters;
 pub(crate) mod databases;
 pub(crate) mod external;
 pub(crate) mod logged;
+pub(crate) mod measured;
 pub(crate) mod mounted;
 pub(crate) mod orders;
 pub(crate) mod random;

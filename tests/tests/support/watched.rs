@@ -9,11 +9,13 @@ use std::{
 use atp_actix::{
     atp_core::Fingerprint,
     store::{
-        Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Known, Question, RefusedDelivery,
-        Store, StoreError, StoredRefusal, Token,
+        Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Event, Hints, Known, Lag, Outbox,
+        Outgoing, Parked, Question, RefusedDelivery, Routes, Settled, Store, StoreError, StoredRefusal,
+        Token,
     },
 };
 use chrono::{DateTime, Utc};
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 /// What was asked, by the names of the verbs.
 #[derive(Clone, Default)]
@@ -34,11 +36,17 @@ impl Calls {
 pub(crate) struct Watched<S> {
     store: S,
     pub(crate) calls: Calls,
+    held: Arc<RwLock<()>>,
 }
 
 impl<S: Store> Watched<S> {
     pub(crate) fn new(store: S) -> Self {
-        Self { store, calls: Calls::default() }
+        Self { store, calls: Calls::default(), held: Arc::default() }
+    }
+
+    /// It answers nothing until what this gives is dropped.
+    pub(crate) async fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+        self.held.write().await
     }
 }
 
@@ -49,6 +57,7 @@ macro_rules! pass_on {
 
             $(async fn $verb(&self, $($name: $type),*) -> Result<$answer, StoreError> {
                 self.calls.push(stringify!($verb));
+                let _not_held = self.held.read().await;
                 self.store.$verb($($name),*).await
             })*
 
@@ -64,6 +73,10 @@ macro_rules! pass_on {
 
             fn get_fingerprint_key(&self) -> &[u8; 32] {
                 self.store.get_fingerprint_key()
+            }
+
+            fn get_routes(&self) -> &Routes {
+                self.store.get_routes()
             }
 
             fn get_activity(&self) -> &Activity {
@@ -96,4 +109,31 @@ pass_on! {
     reopen(service: &str, notification_id: &str) -> ();
     purge(before: DateTime<Utc>) -> u64;
     erase(service: &str, notification_id: &str) -> ();
+}
+
+macro_rules! pass_events_on {
+    ($($verb:ident($($name:ident: $type:ty),*) -> $answer:ty;)*) => {
+        impl<S: Outbox> Outbox for Watched<S> {
+            $(async fn $verb(&self, $($name: $type),*) -> Result<$answer, StoreError> {
+                self.calls.push(stringify!($verb));
+                let _not_held = self.held.read().await;
+                self.store.$verb($($name),*).await
+            })*
+
+            fn hints(&self) -> Hints {
+                self.store.hints()
+            }
+        }
+    };
+}
+
+pass_events_on! {
+    emit(event: &Event) -> bool;
+    lease(sink: &str, limit: u32, lease: Duration) -> Vec<Outgoing>;
+    settle(sink: &str, settled: &[Settled]) -> usize;
+    parked(sink: &str, after: i64, limit: u32) -> Vec<Parked>;
+    release(sink: &str, seq: i64) -> ();
+    forget(sink: &str, seq: i64) -> ();
+    lag() -> Vec<Lag>;
+    tidy(keep_sent: Duration) -> u64;
 }
