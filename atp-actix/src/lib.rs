@@ -58,6 +58,8 @@
 //!   [`Decisions`] has the settings that go with a store, and the times.
 //! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
 //!   and [`Error`] what its `?` turns into.
+//! * [`Relay`] sends what the store holds to its [`Sink`]s: [`ChannelSink`] to a task of this
+//!   process, `HttpSink` to an HTTP receiver as CloudEvents.
 //! * [`Report`] tells what became of a delivery, for metrics: [`Webhook::observe`].
 //! * [`limits`] has every number that bounds something, with its reason.
 //! * [`mod@test`] signs requests as an ATP server does.
@@ -105,6 +107,8 @@
 //! * `sqlite` (default): [`store::SqliteStore`]. Handlers that write in its transactions need sqlx
 //!   0.9, the version that `atp_actix::sqlx` is.
 //! * `postgres`: `store::PostgresStore`, with the same sqlx.
+//! * `outbox-http`: `HttpSink`, which posts events to a receiver, as CloudEvents, signed if asked. It
+//!   brings `reqwest` and `rustls` with `ring`.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
@@ -155,7 +159,9 @@ pub use extract::PostgresTransaction;
 #[cfg(feature = "sqlite")]
 pub use extract::SqliteTransaction;
 pub use extract::{AtpResponse, Correlation, Deferred, Events, Raw, Task, Transaction};
-pub use outbox::{Relay, RunningRelay, SendError, Sink};
+pub use outbox::{ChannelReceiver, ChannelSink, Received, Relay, RunningRelay, SendError, Sink};
+#[cfg(feature = "outbox-http")]
+pub use outbox::{HttpSink, HttpSinkError};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;
 pub use report::Report;
