@@ -237,8 +237,7 @@ impl HttpSink {
         if RESERVED.contains(&key.as_str()) || key.as_str().starts_with("ce-") {
             return Err(fail("the sink or HTTP itself sets it"));
         }
-        let mut value =
-            HeaderValue::from_str(value).map_err(|_| fail("its value is not printable ASCII"))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| fail("its value is not printable ASCII"))?;
         value.set_sensitive(true);
         self.headers.insert(key, value);
         Ok(self)

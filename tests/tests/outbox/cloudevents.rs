@@ -71,8 +71,10 @@ async fn the_python_package_reads_both_modes_and_hmac_verifies_them() {
         ("e \"2\"\r\n%41\0", "é 😀 \u{2028}", json!({ "text": "é\0\u{7f}\"\\ 😀", "none": null })),
         ("e-3", "%", json!([1, [2]])),
     ] {
-        let event = Event::new("orders.shipped", &data).expect("JSON").id(id).service("shöp").subject(subject);
-        let event = event.time("2026-01-02T03:04:05.000060Z".parse().expect("a time")).traceparent(trace.to_owned());
+        let event =
+            Event::new("orders.shipped", &data).expect("JSON").id(id).service("shöp").subject(subject);
+        let event =
+            event.time("2026-01-02T03:04:05.000060Z".parse().expect("a time")).traceparent(trace.to_owned());
         store.emit(&event).await.expect("a store");
         while !store.lag().await.expect("a store").is_empty() {
             sleep(Duration::from_millis(2)).await;

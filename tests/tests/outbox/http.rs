@@ -97,7 +97,8 @@ async fn an_event_is_sent_as_cloudevents_has_it() {
     for taken in [structured, binary] {
         assert_eq!(taken.header("traceparent"), Some(TRACE));
         assert_eq!(taken.header("authorization"), Some("Bearer hunter2"));
-        let verified = verifier().schemes([Scheme::Timestamped]).verify(taken.headers.clone(), taken.body.clone());
+        let verified =
+            verifier().schemes([Scheme::Timestamped]).verify(taken.headers.clone(), taken.body.clone());
         assert!(verified.is_ok(), "{verified:?}");
         let common = ["accept", "authorization", "content-length", "content-type", "host", "traceparent"];
         let unexpected = names(taken).into_iter().filter(|name| !common.contains(&&**name));
@@ -167,14 +168,16 @@ async fn data_that_is_no_json_is_parked_and_not_sent() {
 #[actix_web::test]
 async fn each_attempt_has_the_same_bytes_and_id_and_a_signature_of_its_own() {
     let now = Arc::new(AtomicI64::new(1_767_323_106));
-    let clock = move || DateTime::<Utc>::from_timestamp(now.fetch_add(1, Ordering::Relaxed), 0).expect("a time");
+    let clock =
+        move || DateTime::<Utc>::from_timestamp(now.fetch_add(1, Ordering::Relaxed), 0).expect("a time");
     for is_binary in [false, true] {
         let receiver = Receiver::answering(&[500, 503, 401]);
         let sink = HttpSink::new(receiver.url()).expect("a sink").sign(verifier().clock(clock.clone()));
         let sink = if is_binary { sink.binary() } else { sink };
         let store = MemoryStore::new().routes(Routes::new().events("shop"));
         let soon = Duration::from_millis(1);
-        let relay = Relay::new(store.clone()).sink("shop", sink).backoff(soon, soon).pause(soon, soon).start();
+        let relay =
+            Relay::new(store.clone()).sink("shop", sink).backoff(soon, soon).pause(soon, soon).start();
         store.emit(&shipped()).await.expect("a store");
         settled(&store).await;
         relay.stop().await;
@@ -187,7 +190,8 @@ async fn each_attempt_has_the_same_bytes_and_id_and_a_signature_of_its_own() {
             assert_eq!(attempt.header("ce-id"), is_binary.then_some("e-1"));
             let header = attempt.header(Signature::HEADER).expect("a signature");
             let signature = Signature::parse(header.as_bytes()).expect("well formed");
-            let signed_at = DateTime::from_timestamp(signature.seconds().expect("a time"), 0).expect("a time");
+            let signed_at =
+                DateTime::from_timestamp(signature.seconds().expect("a time"), 0).expect("a time");
             let headers = [(Signature::HEADER, header)];
             assert!(verifier().verify_at(headers, attempt.body.clone(), signed_at).is_ok());
             let forged = [&attempt.body[..], b" "].concat();
