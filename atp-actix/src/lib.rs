@@ -58,11 +58,11 @@
 //!   [`Decisions`] has the settings that go with a store, and the times.
 //! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
 //!   and [`Error`] what its `?` turns into.
-//! * [`Relay`] sends what the store holds to [`Sink`]s: decisions, questions, and the [`Events`] that
-//!   a handler emits.
 //! * [`Report`] tells what became of a delivery: [`Webhook::observe`]. The feature `metrics` makes
 //!   metrics of it, and of what a relay sends.
 //! * [`Health`] answers the probes of a readiness route.
+//! * [`Relay`] sends what the store holds to its [`Sink`]s: [`ChannelSink`] to a task of this
+//!   process, `HttpSink` to an HTTP receiver as CloudEvents.
 //! * [`limits`] has every number that bounds something, with its reason.
 //! * [`mod@test`] signs requests as an ATP server does.
 //! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
@@ -115,6 +115,8 @@
 //! * `postgres`: `store::PostgresStore`, with the same sqlx.
 //! * `metrics`: tells the recorder of the crate `metrics` of deliveries, secrets, clocks and what
 //!   waits to be sent; the module `metrics` has the table.
+//! * `outbox-http`: `HttpSink`, which posts events to a receiver, as CloudEvents, signed if asked. It
+//!   brings `reqwest` and `rustls` with `ring`.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
@@ -170,7 +172,9 @@ pub use extract::PostgresTransaction;
 pub use extract::SqliteTransaction;
 pub use extract::{AtpResponse, Correlation, Deferred, Events, Raw, Task, Transaction};
 pub use health::Health;
-pub use outbox::{Relay, RunningRelay, SendError, Sink};
+pub use outbox::{ChannelReceiver, ChannelSink, Received, Relay, RunningRelay, SendError, Sink};
+#[cfg(feature = "outbox-http")]
+pub use outbox::{HttpSink, HttpSinkError};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;
 pub use report::Report;

@@ -60,6 +60,7 @@ pub const MAX_SERVICE: usize = 250;
 pub const MAX_EVENT_NAME: usize = 200;
 
 /// The longest reason that is stored with an event that was not sent, in bytes.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const LONGEST_SEND_REASON: usize = 500;
 
 /// The longest lease of an event, and so how far ahead one may end before a clock must have been set
@@ -97,6 +98,30 @@ pub(crate) const USUAL_LONGEST_BACKOFF: Duration = Duration::from_mins(10);
 /// How long a sink that is away is left alone at most, unless set: that it is back is noticed no
 /// later.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long an HTTP receiver may take to answer, unless set: a little less than a relay lets a sink
+/// take, so that what is said of it is that it did not answer.
+#[cfg(feature = "outbox-http")]
+pub const DEFAULT_HTTP_WITHIN: Duration = Duration::from_secs(8);
+
+/// How long a connection to an HTTP receiver may take to be made, with its name looked up and its
+/// certificate checked: one that takes longer is not there.
+#[cfg(feature = "outbox-http")]
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long a connection to an HTTP receiver stays open unused: less than the five seconds after which
+/// many servers close it, perhaps just when the next event is sent.
+#[cfg(feature = "outbox-http")]
+pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(4);
+
+/// How much of what an HTTP receiver answers is read, in bytes, and thrown away, so that its
+/// connection can be used again: opening another one is cheaper than to read more.
+#[cfg(feature = "outbox-http")]
+pub(crate) const LONGEST_HTTP_ANSWER: usize = 64 << 10;
+
+/// How long the answer of an HTTP receiver is read once its status is known.
+#[cfg(feature = "outbox-http")]
+pub(crate) const HTTP_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long a relay waits after a fault of the store.
 pub(crate) const AFTER_A_STORE_FAULT: Duration = Duration::from_secs(1);

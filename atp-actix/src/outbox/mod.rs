@@ -2,7 +2,16 @@
 
 #[cfg(feature = "metrics")]
 mod backlog;
+mod channel;
+#[cfg(feature = "outbox-http")]
+mod cloud_event;
+#[cfg(feature = "outbox-http")]
+mod http;
+#[cfg(feature = "outbox-http")]
+mod https;
 mod retry;
+#[cfg(feature = "outbox-http")]
+mod retry_after;
 mod sender;
 mod sink;
 
@@ -23,7 +32,12 @@ use crate::{
     store::Outbox,
 };
 
-pub use self::sink::{SendError, Sink};
+#[cfg(feature = "outbox-http")]
+pub use self::http::{HttpSink, HttpSinkError};
+pub use self::{
+    channel::{ChannelReceiver, ChannelSink, Received},
+    sink::{SendError, Sink},
+};
 
 /// Sends what a store holds to its sinks: each event to each of its sinks at least once, under one
 /// id and with the same bytes.

@@ -11,6 +11,7 @@ pub(crate) mod measured;
 pub(crate) mod mounted;
 pub(crate) mod orders;
 pub(crate) mod random;
+pub(crate) mod receiver;
 pub(crate) mod server;
 pub(crate) mod told;
 pub(crate) mod victim;
