@@ -81,7 +81,8 @@ impl Steps {
         let mut pooled = self.pooled().await?;
         // Nobody waits for anybody here: what another is at is passed over. What is behind an older
         // one is put aside, each once, until that is sent; the older one is locked meanwhile, so
-        // that it is not sent unseen.
+        // that it is not sent unseen. Each is looked up by itself (`LATERAL`): as a join all that
+        // waits would be read.
         let rows: Vec<rows::SendRow> = sqlx::query_as(
             "WITH n AS MATERIALIZED (SELECT atp_now() AS now WHERE atp_quick()),
              due AS MATERIALIZED (
@@ -90,9 +91,9 @@ impl Steps {
                      AND (s.leased_until <= (SELECT now FROM n) OR s.leased_until > (SELECT now FROM n) + $4)
                  ORDER BY s.due_at, s.seq LIMIT $2 FOR UPDATE SKIP LOCKED),
              behind AS MATERIALIZED (
-                 SELECT d.seq FROM due AS d WHERE EXISTS (
+                 SELECT d.seq FROM due AS d CROSS JOIN LATERAL (
                      SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
-                         AND o.sent_at IS NULL AND o.seq < d.seq)),
+                         AND o.sent_at IS NULL AND o.seq < d.seq ORDER BY o.seq LIMIT 1) AS o),
              put_aside AS (
                  UPDATE atp_sends AS s SET due_at = NULL, leased_until = 0
                  FROM due AS d CROSS JOIN LATERAL (

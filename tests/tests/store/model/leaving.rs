@@ -129,8 +129,8 @@ impl Leaving {
         self.letters[sending.letter].as_ref().expect("it is tidied away with the last of its sendings")
     }
 
-    fn unsent(&self, sink: &str) -> impl Iterator<Item = usize> {
-        let is_unsent = |sending: &Sending| sending.sink == sink && !matches!(sending.state, State::Sent(_));
+    fn unsent<'a>(&'a self, sink: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let is_unsent = move |sending: &Sending| sending.sink == sink && !matches!(sending.state, State::Sent(_));
         self.sendings.iter().enumerate().filter(move |(_, sending)| is_unsent(sending)).map(|(nth, _)| nth)
     }
 
@@ -220,7 +220,7 @@ impl Leaving {
         self.all_parked(sink).map(|nth| self.parked_told(nth)).collect()
     }
 
-    fn all_parked(&self, sink: &str) -> impl Iterator<Item = usize> {
+    fn all_parked<'a>(&'a self, sink: &'a str) -> impl Iterator<Item = usize> + 'a {
         self.unsent(sink).filter(|nth| matches!(self.sendings[*nth].state, State::Parked(_)))
     }
 
