@@ -4,7 +4,7 @@ use crate::{
     Run,
     captured::Captured,
     hostile::{Attack, Flood, Kind},
-    machine,
+    memory,
 };
 
 /// In so many parts a flood comes, so that what grows is told from what is there once.
@@ -69,7 +69,7 @@ async fn row(run: &Run<'_>, sent: usize, rate: &str, answered: &str) {
     }
     println!(
         "| {sent} | {rate} | {answered} | {} | {} | {} | {} |",
-        mebibytes(machine::memory(run.server.id()) * 1024),
+        mebibytes(memory::memory(run.server.id()) * 1024),
         mebibytes(run.database.size().await),
         mebibytes(run.server.log_size()),
         rows.join(" | ")

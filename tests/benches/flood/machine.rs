@@ -57,10 +57,3 @@ impl Spent {
 fn numbers(text: &str) -> Vec<u64> {
     text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
-
-/// The memory that a process has, in KiB.
-pub(crate) fn memory(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
-}

@@ -31,6 +31,8 @@ mod hostile;
 mod http;
 mod left;
 mod machine;
+#[path = "../measured/memory.rs"]
+mod memory;
 mod server;
 mod table;
 

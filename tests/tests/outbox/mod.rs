@@ -1,5 +1,7 @@
 //! Cases of what leaves the service, and of what is seen of it.
 
+mod marking;
+
 pub(crate) mod channel;
 pub(crate) mod cloudevents;
 pub(crate) mod health;

@@ -81,7 +81,8 @@ impl Steps {
         let mut pooled = self.pooled().await?;
         // Nobody waits for anybody here: what another is at is passed over. What is behind an older
         // one is put aside, each once, until that is sent; the older one is locked meanwhile, so
-        // that it is not sent unseen.
+        // that it is not sent unseen. Each is looked up by itself (`LATERAL`): as a join all that
+        // waits would be read.
         let rows: Vec<rows::SendRow> = sqlx::query_as(
             "WITH n AS MATERIALIZED (SELECT atp_now() AS now WHERE atp_quick()),
              due AS MATERIALIZED (
@@ -90,9 +91,9 @@ impl Steps {
                      AND (s.leased_until <= (SELECT now FROM n) OR s.leased_until > (SELECT now FROM n) + $4)
                  ORDER BY s.due_at, s.seq LIMIT $2 FOR UPDATE SKIP LOCKED),
              behind AS MATERIALIZED (
-                 SELECT d.seq FROM due AS d WHERE EXISTS (
+                 SELECT d.seq FROM due AS d CROSS JOIN LATERAL (
                      SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
-                         AND o.sent_at IS NULL AND o.seq < d.seq)),
+                         AND o.sent_at IS NULL AND o.seq < d.seq ORDER BY o.seq LIMIT 1) AS o),
              put_aside AS (
                  UPDATE atp_sends AS s SET due_at = NULL, leased_until = 0
                  FROM due AS d CROSS JOIN LATERAL (
@@ -178,17 +179,35 @@ impl Steps {
         Ok(rows.iter().map(rows::lag).collect())
     }
 
-    /// Lets be due what is due too far ahead; what time it is.
-    async fn pull_back(&self) -> Result<i64, StoreError> {
+    /// Lets one batch be due of what is due too far ahead; how many those were, and what time it is.
+    ///
+    /// Sink by sink, each found in the index behind the last, and of each those that are due last: a
+    /// condition on the time alone would read all that waits.
+    async fn pull_back_batch(&self) -> Result<(i64, i64), StoreError> {
         let mut pooled = self.pooled().await?;
-        let now: i64 = sqlx::query_scalar("SELECT atp_now()").fetch_one(pooled.connection_mut()).await?;
-        sqlx::query(statements::PULL_BACK)
-            .bind(now)
-            .bind(now.saturating_add(rows::micros(LONGEST_BACKOFF)))
-            .execute(pooled.connection_mut())
-            .await?;
+        let pulled_back = sqlx::query_as(
+            "WITH RECURSIVE n AS MATERIALIZED (SELECT atp_now() AS now WHERE atp_quick()),
+             sinks (sink) AS (
+                 SELECT min(sink) FROM atp_sends WHERE due_at IS NOT NULL
+                 UNION ALL SELECT (
+                     SELECT min(o.sink) FROM atp_sends AS o WHERE o.sink > s.sink AND o.due_at IS NOT NULL)
+                 FROM sinks AS s WHERE s.sink IS NOT NULL),
+             far AS MATERIALIZED (
+                 SELECT f.sink, f.seq FROM sinks AS s CROSS JOIN LATERAL (
+                     SELECT o.sink, o.seq FROM atp_sends AS o
+                     WHERE o.sink = s.sink AND o.due_at > (SELECT now FROM n) + $1
+                     ORDER BY o.sink DESC, o.due_at DESC, o.seq DESC LIMIT $2 FOR UPDATE SKIP LOCKED) AS f),
+             pulled AS (
+                 UPDATE atp_sends AS s SET due_at = (SELECT now FROM n) FROM far
+                 WHERE s.sink = far.sink AND s.seq = far.seq RETURNING 1)
+             SELECT (SELECT count(*) FROM pulled), (SELECT now FROM n)",
+        )
+        .bind(rows::micros(LONGEST_BACKOFF))
+        .bind(TIDY_BATCH)
+        .fetch_one(pooled.connection_mut())
+        .await?;
         pooled.done();
-        Ok(now)
+        Ok(pulled_back)
     }
 
     /// Deletes one batch of what was sent before a time; how many rows that were, and how many
@@ -268,7 +287,12 @@ impl Outbox for PostgresStore {
 
     /// Each step of it has its own time.
     async fn tidy(&self, keep_sent: Duration) -> Result<u64, StoreError> {
-        let now = self.in_time(self.steps.pull_back()).await?;
+        let now = loop {
+            let (pulled_back, now) = self.in_time(self.steps.pull_back_batch()).await?;
+            if pulled_back == 0 {
+                break now;
+            }
+        };
         let before = now.saturating_sub(rows::micros(keep_sent));
         let mut tidied = 0;
         loop {

@@ -26,11 +26,10 @@ CREATE TABLE atp_sends (
     sent_at INTEGER,
     parked_at INTEGER,
     reason TEXT,                            -- why the last attempt failed
-    PRIMARY KEY (sink, seq)
+    PRIMARY KEY (seq, sink)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX atp_sends_due ON atp_sends (sink, due_at, seq) WHERE due_at IS NOT NULL;
 -- What is behind what.
 CREATE INDEX atp_sends_unsent ON atp_sends (sink, service, subject, seq) WHERE sent_at IS NULL;
-CREATE INDEX atp_sends_of_event ON atp_sends (seq);
 CREATE INDEX atp_sends_sent ON atp_sends (sent_at) WHERE sent_at IS NOT NULL;
 CREATE INDEX atp_sends_parked ON atp_sends (sink, seq) WHERE parked_at IS NOT NULL;

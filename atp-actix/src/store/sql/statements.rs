@@ -198,9 +198,6 @@ pub(in crate::store) const LAG: &str = "SELECT w.sink, w.waiting, w.parked, e.ti
     LEFT JOIN atp_events AS e ON e.seq = w.oldest
     ORDER BY w.sink";
 
-/// Lets be due what is due farther ahead than anything can be.
-pub(in crate::store) const PULL_BACK: &str = "UPDATE atp_sends SET due_at = $1 WHERE due_at > $2";
-
 /// What the events about a notification say that a human said.
 pub(in crate::store) const SAID: &str =
     "SELECT seq, kind, data FROM atp_events WHERE service = $1 AND subject = $2";

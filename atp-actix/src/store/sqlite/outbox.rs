@@ -301,11 +301,20 @@ impl Outbox for SqliteStore {
         let now = (self.clock)().timestamp_micros();
         let before = now.saturating_sub(rows::micros(keep_sent));
         let mut quick = self.turn().await?.quick().await?;
-        sqlx::query(statements::PULL_BACK)
-            .bind(now)
-            .bind(now.saturating_add(rows::micros(LONGEST_BACKOFF)))
-            .execute(quick.connection_mut())
-            .await?;
+        // Sink by sink, each found in the index behind the last: a condition on the time alone would
+        // read all that waits.
+        sqlx::query(
+            "WITH RECURSIVE sinks (sink) AS (
+                 SELECT min(sink) FROM atp_sends WHERE due_at IS NOT NULL
+                 UNION ALL SELECT (
+                     SELECT min(o.sink) FROM atp_sends AS o WHERE o.sink > s.sink AND o.due_at IS NOT NULL)
+                 FROM sinks AS s WHERE s.sink IS NOT NULL)
+             UPDATE atp_sends SET due_at = $1 WHERE sink IN (SELECT sink FROM sinks) AND due_at > $2",
+        )
+        .bind(now)
+        .bind(now.saturating_add(rows::micros(LONGEST_BACKOFF)))
+        .execute(quick.connection_mut())
+        .await?;
         quick.give_back();
         let mut tidied = 0;
         loop {

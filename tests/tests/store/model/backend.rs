@@ -11,12 +11,12 @@ use std::{
 use actix_web::{Error as ActixError, FromRequest as _, HttpRequest};
 use atp_actix::{
     Error, PostgresTransaction, SqliteTransaction, Verifier,
-    store::{MemoryStore, PostgresStore, SqliteStore, Store},
+    store::{MemoryStore, Outbox, PostgresStore, SqliteStore},
 };
 use chrono::DateTime;
 use sqlx::AssertSqlSafe;
 
-use super::expected::Time;
+use super::{expected::Time, leaving::routes};
 use crate::support::{
     asked::verifier,
     databases::{Database as _, PostgresDatabase, SqliteDatabase},
@@ -42,7 +42,7 @@ pub(super) trait Backend: 'static {
     const NAME: &'static str;
     /// Whether a handler can write in the transaction that its decision completes in.
     const HAS_TRANSACTIONS: bool;
-    type Store: Store;
+    type Store: Outbox;
 
     /// An empty one.
     async fn fresh(&self, clock: &Clock) -> Self::Store;
@@ -72,7 +72,7 @@ impl Backend for Memory {
     async fn fresh(&self, clock: &Clock) -> MemoryStore {
         self.0.borrow_mut().clear();
         let clock = clock.clone();
-        MemoryStore::new().clock(move || clock.now())
+        MemoryStore::new().routes(routes()).clock(move || clock.now())
     }
 
     async fn effects(&self) -> Vec<String> {
@@ -86,7 +86,7 @@ impl Backend for Memory {
 }
 
 const EMPTY: &str = "DELETE FROM atp_questions; DELETE FROM atp_decisions; DELETE FROM atp_deliveries;
-     DELETE FROM atp_refused; DELETE FROM atp_erased; DELETE FROM effects";
+     DELETE FROM atp_refused; DELETE FROM atp_erased; DELETE FROM atp_events; DELETE FROM atp_sends; DELETE FROM effects";
 
 impl Backend for SqliteDatabase {
     const NAME: &'static str = "SQLite";
@@ -97,7 +97,7 @@ impl Backend for SqliteDatabase {
         sqlx::raw_sql(EMPTY).execute(&self.pool).await.expect("empty tables");
         let clock = clock.clone();
         // Opened anew: whoever still writes counters for the last one has the clock of that.
-        self.file.open().await.clock(move || clock.now())
+        self.file.open().await.routes(routes()).clock(move || clock.now())
     }
 
     async fn counters(&self) -> Option<i64> {
@@ -129,7 +129,7 @@ impl Backend for PostgresDatabase {
     async fn fresh(&self, clock: &Clock) -> PostgresStore {
         sqlx::raw_sql(EMPTY).execute(&self.pool).await.expect("empty tables");
         self.set_time(clock.now()).await;
-        self.store().clone()
+        self.store().clone().routes(routes())
     }
 
     async fn set_time(&self, now: Time) {

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use atp_actix::{
     atp_core::{Fingerprint, RawJson},
-    store::{STATE_LATE, STATE_REFUSED, StoredRefusal, Verdict},
+    store::{Event, STATE_LATE, STATE_REFUSED, StoredRefusal, Verdict},
 };
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
-use super::steps::{Does, IDS, answers};
+use super::{
+    leaving::{BUS, Leaving, Letter, SERVER},
+    steps::{Does, IDS, answers},
+};
 
 pub(super) const LEASE: TimeDelta = TimeDelta::minutes(5);
 const GRACE: TimeDelta = TimeDelta::minutes(10);
@@ -76,6 +80,7 @@ pub(super) struct Model {
     /// For good: also where the question is forgotten.
     erased: BTreeSet<&'static str>,
     pub(super) effects: Vec<&'static str>,
+    pub(super) leaving: Leaving,
     holders: usize,
     fingerprint_key: [u8; 32],
 }
@@ -95,6 +100,7 @@ impl Model {
             kept: Vec::new(),
             erased: BTreeSet::new(),
             effects: Vec::new(),
+            leaving: Leaving::default(),
             holders: 0,
             fingerprint_key,
         }
@@ -132,6 +138,7 @@ impl Model {
         }
         let recorded_at = self.now;
         self.asked.insert(key, Asked { id, recorded_at, deadline, invalidated_at: None, state: None });
+        self.tell(Letter::new(format!("asked {key}"), Event::QUESTION, key, "Deploy?"), SERVER);
         "()"
     }
 
@@ -148,7 +155,7 @@ impl Model {
         }
     }
 
-    pub(super) fn invalidate(&mut self, id: &str) -> &'static str {
+    pub(super) fn invalidate(&mut self, id: &'static str) -> &'static str {
         if self.completed(id).is_some() {
             return "Decided";
         }
@@ -158,6 +165,7 @@ impl Model {
         let now = self.now;
         let Some(asked) = self.question_mut(id) else { return "NotRecorded" };
         asked.invalidated_at.get_or_insert(now);
+        self.tell(Letter::new(format!("invalidated {id}"), Event::STATUS, id, "invalidated"), SERVER);
         "()"
     }
 
@@ -179,6 +187,7 @@ impl Model {
             _ => {}
         }
         self.erased.insert(id);
+        self.leaving.erase(id);
         self.kept.retain(|body| body.id != id);
         for ((of, ..), counted) in &mut self.counted {
             counted.names_responder &= *of != id;
@@ -313,6 +322,26 @@ impl Model {
         self.decisions.insert(id, Decision::Completed { answer, told, at: self.now });
     }
 
+    /// Tells a sink, unless the store has told it already.
+    pub(super) fn tell(&mut self, letter: Letter, sink: &'static str) {
+        self.leaving.write(letter, &[sink], self.now);
+    }
+
+    /// Tells of a decision that took effect: of the decision, of what its handler emitted, and the
+    /// ATP server.
+    fn tell_of_decision(&mut self, answer: &Answer, is_late: bool) {
+        let (id, which) = (answer.id, answer.which);
+        let (action, data, _) = answers()[which].clone();
+        let name = format!("decision of {id} by answer {which}");
+        let kind = if is_late { Event::LATE_DECISION } else { Event::DECISION };
+        let human = if self.erased.contains(id) { Value::Null } else { data };
+        self.tell(Letter::new(&name, kind, id, action).human(human), BUS);
+        self.tell(Letter::new(emitted(id, which), "emitted", id, emitted(id, which)), BUS);
+        if !is_late {
+            self.tell(Letter::new(format!("{name}, processed"), Event::STATUS, id, "processed"), SERVER);
+        }
+    }
+
     /// A delivery that is told why it goes no further.
     pub(super) fn stopped(&mut self, answer: &Answer, verdict: Verdict) {
         self.count(answer, verdict);
@@ -354,6 +383,7 @@ impl Model {
                 self.keep(answer, Verdict::Refused);
                 self.count(answer, Verdict::Refused);
             } else {
+                self.tell_of_decision(answer, is_late);
                 self.count(answer, Verdict::Handled);
             }
             return told;
@@ -425,6 +455,11 @@ impl Model {
         lines.sort();
         lines
     }
+}
+
+/// What a handler of this answer emits.
+pub(super) fn emitted(id: &str, which: usize) -> String {
+    format!("emitted of {id} by answer {which}")
 }
 
 pub(super) fn kept_line_of(kept: &StoredRefusal) -> String {

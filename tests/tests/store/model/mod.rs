@@ -23,7 +23,9 @@ use crate::support::{
 
 mod backend;
 mod expected;
+mod leaving;
 mod running;
+mod sending;
 mod steps;
 
 #[actix_web::test]

@@ -12,13 +12,16 @@ use std::{
 };
 
 use actix_web::{
-    Error as ActixError, HttpRequest,
+    Error as ActixError, FromRequest as _, HttpRequest,
     http::StatusCode,
     rt::{self, task::JoinHandle, time::sleep},
 };
 use atp_actix::{
-    AtpResponse, Decisions, Error, ErrorReply, Webhook,
-    store::{Claim, Claimed, Completion, Question, Redrive, Store, StoreError, StoredRefusal, Verdict},
+    AtpResponse, Decisions, Error, ErrorReply, Events, Webhook,
+    atp_core::RawJson,
+    store::{
+        Claim, Claimed, Completion, Event, Question, Redrive, Store, StoreError, StoredRefusal, Verdict,
+    },
     test::{Judged, Sender, SignedAnswer, judged},
 };
 use atp_tests::{PATH, SECRET};
@@ -27,7 +30,9 @@ use serde_json::Value;
 
 use super::{
     backend::{Backend, Clock, verifier_at},
-    expected::{Answer, INVALID, LEASE, Model, Time, counted_line, kept_line_of},
+    expected::{Answer, INVALID, LEASE, Model, Time, counted_line, emitted, kept_line_of},
+    leaving::{BUS, Letter},
+    sending::Given,
     steps::{Does, End, IDS, SECOND, Seconds, Step, answers},
 };
 use crate::support::{
@@ -67,6 +72,14 @@ impl<B: Backend> Bench<B> {
         answer: AtpResponse,
     ) -> Result<String, ActixError> {
         let does = self.does().await;
+        // Whatever it does: only what takes effect is told.
+        let which = answers().iter().position(|(action, data, _)| {
+            let said = answer.response_data.as_ref().map_or("null", RawJson::as_str);
+            *action == answer.action_id && said == data.to_string()
+        });
+        let emitted = emitted(&answer.notification_id, which.unwrap_or(usize::MAX));
+        let event = Event::new("emitted", &emitted).map_err(Error::from)?.id(emitted);
+        Events::extract(&request).await?.emit(event).map_err(Error::from)?;
         let refusal = || Err(ErrorReply::new(StatusCode::CONFLICT, "REFUSED", "no").into());
         if does == Does::Panics {
             // As a panic does, without its message.
@@ -116,6 +129,10 @@ pub(super) struct Run<B: Backend> {
     lenient: Mounted,
     hanging: Vec<Hanging>,
     elsewhere: Vec<Elsewhere>,
+    /// What is leased by somebody who sends.
+    pub(super) given: Vec<Given>,
+    /// What was said to be sent, or not.
+    pub(super) spoken: Vec<Given>,
     pub(super) model: Model,
     pub(super) patience: Duration,
 }
@@ -123,7 +140,7 @@ pub(super) struct Run<B: Backend> {
 /// What comes of a step that has nothing to work on.
 pub(super) const NOTHING: &str = "nothing";
 
-fn same<T: PartialEq + fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+pub(super) fn same<T: PartialEq + fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
     if found == expected {
         return Ok(());
     }
@@ -137,7 +154,7 @@ pub(super) fn first_word(value: &impl fmt::Debug) -> String {
 }
 
 /// What a store said: the value, or the error's name.
-fn said<T: fmt::Debug>(result: Result<T, StoreError>) -> String {
+pub(super) fn said<T: fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {
         Ok(value) => format!("{value:?}"),
         Err(StoreError::Backend(error)) => format!("the store failed: {error}"),
@@ -185,6 +202,8 @@ impl<B: Backend> Run<B> {
             store,
             hanging: Vec::new(),
             elsewhere: Vec::new(),
+            given: Vec::new(),
+            spoken: Vec::new(),
             patience,
         }
     }
@@ -258,9 +277,7 @@ impl<B: Backend> Run<B> {
             Step::Wait(time) => {
                 // A counter has the time at which it is written.
                 self.settle().await?;
-                self.model.now += time.delta();
-                self.clock.0.store(self.model.now.timestamp_micros(), Ordering::SeqCst);
-                self.bench.backend.set_time(self.model.now).await;
+                self.pass(time).await;
                 Ok("time passed".to_owned())
             }
             Step::Invalidate { id } => {
@@ -279,12 +296,23 @@ impl<B: Backend> Run<B> {
                 let found = self.in_a_moment(expected, async || self.store.erase("default", id).await);
                 agreed(found.await, expected)
             }
+            Step::SetBack(time) => {
+                self.pass(time.times(-1)).await;
+                Ok("the clock was set back".to_owned())
+            }
+            Step::Send(ref step) => self.send_step(step).await,
             Step::Purge { before } => {
                 self.settle().await?;
                 let before = self.model.now - before.delta();
                 agreed(said(self.store.purge(before).await), &self.model.purge(before))
             }
         }
+    }
+
+    pub(super) async fn pass(&mut self, time: Seconds) {
+        self.model.now += time.delta();
+        self.clock.0.store(self.model.now.timestamp_micros(), Ordering::SeqCst);
+        self.bench.backend.set_time(self.model.now).await;
     }
 
     /// What a verb says that refuses what is running, also where a transaction that was given up is
@@ -404,6 +432,7 @@ impl<B: Backend> Run<B> {
         let claim = Claim::new("default", id, fingerprint, action, arrival(), answer.body.clone())
             .data(data.to_string())
             .late(is_late)
+            .events(vec![told_elsewhere(id, which)])
             .lease(LEASE.to_std().expect("a lease"));
         let found = self.store.claim(&claim).await.map(|claimed| match claimed {
             Claimed::Started(()) => "Started",
@@ -435,6 +464,8 @@ impl<B: Backend> Run<B> {
             End::Releases => (said(self.store.release_claim(&claim).await), false),
         };
         if is_ours && is_completed {
+            let name = elsewhere(id, answer);
+            self.model.tell(Letter::new(&name, "elsewhere", id, &name), BUS);
             self.model.complete(id, answer, claim.is_late, format!("200 {}", r#"{"status":"success"}"#));
         } else if is_ours && matches!(end, End::Releases) {
             self.model.decisions.remove(id);
@@ -466,7 +497,8 @@ impl<B: Backend> Run<B> {
         same("effects", &effects.iter().map(String::as_str).collect(), &expected)?;
         let kept: Vec<_> = self.kept().await?.iter().map(kept_line_of).collect();
         self.model.tell_abandoned();
-        same("kept", &kept, &self.model.refused())
+        same("kept", &kept, &self.model.refused())?;
+        self.compare_sends().await
     }
 
     /// What is refused, in the order of time. What is refused in the same instant by a request and
@@ -522,7 +554,8 @@ impl<B: Backend> Run<B> {
                 .await
                 .map_err(|difference| format!("what hangs is let go: {difference}"))?;
         }
-        self.settle().await
+        self.settle().await?;
+        self.send_all().await.map_err(|difference| format!("all is sent: {difference}"))
     }
 
     /// After a difference: nothing of it may reach the next run.
@@ -534,7 +567,17 @@ impl<B: Backend> Run<B> {
     }
 }
 
-fn agreed(found: String, expected: &str) -> Result<String, String> {
+pub(super) fn agreed(found: String, expected: &str) -> Result<String, String> {
     same("", &&*found, &expected)?;
     Ok(found)
+}
+
+/// What tells of a decision of another process.
+fn told_elsewhere(id: &str, which: usize) -> Event {
+    let name = elsewhere(id, which);
+    Event::new("elsewhere", &name).expect("JSON").id(name).service("default").subject(id).to(BUS)
+}
+
+fn elsewhere(id: &str, which: usize) -> String {
+    format!("decision of {id} by answer {which} elsewhere")
 }

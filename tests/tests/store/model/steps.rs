@@ -5,7 +5,10 @@ use std::fmt;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::running::first_word;
+use super::{
+    leaving::{BUS, SERVER, SINKS},
+    running::first_word,
+};
 use crate::support::random::Random;
 
 /// The ids that the ATP server gives.
@@ -80,6 +83,92 @@ pub(super) enum End {
     Releases,
 }
 
+/// What somebody who sends says of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    Sent,
+    /// Its own fault.
+    Again(Seconds),
+    /// Not its own fault.
+    Away(Seconds),
+    Parked,
+}
+
+/// What may be done with what leaves the service.
+#[derive(Clone, Debug)]
+pub(super) enum SendStep {
+    /// An event of the service's own; there are a few, and they come again.
+    Emit {
+        nth: usize,
+        subject: Option<&'static str>,
+        sinks: &'static [&'static str],
+    },
+    /// Whoever leased and says nothing of it died, until he says it after all.
+    Lease {
+        sink: &'static str,
+        most: u32,
+        lease: Seconds,
+    },
+    /// Of the oldest lease, or of all.
+    Say {
+        sink: &'static str,
+        of_all: bool,
+        end: Ending,
+    },
+    /// Of what was said already.
+    SayAgain {
+        nth: usize,
+        end: Ending,
+    },
+    Release {
+        sink: &'static str,
+        nth: usize,
+    },
+    Forget {
+        sink: &'static str,
+        nth: usize,
+    },
+    Tidy {
+        keep: Seconds,
+    },
+}
+
+impl SendStep {
+    fn random(random: &mut Random) -> Self {
+        let [first, other] = IDS;
+        let sink = random.one(&[BUS, BUS, SERVER]);
+        let nth = random.below(100);
+        let (now, later) = (SECOND.times(0), MINUTE.times(2));
+        let end = random.one(&[
+            Ending::Sent,
+            Ending::Sent,
+            Ending::Sent,
+            Ending::Again(now),
+            Ending::Again(later),
+            Ending::Away(now),
+            Ending::Away(HOUR.times(20)),
+            Ending::Parked,
+            Ending::Parked,
+        ]);
+        match random.below(100) {
+            0..22 => Self::Emit {
+                nth: nth % 8,
+                subject: random.one(&[None, Some(first), Some(first), Some(other)]),
+                sinks: random.one(&[&[BUS], &[BUS], &[SERVER], &SINKS]),
+            },
+            22..52 => {
+                let leases = [MINUTE, MINUTE.times(5), MINUTE.times(20)];
+                Self::Lease { sink, most: random.one(&[1, 2, 100, 100]), lease: random.one(&leases) }
+            }
+            52..82 => Self::Say { sink, of_all: random.below(3) > 0, end },
+            82..86 => Self::SayAgain { nth, end },
+            86..91 => Self::Release { sink, nth },
+            91..95 => Self::Forget { sink, nth },
+            _ => Self::Tidy { keep: random.one(&[now, MINUTE, HOUR.times(2)]) },
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Record {
@@ -141,6 +230,10 @@ pub(super) enum Step {
     Purge {
         before: Seconds,
     },
+    /// What leaves the service.
+    Send(SendStep),
+    /// The clock is set back.
+    SetBack(Seconds),
 }
 
 impl Step {
@@ -197,8 +290,27 @@ impl Step {
         }
     }
 
+    /// What leaves the service, without answers, and with a clock that is set back: those who answer
+    /// are judged by it.
+    fn random_without_answers(random: &mut Random) -> Self {
+        let id = random.one(&IDS);
+        match random.below(100) {
+            0..75 => Self::Send(SendStep::random(random)),
+            75..80 => Self::Record { key: id, deadline: None },
+            80..83 => Self::Invalidate { id },
+            83..95 => {
+                let times = [SECOND, MINUTE, MINUTE.times(2), MINUTE.times(10), HOUR.times(7)];
+                Self::Wait(random.one(&times))
+            }
+            _ => Self::SetBack(random.one(&[MINUTE, MINUTE.times(15), HOUR, HOUR.times(20)])),
+        }
+    }
+
     pub(super) fn sequence(seed: u64) -> Vec<Self> {
         let mut random = Random(seed);
+        if random.below(4) == 0 {
+            return (0..10 + random.below(25)).map(|_| Self::random_without_answers(&mut random)).collect();
+        }
         // Most begin with a question: without one nothing can be decided.
         let mut steps = match random.below(8) {
             0..3 => vec![Self::Record { key: IDS[0], deadline: None }],
@@ -218,6 +330,9 @@ impl Step {
             steps.push(step);
             if is_lucky && is_claim {
                 steps.push(Self::Wait(MINUTE.times(5)));
+            }
+            while random.below(5) < 2 {
+                steps.push(Self::Send(SendStep::random(&mut random)));
             }
         }
         steps
@@ -253,6 +368,9 @@ impl Step {
     }
 
     pub(super) fn name(&self) -> String {
-        first_word(self)
+        match self {
+            Self::Send(step) => first_word(step),
+            step => first_word(step),
+        }
     }
 }
