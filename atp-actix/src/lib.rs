@@ -56,6 +56,8 @@
 //!   is what was asked, [`Transaction`] commits a handler's own work with the decision, and
 //!   [`Task`] sets what becomes of the task.
 //!   [`Decisions`] has the settings that go with a store, and the times.
+//! * [`Relay`] sends what leaves the service, each event to each [`Sink`] at least once: to NATS
+//!   JetStream with `NatsSink`, feature `nats`.
 //! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
 //!   and [`Error`] what its `?` turns into.
 //! * [`Report`] tells what became of a delivery, for metrics: [`Webhook::observe`].
@@ -105,6 +107,9 @@
 //! * `sqlite` (default): [`store::SqliteStore`]. Handlers that write in its transactions need sqlx
 //!   0.9, the version that `atp_actix::sqlx` is.
 //! * `postgres`: `store::PostgresStore`, with the same sqlx.
+//! * `nats`: `NatsSink`, which publishes events to NATS JetStream, with async-nats 0.51, the version
+//!   that `atp_actix::async_nats` is. TLS to NATS is by rustls with ring: a program that has another
+//!   provider of rustls too chooses one, by `CryptoProvider::install_default`.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
@@ -146,6 +151,11 @@ pub use atp_core::{
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sqlx;
 
+/// The async-nats that [`NatsSink`] takes a client of, 0.51: with its feature `jetstream` it also makes
+/// streams and reads them.
+#[cfg(feature = "nats")]
+pub use async_nats;
+
 pub use body::RefusalBody;
 pub use decisions::Decisions;
 pub use delivery::Delivery;
@@ -155,6 +165,8 @@ pub use extract::PostgresTransaction;
 #[cfg(feature = "sqlite")]
 pub use extract::SqliteTransaction;
 pub use extract::{AtpResponse, Correlation, Deferred, Events, Raw, Task, Transaction};
+#[cfg(feature = "nats")]
+pub use outbox::{NatsSink, NatsSubjectError};
 pub use outbox::{Relay, RunningRelay, SendError, Sink};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;

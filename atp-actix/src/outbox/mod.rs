@@ -1,5 +1,7 @@
 //! Sends what the store holds to the sinks that are to have it.
 
+#[cfg(feature = "nats")]
+mod nats;
 mod retry;
 mod sender;
 mod sink;
@@ -21,6 +23,8 @@ use crate::{
     store::Outbox,
 };
 
+#[cfg(feature = "nats")]
+pub use self::nats::{NatsSink, NatsSubjectError};
 pub use self::sink::{SendError, Sink};
 
 /// Sends what a store holds to its sinks: each event to each of its sinks at least once, under one
