@@ -62,7 +62,7 @@
 //!   metrics of it, and of what a relay sends.
 //! * [`Health`] answers the probes of a readiness route.
 //! * [`Relay`] sends what the store holds to its [`Sink`]s: [`ChannelSink`] to a task of this
-//!   process, `HttpSink` to an HTTP receiver as CloudEvents.
+//!   process, `HttpSink` to an HTTP receiver as CloudEvents, `NatsSink` to NATS JetStream.
 //! * [`limits`] has every number that bounds something, with its reason.
 //! * [`mod@test`] signs requests as an ATP server does.
 //! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
@@ -117,6 +117,9 @@
 //!   waits to be sent; the module `metrics` has the table.
 //! * `outbox-http`: `HttpSink`, which posts events to a receiver, as CloudEvents, signed if asked. It
 //!   brings `reqwest` and `rustls` with `ring`.
+//! * `nats`: `NatsSink`, which publishes events to NATS JetStream, with async-nats 0.51, the version
+//!   that `atp_actix::async_nats` is. TLS to NATS is by rustls with ring: a program that has another
+//!   provider of rustls too chooses one, by `CryptoProvider::install_default`.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
@@ -162,6 +165,11 @@ pub use atp_core::{
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sqlx;
 
+/// The async-nats that [`NatsSink`] takes a client of, 0.51: with its feature `jetstream` it also makes
+/// streams and reads them.
+#[cfg(feature = "nats")]
+pub use async_nats;
+
 pub use body::RefusalBody;
 pub use decisions::Decisions;
 pub use delivery::Delivery;
@@ -175,6 +183,8 @@ pub use health::Health;
 pub use outbox::{ChannelReceiver, ChannelSink, Received, Relay, RunningRelay, SendError, Sink};
 #[cfg(feature = "outbox-http")]
 pub use outbox::{HttpSink, HttpSinkError};
+#[cfg(feature = "nats")]
+pub use outbox::{NatsSink, NatsSubjectError};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;
 pub use report::Report;

@@ -154,6 +154,16 @@ pub(crate) const BETWEEN_HEARINGS: Duration = Duration::from_secs(1);
 #[cfg(feature = "postgres")]
 pub(crate) const LONGEST_HEARING: Duration = Duration::from_mins(1);
 
+/// How long an acknowledgement of NATS is waited for, unless set: a stream of several servers that
+/// elects a leader needs some seconds, and this is less than a relay waits.
+#[cfg(feature = "nats")]
+pub const DEFAULT_ACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// The longest subject that is published under, in bytes: a NATS server closes a connection that
+/// sends it a longer line than 4,096 bytes, and beside the subject there is where to answer.
+#[cfg(feature = "nats")]
+pub(crate) const LONGEST_NATS_SUBJECT: usize = 3500;
+
 /// Events that are deleted in one transaction once they were sent: it holds up nobody for long.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const TIDY_BATCH: i64 = 500;

@@ -3,9 +3,11 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Read as _},
-    net::SocketAddr,
-    path::PathBuf,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use atp_actix::{
@@ -289,9 +291,7 @@ fn approvals_of_two_answers_at_once_one_stands() {
     let threads: Vec<_> = answers
         .iter()
         .cloned()
-        .map(|answer| {
-            std::thread::spawn(move || client::post(address, "/atp/webhook", &answer).unwrap().status)
-        })
+        .map(|answer| thread::spawn(move || client::post(address, "/atp/webhook", &answer).unwrap().status))
         .collect();
     let mut statuses: Vec<u16> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     for (answer, status) in answers.iter().zip(&mut statuses) {
@@ -329,6 +329,114 @@ fn approvals_asks_again_for_an_answer_that_overtakes_its_question() {
     let unknown = Sender::new(SECRET).answer("lunch", "approve", ());
     let unavailable = r#"{"error":"Service temporarily unavailable"}"#;
     service.assert("/atp/webhook", &unknown, 503, unavailable);
+}
+
+/// It needs two servers. A machine without them skips, and says so; continuous integration must not.
+#[test]
+fn fleet_once() {
+    let folder = folder("fleet");
+    let Some((database, bus)) = servers(&folder) else { return };
+    let output = Command::new(env!("CARGO_BIN_EXE_fleet"))
+        .arg("--once")
+        .env("DATABASE_URL", database)
+        .env("NATS_URL", &bus.url)
+        .output()
+        .unwrap();
+    let (table, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{table}{log}");
+    assert_eq!(log, "", "nothing is left over, and nothing is to be explained");
+    assert_eq!(table.lines().last().unwrap(), "9 checks, 0 wrong", "{table}");
+    for name in ["effects by process one", "effects by process two"] {
+        let line = table.lines().find(|line| line.starts_with(name)).unwrap();
+        assert_ne!(line.split_whitespace().last(), Some("0"), "{table}");
+    }
+}
+
+#[test]
+fn fleet_says_what_to_start() {
+    let nowhere = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
+    for (database, bus, told) in [
+        (None, None, ["  DATABASE_URL is not set\n", "  NATS_URL is not set\n"]),
+        (
+            Some(nowhere),
+            Some("nats://nobody:hunter2@127.0.0.1:1"),
+            ["  no PostgreSQL at DATABASE_URL: ", "  no NATS server at NATS_URL: "],
+        ),
+        (
+            Some("nonsense"),
+            None,
+            ["  DATABASE_URL is no address of a PostgreSQL: ", "  NATS_URL is not set\n"],
+        ),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
+        command.arg("--once").env_remove("DATABASE_URL").env_remove("NATS_URL");
+        command.envs(database.map(|url| ("DATABASE_URL", url))).envs(bus.map(|url| ("NATS_URL", url)));
+        let output = command.output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(
+            message.starts_with("fleet needs a PostgreSQL and a NATS server with JetStream:\n"),
+            "{message}"
+        );
+        for told in told {
+            assert!(message.contains(told), "{told:?}: {message}");
+        }
+        assert!(message.contains("nats-server -js") && message.contains("export DATABASE_URL="), "{message}");
+        assert!(!message.contains("hunter2"), "no password in {message}");
+    }
+}
+
+/// A NATS server, ended with this if it is our own.
+struct Bus {
+    url: String,
+    process: Option<Child>,
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// The PostgreSQL of `DATABASE_URL`, else one on the standard local port; and the NATS server of
+/// `NATS_URL`, else one that is started here.
+fn servers(folder: &Path) -> Option<(String, Bus)> {
+    let postgres = env::var("DATABASE_URL").ok().or_else(|| {
+        let local = TcpStream::connect("127.0.0.1:5432").ok();
+        local.map(|_| "postgres://postgres:postgres@127.0.0.1:5432/postgres".to_owned())
+    });
+    let bus = match env::var("NATS_URL") {
+        Ok(url) => Some(Bus { url, process: None }),
+        Err(_) => start_bus(folder),
+    };
+    if let (Some(postgres), Some(bus)) = (postgres, bus) {
+        return Some((postgres, bus));
+    }
+    assert!(env::var_os("CI").is_none(), "CI needs DATABASE_URL, and NATS_URL or nats-server");
+    eprintln!("SKIPPED: no PostgreSQL, or neither NATS_URL nor nats-server, so the fleet was not tried");
+    None
+}
+
+fn start_bus(folder: &Path) -> Option<Bus> {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let process = Command::new("nats-server")
+        .args(["-js", "-a", "127.0.0.1", "-p", &address.port().to_string(), "-sd"])
+        .arg(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let bus = Bus { url: format!("nats://{address}"), process: Some(process) };
+    for _ in 0..600 {
+        if TcpStream::connect(address).is_ok() {
+            return Some(bus);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("nats-server does not listen on {address}");
 }
 
 /// The commands among what the service prints at its start.

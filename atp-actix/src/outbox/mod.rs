@@ -9,6 +9,8 @@ mod cloud_event;
 mod http;
 #[cfg(feature = "outbox-http")]
 mod https;
+#[cfg(feature = "nats")]
+mod nats;
 mod retry;
 #[cfg(feature = "outbox-http")]
 mod retry_after;
@@ -34,6 +36,8 @@ use crate::{
 
 #[cfg(feature = "outbox-http")]
 pub use self::http::{HttpSink, HttpSinkError};
+#[cfg(feature = "nats")]
+pub use self::nats::{NatsSink, NatsSubjectError};
 pub use self::{
     channel::{ChannelReceiver, ChannelSink, Received},
     sink::{SendError, Sink},

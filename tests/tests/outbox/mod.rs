@@ -9,4 +9,5 @@ pub(crate) mod http;
 pub(crate) mod http_hostile;
 pub(crate) mod http_tls;
 pub(crate) mod metrics;
+pub(crate) mod nats;
 pub(crate) mod traces;

@@ -2,6 +2,7 @@
 
 pub(crate) mod asked;
 pub(crate) mod audit;
+pub(crate) mod brokers;
 pub(crate) mod cases;
 pub(crate) mod clusters;
 pub(crate) mod databases;
