@@ -109,8 +109,11 @@
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
 mod age;
+mod backoff;
 mod body;
 mod claim_cell;
+#[cfg(feature = "client")]
+pub mod client;
 mod counters;
 mod decide;
 mod decisions;
@@ -147,6 +150,8 @@ pub use atp_core::{
 pub use sqlx;
 
 pub use body::RefusalBody;
+#[cfg(feature = "client")]
+pub use client::{ApiKey, Client, ClientError};
 pub use decisions::Decisions;
 pub use delivery::Delivery;
 pub use error::Error;
@@ -155,6 +160,8 @@ pub use extract::PostgresTransaction;
 #[cfg(feature = "sqlite")]
 pub use extract::SqliteTransaction;
 pub use extract::{AtpResponse, Correlation, Deferred, Events, Raw, Task, Transaction};
+#[cfg(feature = "client")]
+pub use outbox::AtpSink;
 pub use outbox::{Relay, RunningRelay, SendError, Sink};
 pub use refusal::Refusal;
 pub use reply::ErrorReply;

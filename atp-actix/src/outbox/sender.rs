@@ -14,11 +14,9 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{
-    retry::Backoff,
-    sink::{AnySink, SendError},
-};
+use super::sink::{AnySink, SendError};
 use crate::{
+    backoff::Backoff,
     limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE},
     store::{Outbox, Outgoing, SendEnd, Settled},
 };
@@ -202,6 +200,11 @@ impl<S: Outbox> Sender<S> {
             SendError::Again { after, reason } => (after, reason),
             SendError::Away { after, reason } if others_went => (after, reason),
             SendError::Away { after, reason } => return self.leave_alone(&outgoing, after, reason),
+            SendError::Later { after, reason } => {
+                let after = self.settings.pause.after(1, after);
+                let end = SendEnd::Again { after, is_own_fault: false, reason };
+                return self.settled.push(Settled::new(&outgoing, end));
+            }
             SendError::Gone { reason } => {
                 tracing::error!(target: "atp_actix::relay", sink = self.name, reason, "the sink is gone for good");
                 return self.leave_alone(&outgoing, Some(self.settings.pause.longest), reason);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::limits::LONGEST_BACKOFF;
+
 /// Twice as long after each failure, up to a longest; of each between half and the whole, at random,
 /// so that what failed together does not come back together.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +15,12 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after so many failures; not less than the receiver asked for.
+    /// How long to wait after so many failures; not less than the receiver asked for, and not longer
+    /// than [`LONGEST_BACKOFF`] whatever it asks for.
     pub(crate) fn after(self, failures: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
         let whole = doubled.min(self.longest);
-        whole.mul_f64(0.5 + at_random() / 2.0).max(asked.unwrap_or_default())
+        whole.mul_f64(0.5 + at_random() / 2.0).max(asked.unwrap_or_default()).min(LONGEST_BACKOFF)
     }
 }
 
@@ -45,6 +48,7 @@ mod tests {
             (u32::MAX, None, 30_000, 60_000),
             (1, Some(90), 90_000, 90_000),
             (7, Some(1), 30_000, 60_000),
+            (1, Some(u64::MAX), 21_600_000, 21_600_000),
         ] {
             let wait = backoff.after(failures, asked.map(Duration::from_secs)).as_millis();
             assert!((least..=most).contains(&wait), "{failures} {asked:?}: {wait} ms");
