@@ -111,10 +111,7 @@ impl<S: Store> AtpSink<S> {
     /// # drop(sink);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn for_services(
-        clients: impl Fn(&str) -> Option<Client> + Send + Sync + 'static,
-        store: S,
-    ) -> Self {
+    pub fn for_services(clients: impl Fn(&str) -> Option<Client> + Send + Sync + 'static, store: S) -> Self {
         Self::with(Clients::Several(Box::new(clients)), store)
     }
 
@@ -127,7 +124,8 @@ impl<S: Store> AtpSink<S> {
             Event::QUESTION => self.ask(client, event).await,
             Event::STATUS => tell(client, event).await,
             kind => {
-                let reason = format!("it is of the kind {kind:?}, and an ATP server takes questions and changes");
+                let reason =
+                    format!("it is of the kind {kind:?}, and an ATP server takes questions and changes");
                 Err(SendError::refused(reason))
             }
         }
@@ -145,7 +143,9 @@ impl<S: Store> AtpSink<S> {
             Ok(same) if same == id => Ok(()),
             Ok(other) => {
                 let (id, other) = (short(&id), short(&other));
-                let reason = format!("it is the question {id:?}, and the ATP server calls it {other:?}: its answers would not be known");
+                let reason = format!(
+                    "it is the question {id:?}, and the ATP server calls it {other:?}: its answers would not be known"
+                );
                 Err(SendError::refused(reason))
             }
             // It came before.
@@ -159,30 +159,7 @@ impl<S: Store> AtpSink<S> {
         let Some(key) = &event.subject else {
             return Err(SendError::refused("the question has neither an id nor a key"));
         };
-        let id = match self.unbound_id(event) {
-            Some(id) => id,
-            None => {
-                let known = self.store.find_by_key(&event.service, key).await;
-                match known.map_err(|error| store_fault("", &error))?.question {
-                    None => {
-                        let error = StoreError::NotRecorded(key.clone());
-                        return Err(store_fault("", &error));
-                    }
-                    // By an attempt of which the relay has not heard.
-                    Some(question) if question.notification.id.is_some() => return Ok(()),
-                    Some(_) => {}
-                }
-                let id = client.notify_frozen(&event.data, false).await.map_err(|error| match error {
-                    // Sent again the server would have it twice.
-                    ClientError::Garbled { .. } => {
-                        SendError::refused(format!("{error}: so the id of the question is not known"))
-                    }
-                    error => not_asked(&error),
-                })?;
-                self.keep_unbound(event, &id);
-                id
-            }
-        };
+        let Some(id) = self.unbound_or_new(client, event, key).await? else { return Ok(()) };
         match self.store.bind(&event.service, key, &id).await {
             Ok(()) => {
                 self.forget_unbound(event);
@@ -198,6 +175,36 @@ impl<S: Store> AtpSink<S> {
         }
     }
 
+    /// The server's id of a question that it is to name; none where it is bound already, by an attempt
+    /// of which the relay has not heard.
+    async fn unbound_or_new(
+        &self,
+        client: &Client,
+        event: &Event,
+        key: &str,
+    ) -> Result<Option<String>, SendError> {
+        if let Some(id) = self.unbound_id(event) {
+            return Ok(Some(id));
+        }
+        let known = self.store.find_by_key(&event.service, key).await;
+        let known = known.map_err(|error| store_fault("", &error))?;
+        let Some(question) = known.question else {
+            return Err(store_fault("", &StoreError::NotRecorded(key.to_owned())));
+        };
+        if question.notification.id.is_some() {
+            return Ok(None);
+        }
+        let id = client.notify_frozen(&event.data, false).await.map_err(|error| match error {
+            // Sent again the server would have it twice.
+            ClientError::Garbled { .. } => {
+                SendError::refused(format!("{error}: so the id of the question is not known"))
+            }
+            error => not_asked(&error),
+        })?;
+        self.keep_unbound(event, &id);
+        Ok(Some(id))
+    }
+
     fn unbound(&self) -> MutexGuard<'_, VecDeque<(String, String, String)>> {
         // Nothing panics while it is held.
         self.unbound.lock().unwrap_or_else(PoisonError::into_inner)
@@ -205,7 +212,8 @@ impl<S: Store> AtpSink<S> {
 
     fn unbound_id(&self, event: &Event) -> Option<String> {
         let unbound = self.unbound();
-        let mut of_event = unbound.iter().filter(|(service, id, _)| *service == event.service && *id == event.id);
+        let mut of_event =
+            unbound.iter().filter(|(service, id, _)| *service == event.service && *id == event.id);
         of_event.next().map(|(_, _, id)| id.clone())
     }
 
@@ -253,7 +261,9 @@ impl<S: Store> Sink for AtpSink<S> {
         };
         let service = &*event.service;
         let Some(client) = clients(service) else {
-            let reason = format!("no client sends what is of the service {service:?}: give `AtpSink::for_services` one");
+            let reason = format!(
+                "no client sends what is of the service {service:?}: give `AtpSink::for_services` one"
+            );
             return Err(SendError::refused(reason));
         };
         let (now, shut) = (Instant::now(), self.shut().get(service).copied());
@@ -278,7 +288,8 @@ async fn tell(client: &Client, event: &Event) -> Result<(), SendError> {
         return Err(SendError::refused("it is the change of no question"));
     };
     let change = serde_json::from_str(&event.data);
-    let StatusChange { status, .. } = change.map_err(|_| SendError::refused("its data is no change of status"))?;
+    let StatusChange { status, .. } =
+        change.map_err(|_| SendError::refused("its data is no change of status"))?;
     let Err(error) = client.change_status_frozen(id, &event.data).await else { return Ok(()) };
     let is_processed = status == StatusChange::processed().status;
     let is_harmless = match error.get_status() {
