@@ -110,7 +110,7 @@ mod tests {
             ("sk 1", Some(ApiKeyError::Unfit { at: 2 })),
             ("sk_1\n", Some(ApiKeyError::Unfit { at: 4 })),
             ("sk\0", Some(ApiKeyError::Unfit { at: 2 })),
-            ("schlüssel", Some(ApiKeyError::Unfit { at: 5 })),
+            ("schlüssel", Some(ApiKeyError::Unfit { at: 4 })),
             ("\"sk\"", Some(ApiKeyError::Unfit { at: 0 })),
         ] {
             let found = ApiKey::new(text).err();

@@ -47,13 +47,11 @@ impl Pace {
     /// Takes a token if there is one, or says when there may be.
     fn take(&self) -> Result<(), Instant> {
         let (mut standing, now) = (self.standing(), Instant::now());
-        match standing.opens_at(self.tokens, now) {
-            Some(until) => Err(until),
-            None => {
-                standing.back_at.push_back(now + CALLS_COME_BACK_AFTER);
-                Ok(())
-            }
+        if let Some(until) = standing.opens_at(self.tokens, now) {
+            return Err(until);
         }
+        standing.back_at.push_back(now + CALLS_COME_BACK_AFTER);
+        Ok(())
     }
 
     /// How long until a call may be made, if nobody else waited.

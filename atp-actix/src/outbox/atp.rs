@@ -70,9 +70,12 @@ pub struct AtpSink<S> {
     shut: Mutex<HashMap<String, Shut>>,
 }
 
+/// The client of a service.
+type ClientOf = dyn Fn(&str) -> Option<Client> + Send + Sync;
+
 enum Clients {
     One(Box<Client>),
-    Several(Box<dyn Fn(&str) -> Option<Client> + Send + Sync>),
+    Several(Box<ClientOf>),
 }
 
 /// How often in a row a service's server was away, and until when it is left alone.
@@ -84,6 +87,7 @@ struct Shut {
 
 impl<S: Store> AtpSink<S> {
     /// Sends what is of any service of this store by this client.
+    #[allow(clippy::needless_pass_by_value, reason = "a client is given to its sink; a clone shares it")]
     pub fn new(client: Client, store: S) -> Self {
         Self::with(Clients::One(Box::new(client.once())), store)
     }
