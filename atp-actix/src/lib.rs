@@ -56,6 +56,10 @@
 //!   is what was asked, [`Transaction`] commits a handler's own work with the decision, and
 //!   [`Task`] sets what becomes of the task.
 //!   [`Decisions`] has the settings that go with a store, and the times.
+//! * [`Relay`] sends what the store's [`Routes`](store::Routes) name a sink for; [`Events`] adds a
+//!   handler's own.
+//! * [`Client`] calls an ATP server; [`AtpSink`] is how a relay sends it the questions that are
+//!   recorded, and what became of them (feature `client`).
 //! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
 //!   and [`Error`] what its `?` turns into.
 //! * [`Report`] tells what became of a delivery, for metrics: [`Webhook::observe`].
@@ -105,6 +109,8 @@
 //! * `sqlite` (default): [`store::SqliteStore`]. Handlers that write in its transactions need sqlx
 //!   0.9, the version that `atp_actix::sqlx` is.
 //! * `postgres`: `store::PostgresStore`, with the same sqlx.
+//! * `client`: [`Client`], the calls to an ATP server, and [`AtpSink`], which sends questions by it. TLS is
+//!   rustls with ring, and trusts whom the system trusts.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 

@@ -60,6 +60,7 @@ pub const MAX_SERVICE: usize = 250;
 pub const MAX_EVENT_NAME: usize = 200;
 
 /// The longest reason that is stored with an event that was not sent, in bytes.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const LONGEST_SEND_REASON: usize = 500;
 
 /// The longest lease of an event, and so how far ahead one may end before a clock must have been set

@@ -101,9 +101,9 @@ impl<S: Store> AtpSink<S> {
     /// ```
     /// # use atp_actix::{ApiKey, AtpSink, Client, store::MemoryStore};
     /// # let store = MemoryStore::new();
-    /// let client = |key| Client::new("https://atp.example", ApiKey::new(key)?).map_err(Box::<dyn std::error::Error>::from);
-    /// # let client = |key| Client::new("http://localhost", ApiKey::new(key)?).map_err(Box::<dyn std::error::Error>::from);
-    /// let (acme, globex) = (client("sk_acme")?, client("sk_globex")?);
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let acme = Client::new("http://127.0.0.1:8080", ApiKey::new("sk_acme")?)?;
+    /// let globex = Client::new("http://127.0.0.1:8080", ApiKey::new("sk_globex")?)?;
     /// let sink = AtpSink::for_services(
     ///     move |service| match service {
     ///         "acme" => Some(acme.clone()),
@@ -113,7 +113,8 @@ impl<S: Store> AtpSink<S> {
     ///     store,
     /// );
     /// # drop(sink);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn for_services(clients: impl Fn(&str) -> Option<Client> + Send + Sync + 'static, store: S) -> Self {
         Self::with(Clients::Several(Box::new(clients)), store)
