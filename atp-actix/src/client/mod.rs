@@ -238,7 +238,7 @@ impl Client {
     }
 
     /// Registers a service, as an administrator with this token. The answer has the key of the new
-    /// service, which the server tells this once.
+    /// service.
     pub async fn register_service(
         &self,
         registration: &ServiceRegistration,

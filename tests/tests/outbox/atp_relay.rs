@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use actix_web::rt::time::sleep;
 use atp_actix::{
     ApiKey, AtpSink, Client, Relay, RunningRelay,
-    atp_core::Notification,
     store::{MemoryStore, Outbox, Question, Routes},
 };
 
 use crate::support::{
-    asked::{asked, record},
+    asked::{record, unnamed},
     atp_server::{AtpServer, KEY, Received, Reply},
-    databases::{Database as _, PostgresDatabase, SqliteFile},
+    databases::{PostgresDatabase, SqliteFile},
     mounted::{Mounted, count, counting, runs, webhook},
 };
 
@@ -33,11 +32,11 @@ macro_rules! on_every_outbox {
             })*
         }
         mod postgres {
-            use super::{Database as _, PostgresDatabase};
+            use crate::support::databases::Database as _;
 
             $(#[actix_web::test]
             async fn $name() {
-                if let Some(database) = PostgresDatabase::new().await {
+                if let Some(database) = super::PostgresDatabase::new().await {
                     super::$name(database.store().clone().routes(super::routes())).await;
                 }
             })*
@@ -85,8 +84,7 @@ async fn a_question_is_asked_bound_answered_and_told_to_be_handled(store: impl O
     let server = AtpServer::start();
     let relay = start(&store, &server);
     record(&store, "n-1").await;
-    let unnamed = Notification { id: None, ..asked("n-1") };
-    store.record(&Question::new(unnamed).key("k-2")).await.expect("a question");
+    store.record(&Question::new(unnamed()).key("k-2")).await.expect("a question");
     until_sent(&store).await;
     let bound = store.find_by_key("default", "k-2").await.expect("the store").question;
     let bound = bound.and_then(|question| question.notification.id).expect("an id of the server");

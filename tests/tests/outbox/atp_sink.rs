@@ -9,7 +9,7 @@ use atp_actix::{
 };
 
 use crate::support::{
-    asked::asked,
+    asked::{self, asked},
     atp_server::{AtpServer, KEY, Reply, nobody},
     databases::SqliteFile,
 };
@@ -32,7 +32,7 @@ fn named(id: &str) -> Outgoing {
 }
 
 fn unnamed(key: &str) -> Outgoing {
-    question(&Notification { id: None, ..asked("n-1") }, key)
+    question(&asked::unnamed(), key)
 }
 
 fn change(id: &str, change: &StatusChange) -> Outgoing {
@@ -78,8 +78,7 @@ async fn store(key: &str) -> MemoryStore {
 }
 
 async fn record_unnamed(store: &impl Store, key: &str) {
-    let question = Question::new(Notification { id: None, ..asked("n-1") }).key(key);
-    store.record(&question).await.expect("a question");
+    store.record(&Question::new(asked::unnamed()).key(key)).await.expect("a question");
 }
 
 #[actix_web::test]

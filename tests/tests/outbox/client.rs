@@ -10,7 +10,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::json;
 
 use crate::support::{
-    asked::asked,
+    asked::{asked, unnamed},
     atp_server::{AtpServer, KEY, Reply, answers_bytes, nobody},
     logged,
 };
@@ -25,10 +25,6 @@ fn key() -> ApiKey {
 fn client(url: &str) -> Client {
     let client = Client::new(url, key()).expect("a client");
     client.backoff(Duration::from_millis(1), Duration::from_millis(2))
-}
-
-fn unnamed() -> Notification {
-    Notification { id: None, ..asked("n-1") }
 }
 
 /// What a service may call.
