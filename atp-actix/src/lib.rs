@@ -56,13 +56,16 @@
 //!   is what was asked, [`Transaction`] commits a handler's own work with the decision, and
 //!   [`Task`] sets what becomes of the task.
 //!   [`Decisions`] has the settings that go with a store, and the times.
-//! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
-//!   and [`Error`] what its `?` turns into.
 //! * [`Report`] tells what became of a delivery: [`Webhook::observe`]. The feature `metrics` makes
 //!   metrics of it, and of what a relay sends.
 //! * [`Health`] answers the probes of a readiness route.
-//! * [`Relay`] sends what the store holds to its [`Sink`]s: [`ChannelSink`] to a task of this
+//! * [`Relay`] sends what the store holds, as its [`Routes`](store::Routes) and a handler's [`Events`]
+//!   have it, to its [`Sink`]s: [`ChannelSink`] to a task of this
 //!   process, `HttpSink` to an HTTP receiver as CloudEvents, `NatsSink` to NATS JetStream.
+//! * [`Client`] calls an ATP server; [`AtpSink`] is how a relay sends it the questions that are
+//!   recorded, and what became of them (feature `client`).
+//! * [`Refusal`] is the table of what is answered when; [`ErrorReply`] is how a handler refuses,
+//!   and [`Error`] what its `?` turns into.
 //! * [`limits`] has every number that bounds something, with its reason.
 //! * [`mod@test`] signs requests as an ATP server does.
 //! * [`atp_core`] has the wire types, the verifier and the validation, without a framework.
@@ -120,12 +123,17 @@
 //! * `nats`: `NatsSink`, which publishes events to NATS JetStream, with async-nats 0.51, the version
 //!   that `atp_actix::async_nats` is. TLS to NATS is by rustls with ring: a program that has another
 //!   provider of rustls too chooses one, by `CryptoProvider::install_default`.
+//! * `client`: [`Client`], the calls to an ATP server, and [`AtpSink`], which sends questions by it. TLS is
+//!   rustls with ring, and trusts whom the system trusts.
 //! * `json-schema`: judge `json` answers by the JSON Schema of their action.
 //! * `test-util`: the module [`mod@test`] and `store::contract`, for your own tests. Give it to your dev-dependency.
 
 mod age;
+mod backoff;
 mod body;
 mod claim_cell;
+#[cfg(feature = "client")]
+pub mod client;
 mod counters;
 mod decide;
 mod decisions;
@@ -137,6 +145,8 @@ pub mod guard;
 mod handler;
 mod head;
 mod health;
+#[cfg(any(feature = "client", feature = "outbox-http"))]
+mod https;
 pub mod limits;
 mod log;
 #[cfg(feature = "metrics")]
@@ -147,6 +157,8 @@ mod refusal;
 mod reply;
 mod report;
 mod reporter;
+#[cfg(any(feature = "client", feature = "outbox-http"))]
+mod retry_after;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test;
@@ -171,6 +183,8 @@ pub use sqlx;
 pub use async_nats;
 
 pub use body::RefusalBody;
+#[cfg(feature = "client")]
+pub use client::{ApiKey, Client, ClientError};
 pub use decisions::Decisions;
 pub use delivery::Delivery;
 pub use error::Error;
@@ -180,6 +194,8 @@ pub use extract::PostgresTransaction;
 pub use extract::SqliteTransaction;
 pub use extract::{AtpResponse, Correlation, Deferred, Events, Raw, Task, Transaction};
 pub use health::Health;
+#[cfg(feature = "client")]
+pub use outbox::AtpSink;
 pub use outbox::{ChannelReceiver, ChannelSink, Received, Relay, RunningRelay, SendError, Sink};
 #[cfg(feature = "outbox-http")]
 pub use outbox::{HttpSink, HttpSinkError};

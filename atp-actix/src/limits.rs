@@ -273,3 +273,70 @@ pub(crate) const REDRIVE_GOOD_FOR: Duration = Duration::from_mins(10);
 
 /// How deep a context or a question may nest: `serde_json` writes any depth, and reads this one.
 pub(crate) const DEEPEST_JSON: usize = 127;
+
+/// How long connecting to an ATP server may take, TLS included, unless set: three lost packets are
+/// sent again within it.
+#[cfg(feature = "client")]
+pub const DEFAULT_CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long one try at a call to an ATP server may take, unless set: as long as a relay waits.
+#[cfg(feature = "client")]
+pub const DEFAULT_CALL_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a call to an ATP server is tried, unless set: with the waits between them a server that
+/// is started anew is survived.
+#[cfg(feature = "client")]
+pub const DEFAULT_TRIES: u32 = 4;
+
+/// How long after the first try at a call the last one may begin, unless set: whoever waits for an
+/// answer waits no longer than half a minute and one try.
+#[cfg(feature = "client")]
+pub const DEFAULT_RETRY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a call waits before its second try.
+#[cfg(feature = "client")]
+pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// How long a call waits between two tries at most, unless the server asks for more.
+#[cfg(feature = "client")]
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// The longest time that a server's `Retry-After` is told as: more than that is no time to wait, and
+/// a sum with it must not overflow.
+#[cfg(feature = "client")]
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24 * 366);
+
+/// Notifications in any minute, unless set: what the protocol allows a service.
+#[cfg(feature = "client")]
+pub const DEFAULT_NOTIFICATIONS_A_MINUTE: u32 = 100;
+
+/// Changes of a status in any minute, unless set: what the protocol allows a service.
+#[cfg(feature = "client")]
+pub const DEFAULT_STATUS_CHANGES_A_MINUTE: u32 = 200;
+
+/// After how long one of the calls that are allowed in a minute is allowed again: a minute, and a
+/// second for how differently long requests are on their way.
+#[cfg(feature = "client")]
+pub(crate) const CALLS_COME_BACK_AFTER: Duration = Duration::from_secs(61);
+
+/// The longest body of an ATP server that is read, in bytes: an answer has some hundred.
+#[cfg(feature = "client")]
+pub(crate) const LONGEST_CALL_ANSWER: usize = 64 << 10;
+
+/// How much of a code or a message of an ATP server is told in the text of an error, in bytes.
+#[cfg(feature = "client")]
+pub(crate) const LONGEST_SERVER_TEXT: usize = 200;
+
+/// How long an event that is for an ATP server waits for its turn before others are let forward, and
+/// how long the one try at it may take then: both fit into the time that a relay gives a sink.
+#[cfg(feature = "client")]
+pub(crate) const SINK_TURN_WITHIN: Duration = Duration::from_secs(2);
+
+/// See [`SINK_TURN_WITHIN`].
+#[cfg(feature = "client")]
+pub(crate) const SINK_CALL_WITHIN: Duration = Duration::from_secs(7);
+
+/// How many ids that an ATP server gave are kept in memory while the store cannot take them. Each
+/// holds back its own question alone; of more than that the eldest are forgotten.
+#[cfg(feature = "client")]
+pub(crate) const MOST_UNBOUND: usize = 10_000;

@@ -62,6 +62,14 @@ pub struct StatusChanged {
     pub updated_at: Option<DateTime<Utc>>,
 }
 
+impl StatusChanged {
+    /// A question that is now this.
+    #[must_use]
+    pub fn new(notification_id: impl Into<String>, status: impl Into<String>) -> Self {
+        Self { notification_id: notification_id.into(), status: status.into(), updated_at: None }
+    }
+}
+
 /// What an administrator says to register a service: `POST /api/v1/services`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -1,24 +1,28 @@
 //! Events for an HTTP receiver, as CloudEvents.
 
-use std::{error::Error as StdError, fmt, net::IpAddr, time::Duration};
+use std::{
+    error::Error as StdError,
+    fmt,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use atp_core::{Scheme, Signature, Verifier};
-use chrono::Utc;
 use reqwest::{
     Client, RequestBuilder, Response, Url,
-    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::time::timeout;
 
 use super::{
     cloud_event::{CloudEvent, JSON, is_uri_reference},
-    https,
-    retry_after::retry_after,
     sink::{SendError, Sink},
 };
 use crate::{
     error::Error,
-    limits::{DEFAULT_HTTP_WITHIN, HTTP_ANSWER_WITHIN, LONGEST_HTTP_ANSWER},
+    https,
+    limits::{CONNECT_WITHIN, DEFAULT_HTTP_WITHIN, HTTP_ANSWER_WITHIN, IDLE_CONNECTION, LONGEST_HTTP_ANSWER},
+    retry_after::retry_after,
     store::Outgoing,
 };
 
@@ -174,7 +178,7 @@ impl HttpSink {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(HttpSinkError::Credentials);
         }
-        let client = https::client(is_encrypted, is_loopback).map_err(HttpSinkError::Tls)?;
+        let client = client(is_encrypted, is_loopback).map_err(HttpSinkError::Tls)?;
         Ok(Self {
             client,
             url,
@@ -291,7 +295,8 @@ impl Sink for HttpSink {
                 return Err(SendError::away(format!("the receiver did not answer within {millis} ms")));
             }
         };
-        let came_of_it = judge(response.status().as_u16(), asked_to_wait(&response));
+        let came_of_it =
+            judge(response.status().as_u16(), retry_after(response.headers(), SystemTime::now()));
         read_away(response).await;
         came_of_it
     }
@@ -332,6 +337,14 @@ const RESERVED: [&str; 13] = [
     Signature::HEADER,
 ];
 
+/// On this machine it goes through no proxy.
+fn client(is_encrypted: bool, is_loopback: bool) -> Result<Client, Box<dyn StdError + Send + Sync>> {
+    let client = https::builder(https::tls(is_encrypted)?);
+    let client = client.connect_timeout(CONNECT_WITHIN).pool_idle_timeout(IDLE_CONNECTION);
+    let client = if is_loopback { client.no_proxy() } else { client };
+    Ok(client.build()?)
+}
+
 /// Whether an address is on this machine, by its text alone.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
@@ -353,12 +366,6 @@ fn judge(status: u16, after: Option<Duration>) -> Result<(), SendError> {
         429 | 502..=504 => away("it takes nothing now"),
         _ => Err(SendError::again(format!("the receiver answered {status}")).after(after)),
     }
-}
-
-/// How long the receiver wants to be left alone.
-fn asked_to_wait(response: &Response) -> Option<Duration> {
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    retry_after(header(RETRY_AFTER)?, header(DATE), Utc::now())
 }
 
 /// Reads on to the end of an answer that is short and there, so that its connection is used again;

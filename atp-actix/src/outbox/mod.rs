@@ -1,5 +1,7 @@
 //! Sends what the store holds to the sinks that are to have it.
 
+#[cfg(feature = "client")]
+mod atp;
 #[cfg(feature = "metrics")]
 mod backlog;
 mod channel;
@@ -7,13 +9,8 @@ mod channel;
 mod cloud_event;
 #[cfg(feature = "outbox-http")]
 mod http;
-#[cfg(feature = "outbox-http")]
-mod https;
 #[cfg(feature = "nats")]
 mod nats;
-mod retry;
-#[cfg(feature = "outbox-http")]
-mod retry_after;
 mod sender;
 mod sink;
 
@@ -22,11 +19,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
 use self::{
-    retry::Backoff,
     sender::{Sender, Settings},
     sink::AnySink,
 };
 use crate::{
+    backoff::Backoff,
     limits::{
         DEFAULT_ATTEMPTS, DEFAULT_CONCURRENCY, DEFAULT_KEEP_SENT, DEFAULT_POLL, DEFAULT_SEND_WITHIN,
         FIRST_BACKOFF, LONGEST_PAUSE, USUAL_LONGEST_BACKOFF,
@@ -34,6 +31,8 @@ use crate::{
     store::Outbox,
 };
 
+#[cfg(feature = "client")]
+pub use self::atp::AtpSink;
 #[cfg(feature = "outbox-http")]
 pub use self::http::{HttpSink, HttpSinkError};
 #[cfg(feature = "nats")]
@@ -84,6 +83,7 @@ pub use self::{
 /// |---|---|---|
 /// | `Ok` | is sent | go on |
 /// | [`SendError::Again`], or it panics | comes again after 1 s, twice as long each time, up to 10 min, or when the receiver asks for it if that is later; parked after 20 attempts | those of its subject wait |
+/// | [`SendError::Later`] | comes again after 1 s or when the sink says; this is no attempt | those of its subject wait |
 /// | [`SendError::Refused`] | is parked at once | those of its subject wait |
 /// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile | wait, for 1 s at first and 1 min at most |
 /// | [`SendError::Gone`] | the same | wait for 1 min, and the log says so as an error |

@@ -14,11 +14,9 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{
-    retry::Backoff,
-    sink::{AnySink, SendError},
-};
+use super::sink::{AnySink, SendError};
 use crate::{
+    backoff::Backoff,
     limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE},
     store::{Outbox, Outgoing, SendEnd, Settled},
 };
@@ -215,6 +213,12 @@ impl<S: Outbox> Sender<S> {
             SendError::Away { after, reason } => {
                 self.count("away");
                 return self.leave_alone(&outgoing, after, reason);
+            }
+            SendError::Later { after, reason } => {
+                self.count("later");
+                let after = self.settings.pause.after(1, after);
+                let end = SendEnd::Again { after, is_own_fault: false, reason };
+                return self.settled.push(Settled::new(&outgoing, end));
             }
             SendError::Gone { reason } => {
                 tracing::error!(target: "atp_actix::relay", sink = self.name, reason, "the sink is gone for good");

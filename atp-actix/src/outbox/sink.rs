@@ -45,6 +45,17 @@ pub enum SendError {
         /// Why.
         reason: String,
     },
+    /// It is not this one's turn, which is no fault of its own and says nothing of the others: it is
+    /// tried again however often, and the others go on meanwhile. A sink says so of a limit that it
+    /// keeps itself, or where it leads to several receivers and one of them is away. Let it wait a
+    /// little before it says so, or the same events are taken up over and over.
+    #[error("not its turn: {reason}")]
+    Later {
+        /// Not before this time, if that is known.
+        after: Option<Duration>,
+        /// Why.
+        reason: String,
+    },
     /// It takes this one never: it is parked at once.
     #[error("refused for good: {reason}")]
     Refused {
@@ -75,6 +86,11 @@ impl SendError {
         Self::Again { after: None, reason: reason.into() }
     }
 
+    /// To be tried again, however often.
+    pub fn later(reason: impl Into<String>) -> Self {
+        Self::Later { after: None, reason: reason.into() }
+    }
+
     /// To be parked.
     pub fn refused(reason: impl Into<String>) -> Self {
         Self::Refused { reason: reason.into() }
@@ -93,7 +109,7 @@ impl SendError {
     /// Says how long the receiver wants to be left alone, where it is to be tried again.
     #[must_use]
     pub fn after(mut self, wait: impl Into<Option<Duration>>) -> Self {
-        if let Self::Again { after, .. } | Self::Away { after, .. } = &mut self {
+        if let Self::Again { after, .. } | Self::Later { after, .. } | Self::Away { after, .. } = &mut self {
             *after = wait.into();
         }
         self

@@ -1,5 +1,8 @@
 //! Cases of what leaves the service, and of what is seen of it.
 
+mod atp_relay;
+mod atp_sink;
+mod client;
 mod marking;
 
 pub(crate) mod channel;

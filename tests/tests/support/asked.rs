@@ -52,6 +52,13 @@ pub(crate) fn asked(id: &str) -> Notification {
         .action(Action::number("pay", "Pay", NumberRules::new()))
 }
 
+/// The same question without an id, which the server is to give it.
+pub(crate) fn unnamed() -> Notification {
+    let mut unnamed = asked("n-1");
+    unnamed.id = None;
+    unnamed
+}
+
 pub(crate) async fn record(store: &impl Store, id: &str) {
     store.record(&Question::new(asked(id))).await.expect("a question");
 }

@@ -1,6 +1,7 @@
 //! What many cases use.
 
 pub(crate) mod asked;
+pub(crate) mod atp_server;
 pub(crate) mod audit;
 pub(crate) mod brokers;
 pub(crate) mod cases;
