@@ -351,9 +351,14 @@ struct Answer {
 }
 
 fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ClientError> {
-    let status = answer.status.as_u16();
-    let garbled = |_| ClientError::Garbled { status, reason: "is not what the protocol has there" };
-    serde_json::from_slice(&answer.body).map_err(garbled)
+    let (status, reason) = (answer.status.as_u16(), "is not what the protocol has there");
+    object(&answer.body).ok_or(ClientError::Garbled { status, reason })
+}
+
+/// What an object says: serde would take a list for one, member by member.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(body).ok()).flatten()
 }
 
 /// The body, or why there is none.
@@ -370,7 +375,7 @@ async fn bounded(mut response: Response) -> Result<Vec<u8>, &'static str> {
 
 /// The protocol's error in a body, unless it repeats the key.
 fn said(body: &[u8], key: &ApiKey) -> Option<ServerError> {
-    let error: ServerError = serde_json::from_slice(body).ok()?;
+    let error: ServerError = object(body)?;
     let repeats = key.is_in(&serde_json::to_string(&error).ok()?);
     (!repeats).then_some(error)
 }
