@@ -18,6 +18,10 @@ use crate::{
     },
 };
 
+// What SQLite does not know of tables that it has not analyzed is said to it here: `INDEXED BY`,
+// `CROSS JOIN` and `LIMIT -1` make it look up the few rows that are meant. Left alone it reads all
+// that waits and all that was sent, for each of them.
+
 /// What is due at a sink, the oldest first: `$1` the sink, `$2` the time, `$3` how far ahead a lease
 /// ends at most, `$4` how many.
 macro_rules! due {
@@ -30,7 +34,7 @@ macro_rules! due {
                 ORDER BY due_at, seq LIMIT $4) AS d
             WHERE ",
             $is_behind,
-            " (SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
+            " (SELECT 1 FROM atp_sends AS o INDEXED BY atp_sends_unsent WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
                 AND o.sent_at IS NULL AND o.seq < d.seq))",
             $after
         )
@@ -124,9 +128,9 @@ impl SqliteStore {
     ) -> sqlx::Result<()> {
         sqlx::query(
             "UPDATE atp_sends SET due_at = $3 WHERE sink = $1 AND due_at IS NULL AND parked_at IS NULL AND seq IN (
-                 SELECT (SELECT min(o.seq) FROM atp_sends AS o WHERE o.sink = d.sink AND o.service = d.service
-                     AND o.subject = d.subject AND o.sent_at IS NULL)
-                 FROM json_each($2) AS n JOIN atp_sends AS d ON d.sink = $1 AND d.seq = n.value)",
+                 SELECT (SELECT min(o.seq) FROM atp_sends AS o INDEXED BY atp_sends_unsent WHERE o.sink = d.sink
+                     AND o.service = d.service AND o.subject = d.subject AND o.sent_at IS NULL)
+                 FROM json_each($2) AS n CROSS JOIN atp_sends AS d ON d.sink = $1 AND d.seq = n.value)",
         )
         .bind(escape(sink))
         .bind(seqs)
@@ -212,7 +216,7 @@ impl Outbox for SqliteStore {
         .fetch_all(quick.connection_mut())
         .await?;
         let rows: Vec<rows::SendRow> = sqlx::query_as(sends!(
-            "FROM json_each($2) AS n JOIN atp_sends AS s ON s.sink = $1 AND s.seq = n.value
+            "FROM json_each($2) AS n CROSS JOIN atp_sends AS s ON s.sink = $1 AND s.seq = n.value
              JOIN atp_events AS e ON e.seq = s.seq ORDER BY s.due_at, s.seq"
         ))
         .bind(escape(sink))
@@ -233,9 +237,9 @@ impl Outbox for SqliteStore {
                  sent_at = CASE WHEN n.reason IS NULL THEN $3 END,
                  parked_at = CASE WHEN n.reason IS NOT NULL AND n.wait IS NULL THEN $3 END, reason = n.reason
              FROM (
-                 SELECT value ->> 0 AS seq, value ->> 1 AS attempt, value ->> 2 AS wait, value ->> 3 AS fault,
-                     value ->> 4 AS reason FROM json_each($2)) AS n
-             WHERE sink = $1 AND atp_sends.seq = n.seq AND atp_sends.attempt = n.attempt AND leased_until > 0
+                 SELECT $1 AS sink, value ->> 0 AS seq, value ->> 1 AS attempt, value ->> 2 AS wait,
+                     value ->> 3 AS fault, value ->> 4 AS reason FROM json_each($2) LIMIT -1) AS n
+             WHERE atp_sends.sink = n.sink AND atp_sends.seq = n.seq AND atp_sends.attempt = n.attempt AND leased_until > 0
              RETURNING atp_sends.seq",
         )
         .bind(escape(sink))
