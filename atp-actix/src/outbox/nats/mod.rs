@@ -26,15 +26,12 @@ pub use self::subject::NatsSubjectError;
 /// Publishes events to NATS JetStream: sent is what the stream has acknowledged.
 ///
 /// ```no_run
-/// use atp_actix::{
-///     NatsSink, Relay, async_nats,
-///     store::{PostgresStore, Routes},
-/// };
+/// use atp_actix::{NatsSink, Relay, async_nats, store::Routes};
 ///
 /// # #[actix_web::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = PostgresStore::connect("postgres://service:password@db.example.com/service").await?;
-/// let store = store.routes(Routes::new().events("bus"));
+/// # let store = atp_actix::store::MemoryStore::new();
+/// let store = store.routes(Routes::new().events("bus")); // The webhook's store, on any backend.
 /// // So the service starts though NATS is away, and what there is to send waits for it.
 /// let nats = async_nats::ConnectOptions::new().retry_on_initial_connect();
 /// let nats = nats.connect("nats://nats.example.com").await?;
