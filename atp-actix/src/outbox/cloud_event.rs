@@ -54,6 +54,7 @@ impl<'a> CloudEvent<'a> {
     }
 
     /// All of it as one JSON text.
+    #[cfg_attr(not(feature = "outbox-http"), allow(dead_code, reason = "of HTTP alone"))]
     pub(super) fn structured(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
@@ -87,6 +88,7 @@ impl<'a> CloudEvent<'a> {
 }
 
 /// Whether a text has the characters of a URI reference (RFC 3986), and one at least.
+#[cfg_attr(not(feature = "outbox-http"), allow(dead_code, reason = "of HTTP alone"))]
 pub(super) fn is_uri_reference(text: &str) -> bool {
     let is_good = |byte: u8| is_unreserved(byte) || b":/?#[]@!$&'()*+,;=%".contains(&byte);
     !text.is_empty() && text.bytes().all(is_good)
@@ -97,13 +99,13 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// What stays as it is in a header, as the HTTP binding has it.
+/// What stays as it is in a header, as the bindings for HTTP and NATS have it.
 fn is_plain_in_a_header(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"' && byte != b'%'
 }
 
 /// The bytes of a text that do not stay as they are, each as `%XX`.
-fn percent_encoded(text: &str, stays: impl Fn(u8) -> bool) -> String {
+pub(super) fn percent_encoded(text: &str, stays: impl Fn(u8) -> bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if stays(byte) {

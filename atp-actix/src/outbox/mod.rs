@@ -5,7 +5,7 @@ mod atp;
 #[cfg(feature = "metrics")]
 mod backlog;
 mod channel;
-#[cfg(feature = "outbox-http")]
+#[cfg(any(feature = "nats", feature = "outbox-http"))]
 mod cloud_event;
 #[cfg(feature = "outbox-http")]
 mod http;

@@ -150,7 +150,7 @@ async fn a_message_is_the_frozen_bytes_under_the_subject_of_the_template_with_th
             [
                 ("Nats-Msg-Id", Some("acme/e-1")),
                 ("ce-id", Some("e-1")),
-                ("ce-source", Some("acme")),
+                ("ce-source", Some("/atp/acme")),
                 ("ce-type", Some("orders.shipped")),
                 ("ce-subject", Some("order%207")),
                 ("traceparent", Some(span)),
@@ -163,7 +163,7 @@ async fn a_message_is_the_frozen_bytes_under_the_subject_of_the_template_with_th
             [
                 ("Nats-Msg-Id", Some("b%2E%2A/e-1")),
                 ("ce-id", Some("e-1")),
-                ("ce-source", Some("b.*")),
+                ("ce-source", Some("/atp/b.%252A")),
                 ("ce-type", Some("a%20>")),
                 ("ce-subject", Some("%C3%A4")),
                 ("traceparent", None),
@@ -177,7 +177,7 @@ async fn a_message_is_the_frozen_bytes_under_the_subject_of_the_template_with_th
             [
                 ("Nats-Msg-Id", Some(longest_name.as_str())),
                 ("ce-id", Some(escaped.0.as_str())),
-                ("ce-source", Some("acme")),
+                ("ce-source", Some("/atp/acme")),
                 ("ce-type", Some("k")),
                 ("ce-subject", Some(escaped.1.as_str())),
                 ("traceparent", None),

@@ -5,17 +5,19 @@ mod subject;
 use std::{fmt, time::Duration};
 
 use async_nats::{
-    Client, HeaderMap, Request,
+    Client, HeaderMap, HeaderValue, Request,
     client::{RequestError, RequestErrorKind},
     connection::State,
 };
 use bytes::Bytes;
-use chrono::SecondsFormat;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use self::subject::{SubjectTemplate, escape, percent_encode};
-use super::sink::{SendError, Sink};
+use self::subject::{SubjectTemplate, escape};
+use super::{
+    cloud_event::{CloudEvent, JSON},
+    sink::{SendError, Sink},
+};
 use crate::{
     limits::DEFAULT_ACK_WITHIN,
     store::{Event, Outgoing},
@@ -26,15 +28,12 @@ pub use self::subject::NatsSubjectError;
 /// Publishes events to NATS JetStream: sent is what the stream has acknowledged.
 ///
 /// ```no_run
-/// use atp_actix::{
-///     NatsSink, Relay, async_nats,
-///     store::{PostgresStore, Routes},
-/// };
+/// use atp_actix::{NatsSink, Relay, async_nats, store::Routes};
 ///
 /// # #[actix_web::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = PostgresStore::connect("postgres://service:password@db.example.com/service").await?;
-/// let store = store.routes(Routes::new().events("bus"));
+/// # let store = atp_actix::store::MemoryStore::new();
+/// let store = store.routes(Routes::new().events("bus")); // The webhook's store, on any backend.
 /// // So the service starts though NATS is away, and what there is to send waits for it.
 /// let nats = async_nats::ConnectOptions::new().retry_on_initial_connect();
 /// let nats = nats.connect("nats://nats.example.com").await?;
@@ -76,8 +75,9 @@ pub use self::subject::NatsSubjectError;
 /// # Message
 ///
 /// The data of the event, byte for byte, with the headers of the CloudEvents 1.0 binding for NATS in
-/// binary mode: `ce-specversion`, `ce-id`, `ce-source` (the service), `ce-type` (the kind),
-/// `ce-subject`, `ce-time`, `content-type`; and `traceparent` if the event has one. In values that
+/// binary mode, the same that an HTTP receiver is sent: `ce-specversion`, `ce-id`, `ce-source`
+/// (`/atp/` and the service), `ce-type` (the kind), `ce-subject`, `ce-time` and `content-type`; and
+/// `traceparent`, also as `ce-traceparent`, if the event has one that is well formed. In headers that
 /// begin with `ce-` a space, `"`, `%` and all that is not printable ASCII is percent-encoded, as that
 /// binding has it.
 ///
@@ -131,9 +131,12 @@ impl Sink for NatsSink {
             return Err(SendError::away("there is no connection to NATS"));
         }
         let subject = self.subject.fill_in(event)?;
-        let data = Bytes::from(event.data.clone());
+        let told = CloudEvent::new(event, None).map_err(|error| {
+            SendError::refused(format!("its data is no JSON, at column {}", error.column()))
+        })?;
+        let data = Bytes::from(told.data().to_owned());
         // Bounded here, so that the way to the server counts too.
-        let request = Request::new().headers(headers(event)).payload(data).timeout(None);
+        let request = Request::new().headers(headers(event, &told)).payload(data).timeout(None);
         let asking = timeout(self.ack_within, self.client.send_request(subject.clone(), request));
         match asking.await {
             Ok(Ok(answer)) => acknowledged(&answer.payload),
@@ -157,34 +160,23 @@ impl fmt::Debug for NatsSink {
 }
 
 /// What is told of an event beside its data. It is the same at every attempt.
-fn headers(event: &Event) -> HeaderMap {
+fn headers(event: &Event, told: &CloudEvent<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // A value with a line break is none; only a `traceparent` could have one.
     let mut add = |name: &'static str, value: &str| {
-        if let Ok(value) = value.parse::<async_nats::HeaderValue>() {
+        // One with a line break would be none, and there is none.
+        if let Ok(value) = value.parse::<HeaderValue>() {
             headers.insert(name, value);
         }
     };
-    let time = event.time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     add("Nats-Msg-Id", &format!("{}/{}", escape(&event.service), escape(&event.id)));
-    add("ce-specversion", "1.0");
-    add("ce-id", &attribute(&event.id));
-    add("ce-source", &attribute(&event.service));
-    add("ce-type", &attribute(&event.kind));
-    add("ce-time", &attribute(&time));
-    if let Some(subject) = &event.subject {
-        add("ce-subject", &attribute(subject));
+    for (name, value) in told.headers() {
+        add(name, &value);
     }
-    add("content-type", "application/json");
-    if let Some(traceparent) = &event.traceparent {
+    add("content-type", JSON);
+    if let Some(traceparent) = told.traceparent() {
         add("traceparent", traceparent);
     }
     headers
-}
-
-/// As the binding has it for the values of attributes.
-fn attribute(value: &str) -> String {
-    percent_encode(value, |byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'%'))
 }
 
 /// Why there is no answer.
@@ -293,13 +285,14 @@ mod tests {
     fn headers_tell_the_event_and_nothing_else() {
         let event = Event::new("orders shipped", "secret").expect("JSON").service("a/b").id("50%\"\r\n");
         let event = event.traceparent("00-0\r\nx: y".to_owned());
-        let headers = headers(&event);
-        let time = event.time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let told = CloudEvent::new(&event, None).expect("JSON");
+        let headers = headers(&event, &told);
+        let time = event.time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
         for (name, value) in [
             ("Nats-Msg-Id", Some("a%2Fb/50%25%22%0D%0A")),
             ("ce-specversion", Some("1.0")),
             ("ce-id", Some("50%25%22%0D%0A")),
-            ("ce-source", Some("a/b")),
+            ("ce-source", Some("/atp/a%252Fb")),
             ("ce-type", Some("orders%20shipped")),
             ("ce-time", Some(&*time)),
             ("ce-subject", None),

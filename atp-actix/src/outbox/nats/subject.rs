@@ -1,8 +1,12 @@
 //! The subject that an event is published under.
 
-use std::{fmt::Write as _, str::FromStr};
+use std::str::FromStr;
 
-use crate::{limits::LONGEST_NATS_SUBJECT, outbox::sink::SendError, store::Event};
+use crate::{
+    limits::LONGEST_NATS_SUBJECT,
+    outbox::{cloud_event::percent_encoded, sink::SendError},
+    store::Event,
+};
 
 /// What subjects are made from: tokens with dots between them, some of which are filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,20 +137,7 @@ pub(super) fn escape(text: &str) -> String {
     if text.is_empty() {
         return "%".to_owned();
     }
-    percent_encode(text, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
-/// Each byte of a text that is not plain as `%` and two hex digits. What is plain must be ASCII.
-pub(super) fn percent_encode(text: &str, is_plain: impl Fn(u8) -> bool) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if is_plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a text does not fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+    percent_encoded(text, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 fn is_not_allowed(character: char) -> bool {
