@@ -4,6 +4,7 @@
 
 mod core;
 mod layout;
+mod outbox;
 mod store;
 mod support;
 mod webhook;

@@ -2,6 +2,7 @@
 
 pub(crate) mod asked;
 pub(crate) mod audit;
+pub(crate) mod bouncers;
 pub(crate) mod cases;
 pub(crate) mod clusters;
 pub(crate) mod databases;
@@ -10,6 +11,8 @@ pub(crate) mod logged;
 pub(crate) mod mounted;
 pub(crate) mod orders;
 pub(crate) mod random;
+pub(crate) mod receiver;
+pub(crate) mod scripted;
 pub(crate) mod server;
 pub(crate) mod told;
 pub(crate) mod victim;
