@@ -15,13 +15,19 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after so many failures; not less than the receiver asked for, up to
-    /// [`LONGEST_BACKOFF`], so that no receiver stops a relay for ever.
+    /// How long to wait after so many failures; not less than the receiver asked for, and not
+    /// longer than [`LONGEST_BACKOFF`] whoever asks for it.
     pub(crate) fn after(self, failures: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
         let whole = doubled.min(self.longest).min(LONGEST_BACKOFF);
-        whole.mul_f64(0.5 + at_random() / 2.0).max(asked.unwrap_or_default().min(LONGEST_BACKOFF))
+        whole.mul_f64(0.5 + at_random() / 2.0).max(asked.unwrap_or_default()).min(LONGEST_BACKOFF)
     }
+}
+
+/// A time that comes again and again, a little shorter at random, so that many who wait do not all
+/// come at once.
+pub(crate) fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.8 + at_random() / 5.0)
 }
 
 /// From 0 to 1.
@@ -35,6 +41,14 @@ fn at_random() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_wait_is_so_long_that_a_time_overflows() {
+        let endless = Backoff { first: Duration::MAX, longest: Duration::MAX };
+        for asked in [None, Some(Duration::MAX)] {
+            assert!(endless.after(7, asked) <= LONGEST_BACKOFF, "{asked:?}");
+        }
+    }
 
     #[test]
     fn it_doubles_up_to_the_longest_and_is_not_shorter_than_asked() {

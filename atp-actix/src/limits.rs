@@ -81,6 +81,13 @@ pub const DEFAULT_SEND_WITHIN: Duration = Duration::from_secs(10);
 /// the query finds nothing in an index.
 pub const DEFAULT_POLL: Duration = Duration::from_secs(1);
 
+/// How often a relay may be set to ask the store at most: more often it would do nothing else.
+pub(crate) const SHORTEST_POLL: Duration = Duration::from_millis(10);
+/// How seldom a relay may be set to ask the store: whatever is not told of waits so long.
+pub(crate) const LONGEST_POLL: Duration = Duration::from_hours(1);
+/// How many events that a sink did not take a relay remembers, for when they are due and for whether
+/// others got through meanwhile: more are found when it polls, and cost no attempt.
+pub(crate) const MOST_REMEMBERED: usize = 1000;
 /// After how many attempts an event is parked, unless set: some two hours after the first.
 pub const DEFAULT_ATTEMPTS: u32 = 20;
 
@@ -164,6 +171,13 @@ pub const DEFAULT_ACK_WITHIN: Duration = Duration::from_secs(5);
 #[cfg(feature = "nats")]
 pub(crate) const LONGEST_NATS_SUBJECT: usize = 3500;
 
+/// Events behind others of their subjects that are put aside at once, where nothing else was found.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) const PUT_ASIDE_BATCH: u32 = 500;
+/// How long events are put aside before who leases is told that nothing was found: the longest step
+/// is longer, and the next call goes on.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) const LONGEST_PUTTING_ASIDE: Duration = Duration::from_secs(1);
 /// Events that are deleted in one transaction once they were sent: it holds up nobody for long.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const TIDY_BATCH: i64 = 500;

@@ -1,18 +1,30 @@
 //! A store that kills its process at a point of the path: a store of a third party, as it were.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use atp_actix::{
     atp_core::Fingerprint,
     store::{
-        Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Known, Question, RefusedDelivery,
-        Store, StoreError, StoredRefusal, Token,
+        Activity, Claim, Claimed, Completion, DeliveryCount, DeliveryRow, Event, Hints, Known, Lag, Outbox,
+        Outgoing, Parked, Question, RefusedDelivery, Routes, Settled, Store, StoreError, StoredRefusal,
+        Token,
     },
 };
 use chrono::{DateTime, Utc};
 
 /// Where the process shall end.
-pub struct Point(Option<String>);
+pub struct Point {
+    name: Option<String>,
+    /// Whether something was completed, and so there is something to send.
+    is_armed: AtomicBool,
+}
 
 impl Point {
     /// Each of them, in the order of the path.
@@ -35,18 +47,61 @@ impl Point {
         "at random",
     ];
 
+    /// Each of them on the way out, in the order of that.
+    pub const SENDING: [&str; 15] = [
+        "handler has written",
+        "before complete",
+        "in complete",
+        "after complete",
+        "before lease",
+        "in lease",
+        "after lease",
+        "before send",
+        "in send",
+        "sent",
+        "acknowledged",
+        "before settle",
+        "in settle",
+        "after settle",
+        "at random",
+    ];
+
     /// This one, or none.
     #[must_use]
     pub fn new(point: Option<String>) -> Self {
-        Self(point)
+        Self { name: point, is_armed: AtomicBool::new(false) }
+    }
+
+    fn is(&self, point: &str) -> bool {
+        self.name.as_deref() == Some(point)
     }
 
     /// Ends the process, without a word to anybody, if this is the point.
     pub fn reached(&self, point: &str) {
-        if self.0.as_deref() == Some(point) {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        if self.is(point) {
+            kill();
         }
     }
+
+    /// Ends it within the next milliseconds, if this is the point.
+    fn soon(&self, point: &str) {
+        if self.is(point) {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let micros = u64::from(now.subsec_nanos() / 1000 % 3000);
+            thread::spawn(move || {
+                thread::sleep(Duration::from_micros(micros));
+                kill();
+            });
+        }
+    }
+
+    fn is_armed(&self) -> bool {
+        self.is_armed.load(Ordering::SeqCst)
+    }
+}
+
+fn kill() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
 /// Passes everything on.
@@ -120,7 +175,12 @@ impl<S: Store> Store for Killing<S> {
         transaction: Option<S::Transaction>,
     ) -> Result<(), StoreError> {
         let work = self.store.complete(claim, completion, transaction);
-        self.around("before complete", "after complete", work).await
+        self.point.soon("in complete");
+        let completed = self.around("before complete", "after complete", work).await;
+        self.point.is_armed.store(true, Ordering::SeqCst);
+        // What waits for a lease finds what is there to be sent.
+        self.store.get_activity().hint();
+        completed
     }
 
     async fn release_claim(&self, claim: &Claim) -> Result<(), StoreError> {
@@ -177,5 +237,56 @@ impl<S: Store> Store for Killing<S> {
 
     fn get_activity(&self) -> &Activity {
         self.store.get_activity()
+    }
+
+    fn get_routes(&self) -> &Routes {
+        self.store.get_routes()
+    }
+}
+
+impl<S: Outbox> Outbox for Killing<S> {
+    async fn emit(&self, event: &Event) -> Result<bool, StoreError> {
+        self.store.emit(event).await
+    }
+
+    async fn lease(&self, sink: &str, limit: u32, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
+        if self.point.is_armed() {
+            self.point.soon("in lease");
+            self.point.reached("before lease");
+        }
+        let leased = self.store.lease(sink, limit, lease).await?;
+        if !leased.is_empty() {
+            self.point.reached("after lease");
+        }
+        Ok(leased)
+    }
+
+    async fn settle(&self, sink: &str, settled: &[Settled]) -> Result<usize, StoreError> {
+        self.point.soon("in settle");
+        self.around("before settle", "after settle", self.store.settle(sink, settled)).await
+    }
+
+    async fn parked(&self, sink: &str, after: i64, limit: u32) -> Result<Vec<Parked>, StoreError> {
+        self.store.parked(sink, after, limit).await
+    }
+
+    async fn release(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        self.store.release(sink, seq).await
+    }
+
+    async fn forget(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        self.store.forget(sink, seq).await
+    }
+
+    async fn lag(&self) -> Result<Vec<Lag>, StoreError> {
+        self.store.lag().await
+    }
+
+    async fn tidy(&self, keep_sent: Duration) -> Result<u64, StoreError> {
+        self.store.tidy(keep_sent).await
+    }
+
+    fn hints(&self) -> Hints {
+        self.store.hints()
     }
 }

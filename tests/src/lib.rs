@@ -1,6 +1,7 @@
 //! What the test programs share.
 
 pub mod killing;
+pub mod socket;
 
 /// The webhook secret of every server in the tests.
 pub const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";

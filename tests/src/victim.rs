@@ -4,39 +4,66 @@
 //! `victim sqlite:FILE|postgres:URL [--kill POINT]`. It prints where it listens. With `--kill` it
 //! ends by SIGKILL when a delivery reaches that point. Each run of a handler is a line in the file
 //! that `VICTIM_RUNS` names.
+//!
+//! Where `VICTIM_SINK` names an address, its decisions and the events of its handlers are sent
+//! there; with `--relay` in place of a point it serves nothing, and sends what others write.
 
 use std::{env, fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer};
 use atp_actix::{
-    AtpResponse, Decisions, Error, PostgresTransaction, Secret, SqliteTransaction, Task, Text, Verifier,
-    Webhook,
-    store::{PostgresStore, SqliteStore, Store},
+    AtpResponse, Decisions, Error, Events, PostgresTransaction, Secret, SqliteTransaction, Task, Text,
+    Verifier, Webhook,
+    store::{Event, Outbox, PostgresStore, Routes, SqliteStore},
 };
-use atp_tests::killing::{Killing, Point};
+use atp_tests::{
+    killing::{Killing, Point},
+    socket,
+};
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = env::args().skip(1);
     let database = arguments.next().ok_or("which database?")?;
-    let kill = match (arguments.next().as_deref(), arguments.next()) {
+    let (first, second) = (arguments.next(), arguments.next());
+    let kill = match (first.as_deref(), second) {
         (Some("--kill"), Some(point)) => Some(point),
         _ => None,
     };
     let point = Arc::new(Point::new(kill));
+    // Who only sends needs no routes.
+    let sent = Arc::clone(&point);
+    let sends_only = first.as_deref() == Some("--relay");
+    let is_told = env::var_os("VICTIM_SINK").is_some() && !sends_only;
+    let routes = if is_told { Routes::new().events("bus") } else { Routes::new() };
     if let Some(file) = database.strip_prefix("sqlite:") {
-        let store = SqliteStore::open(file).await?;
-        serve(Killing::new(store, Arc::clone(&point)), move |webhook| on_sqlite(webhook, &point)).await
+        let store = SqliteStore::open(file).await?.routes(routes);
+        if sends_only {
+            return send(store, &point).await;
+        }
+        serve(Killing::new(store, Arc::clone(&point)), move |webhook| on_sqlite(webhook, &point), &sent).await
     } else {
-        let store = PostgresStore::connect(&database).await?;
-        serve(Killing::new(store, Arc::clone(&point)), move |webhook| on_postgres(webhook, &point)).await
+        let store = PostgresStore::connect(&database).await?.routes(routes);
+        if sends_only {
+            return send(store, &point).await;
+        }
+        serve(Killing::new(store, Arc::clone(&point)), move |webhook| on_postgres(webhook, &point), &sent)
+            .await
     }
 }
 
+async fn send(store: impl Outbox, point: &Arc<Point>) -> Result<(), Box<dyn std::error::Error>> {
+    let _relay = socket::relay(&store, point).ok_or("which sink?")?;
+    println!("127.0.0.1:9");
+    std::future::pending().await
+}
+
 async fn serve(
-    store: impl Store,
+    store: impl Outbox,
     handlers: impl Fn(Webhook) -> Webhook + Clone + Send + 'static,
+    point: &Arc<Point>,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let _relay = socket::relay(&store, point);
     let verifier = Verifier::new(Secret::new(atp_tests::SECRET)?);
     let app = move || {
         // A claim that a kill left behind is free again soon.
@@ -53,7 +80,7 @@ macro_rules! handlers {
     ($name:ident, $transaction:ty, $insert:literal) => {
         fn $name(webhook: Webhook, point: &Arc<Point>) -> Webhook {
             let (approving, rejecting) = (Arc::clone(point), Arc::clone(point));
-            let approve = move |answer: AtpResponse, task: Task, mut tx: $transaction| {
+            let approve = move |answer: AtpResponse, task: Task, events: Events, mut tx: $transaction| {
                 let point = Arc::clone(&approving);
                 async move {
                     point.reached("handler starts");
@@ -64,7 +91,14 @@ macro_rules! handlers {
                         .bind(decision)
                         .execute(&mut *tx)
                         .await?;
+                    if env::var_os("VICTIM_SINK").is_some() {
+                        let id = format!("own-{}", answer.notification_id);
+                        events.emit(Event::new("own", &answer.notification_id)?.id(id))?;
+                    }
                     point.reached("handler has written");
+                    if answer.notification_id.starts_with("rolls-back") {
+                        return Err(Error::from(std::io::Error::other("on purpose")));
+                    }
                     task.set("approved");
                     Ok::<_, Error>(())
                 }

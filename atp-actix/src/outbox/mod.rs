@@ -26,7 +26,7 @@ use crate::{
     backoff::Backoff,
     limits::{
         DEFAULT_ATTEMPTS, DEFAULT_CONCURRENCY, DEFAULT_KEEP_SENT, DEFAULT_POLL, DEFAULT_SEND_WITHIN,
-        FIRST_BACKOFF, LONGEST_PAUSE, USUAL_LONGEST_BACKOFF,
+        FIRST_BACKOFF, LONGEST_PAUSE, LONGEST_POLL, SHORTEST_POLL, USUAL_LONGEST_BACKOFF,
     },
     store::Outbox,
 };
@@ -85,7 +85,7 @@ pub use self::{
 /// | [`SendError::Again`], or it panics | comes again after 1 s, twice as long each time, up to 10 min, or when the receiver asks for it if that is later; parked after 20 attempts | those of its subject wait |
 /// | [`SendError::Later`] | comes again after 1 s or when the sink says; this is no attempt | those of its subject wait |
 /// | [`SendError::Refused`] | is parked at once | those of its subject wait |
-/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile | wait, for 1 s at first and 1 min at most |
+/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through since it was first tried | wait, for 1 s at first and 1 min at most |
 /// | [`SendError::Gone`] | the same | wait for 1 min, and the log says so as an error |
 /// | nothing, since the process died | comes again when its lease has ended, which is an attempt | those of its subject wait |
 ///
@@ -148,9 +148,10 @@ impl<S: Outbox> Relay<S> {
     }
 
     /// Sets how often the store is asked where nobody says that there is something to send;
-    /// [`DEFAULT_POLL`] unless set. What another process writes is found no later than this.
+    /// [`DEFAULT_POLL`] unless set, 10 ms at least and an hour at most. What another process writes
+    /// is found no later than this.
     pub fn poll(mut self, time: Duration) -> Self {
-        self.settings.poll = time;
+        self.settings.poll = time.clamp(SHORTEST_POLL, LONGEST_POLL);
         self
     }
 

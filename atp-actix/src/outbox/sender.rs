@@ -1,23 +1,28 @@
 //! Sends to one sink: leases, calls, and says what came of it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{
-    FutureExt as _, StreamExt as _,
-    future::{BoxFuture, OptionFuture, join},
-    stream::FuturesUnordered,
+    FutureExt as _,
+    future::{OptionFuture, join},
 };
 use tokio::{
     select,
     sync::watch,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::Instrument as _;
 
 use super::sink::{AnySink, SendError};
 use crate::{
-    backoff::Backoff,
-    limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE},
+    backoff::{Backoff, jittered},
+    limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE, MOST_REMEMBERED},
     store::{Outbox, Outgoing, SendEnd, Settled},
 };
 #[cfg(feature = "metrics")]
@@ -47,6 +52,8 @@ impl Settings {
 struct Attempt {
     outgoing: Outgoing,
     began: Instant,
+    /// How many had begun with it, if it was under way alone then.
+    alone_as: Option<u64>,
     came_of_it: Result<(), SendError>,
 }
 
@@ -68,9 +75,17 @@ pub(super) struct Sender<S> {
     settings: Settings,
     stop: watch::Receiver<bool>,
     standing: Standing,
-    in_flight: FuturesUnordered<BoxFuture<'static, Attempt>>,
+    /// Each in a task of its own, which goes on while the store is slow.
+    in_flight: JoinSet<Attempt>,
     /// What came of attempts, until the store has it.
     settled: Vec<Settled>,
+    /// When what failed is due again, as far as it is known here.
+    due: BTreeSet<Instant>,
+    /// How many attempts have begun.
+    begun: u64,
+    /// Events that found the sink away, by their places, and since when. One that finds it away
+    /// alone, again and again, while others get through between is at fault itself.
+    suspects: HashMap<i64, Instant>,
 }
 
 impl<S: Outbox> Sender<S> {
@@ -81,8 +96,19 @@ impl<S: Outbox> Sender<S> {
         settings: Settings,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let (in_flight, settled, standing) = (FuturesUnordered::new(), Vec::new(), Standing::default());
-        Self { store, name, sink, settings, stop, standing, in_flight, settled }
+        Self {
+            store,
+            name,
+            sink,
+            settings,
+            stop,
+            standing: Standing::default(),
+            in_flight: JoinSet::new(),
+            settled: Vec::new(),
+            due: BTreeSet::new(),
+            begun: 0,
+            suspects: HashMap::new(),
+        }
     }
 
     /// Sends until it is told to stop, and then ends what it is at.
@@ -109,24 +135,30 @@ impl<S: Outbox> Sender<S> {
             let found = if is_stopping || !is_stored { Ok(false) } else { self.lease().await };
             let wait = match found {
                 Ok(true) => Duration::ZERO,
-                Ok(false) if is_stored => self.settings.poll,
+                Ok(false) if is_stored => jittered(self.settings.poll),
                 Ok(false) | Err(()) => AFTER_A_STORE_FAULT,
             };
-            let until = Instant::now() + wait;
-            let until = self.standing.paused_until.map_or(until, |paused| paused.min(until));
-            let is_full = self.room() == 0;
+            let (now, is_full) = (Instant::now(), self.room() == 0);
+            let until = match (self.standing.paused_until, self.due.first()) {
+                _ if !is_stored || found.is_err() => now + wait,
+                // While it is left alone nothing is due.
+                (Some(paused), _) => paused,
+                (None, Some(due)) => (now + wait).min(*due),
+                (None, None) => now + wait,
+            };
+            let waits = is_stored && !is_full && !is_stopping;
             select! {
                 biased;
-                Some(attempt) = self.in_flight.next() => {
-                    self.judge(attempt);
+                Some(ended) = self.in_flight.join_next() => {
+                    self.judge(ended);
                     // What ended at the same time is told to the store with it.
-                    while let Some(Some(attempt)) = self.in_flight.next().now_or_never() {
-                        self.judge(attempt);
+                    while let Some(ended) = self.in_flight.try_join_next() {
+                        self.judge(ended);
                     }
                 }
                 _ = self.stop.changed(), if !is_stopping => {}
-                () = hints.next(), if is_stored && !is_full && !is_stopping => {}
-                () = sleep_until(until), if !is_full || self.standing.paused_until.is_some() => {}
+                () = hints.next(), if waits => {}
+                () = sleep_until(until), if waits || !is_stored || self.standing.paused_until.is_some() => {}
             }
         }
     }
@@ -147,6 +179,8 @@ impl<S: Outbox> Sender<S> {
         if room == 0 {
             return Ok(false);
         }
+        // What is due by now is found, or somebody else has it.
+        self.due = self.due.split_off(&Instant::now());
         let leased = self.store.lease(&self.name, room, self.settings.lease()).await.map_err(|error| {
             tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
         })?;
@@ -174,11 +208,13 @@ impl<S: Outbox> Sender<S> {
         );
         #[cfg(feature = "metrics")]
         let name = self.name.clone();
+        self.begun += 1;
+        let alone_as = self.in_flight.is_empty().then_some(self.begun);
         let attempt = async move {
             let began = Instant::now();
-            // The call itself may panic too, before there is anything to wait for.
-            let sending = async { timeout(within, sink.send_boxed(&outgoing)).await };
-            let sending = AssertUnwindSafe(sending).catch_unwind().await;
+            // It may panic before it gives a future, too.
+            let sending = AssertUnwindSafe(timeout(within, async { sink.send_boxed(&outgoing).await }));
+            let sending = sending.catch_unwind().await;
             #[cfg(feature = "metrics")]
             apart(|| metrics::tell_of_sending(&name, began.elapsed()));
             let came_of_it = match sending {
@@ -186,14 +222,21 @@ impl<S: Outbox> Sender<S> {
                 Ok(Err(_)) => Err(SendError::away(format!("no answer within {} ms", within.as_millis()))),
                 Err(_) => Err(SendError::again("the sink panicked")),
             };
-            Attempt { outgoing, began, came_of_it }
+            Attempt { outgoing, began, alone_as, came_of_it }
         };
-        self.in_flight.push(Box::pin(attempt.instrument(span)));
+        self.in_flight.spawn(attempt.instrument(span));
     }
 
     /// What is to become of an event after an attempt.
-    fn judge(&mut self, Attempt { outgoing, began, came_of_it }: Attempt) {
+    fn judge(&mut self, ended: Result<Attempt, JoinError>) {
+        // Whatever a sink leaves behind may panic when it is dropped: its event comes again when its
+        // lease has ended.
+        let Ok(Attempt { outgoing, began, alone_as, came_of_it }) = ended else {
+            tracing::error!(target: "atp_actix::relay", sink = self.name, "the sink panicked when it was dropped");
+            return;
+        };
         let now = Instant::now();
+        let suspect = self.suspects.remove(&outgoing.seq);
         let failures = outgoing.failures.saturating_add(1);
         let Err(error) = came_of_it else {
             if self.standing.away > 0 {
@@ -205,12 +248,17 @@ impl<S: Outbox> Sender<S> {
             return;
         };
         // Of a sink that takes others meanwhile it is the event that it does not take.
-        let others_went = self.standing.last_sent.is_some_and(|sent| sent >= began);
+        let is_alone = alone_as == Some(self.begun);
+        let since = suspect.filter(|_| is_alone).unwrap_or(began);
+        let others_went = self.standing.last_sent.is_some_and(|sent| sent > since);
         let (asked, reason) = match error {
             SendError::Refused { reason } => return self.park(&outgoing, reason),
             SendError::Again { after, reason } => (after, reason),
             SendError::Away { after, reason } if others_went => (after, reason),
             SendError::Away { after, reason } => {
+                if self.suspects.len() < MOST_REMEMBERED {
+                    self.suspects.insert(outgoing.seq, since);
+                }
                 self.count("away");
                 return self.leave_alone(&outgoing, after, reason);
             }
@@ -280,7 +328,15 @@ impl<S: Outbox> Sender<S> {
         }
         match self.store.settle(&self.name, &self.settled).await {
             Ok(_) => {
-                self.settled.clear();
+                let now = Instant::now();
+                for settled in self.settled.drain(..) {
+                    if let SendEnd::Again { after, .. } = settled.end {
+                        self.due.insert(now + after);
+                    }
+                }
+                while self.due.len() > MOST_REMEMBERED {
+                    self.due.pop_last();
+                }
                 true
             }
             Err(error) => {
@@ -293,13 +349,17 @@ impl<S: Outbox> Sender<S> {
 
 /// Deletes what was sent long enough ago, now and then.
 async fn tidy(store: impl Outbox, keep_sent: Duration, mut stop: watch::Receiver<bool>) {
-    while !*stop.borrow() {
-        if let Err(error) = store.tidy(keep_sent).await {
-            tracing::warn!(target: "atp_actix::relay", %error, "what was sent is not deleted yet");
+    let tidying = async {
+        loop {
+            if let Err(error) = store.tidy(keep_sent).await {
+                tracing::warn!(target: "atp_actix::relay", %error, "what was sent is not deleted yet");
+            }
+            sleep(BETWEEN_TIDYINGS).await;
         }
-        select! {
-            _ = stop.changed() => {}
-            () = sleep(BETWEEN_TIDYINGS) => {}
-        }
+    };
+    // It may have much to delete, and can be left off anywhere.
+    select! {
+        _ = stop.wait_for(|is_stopping| *is_stopping) => {}
+        () = tidying => {}
     }
 }

@@ -40,6 +40,14 @@ impl Victim {
         Self::spawn(command)
     }
 
+    /// Sends to a receiver.
+    pub(crate) fn sending(database: &str, receiver: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
+        command.arg(database).args(arguments).env("VICTIM_SINK", receiver);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut process = command.spawn().expect("the program");
         let mut line = String::new();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::MemoryStore;
 use crate::store::{Event, Lag, Outbox, Outgoing, Parked, Settled, StoreError};
 
@@ -44,6 +46,8 @@ impl Outbox for MemoryStore {
 
     async fn tidy(&self, keep_sent: Duration) -> Result<u64, StoreError> {
         let now = (self.clock)();
-        Ok(self.tables().events.tidy(now - keep_sent, now))
+        let keep_sent = chrono::TimeDelta::from_std(keep_sent).unwrap_or(chrono::TimeDelta::MAX);
+        let before = now.checked_sub_signed(keep_sent).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        Ok(self.tables().events.tidy(before, now))
     }
 }

@@ -1,13 +1,13 @@
 //! What leaves the service, in PostgreSQL.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{FromRow as _, PgConnection, Row as _};
 
 use super::{PostgresStore, Steps};
 use crate::{
-    limits::{LONGEST_BACKOFF, LONGEST_SEND_LEASE, TIDY_BATCH},
+    limits::{LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, PUT_ASIDE_BATCH, TIDY_BATCH},
     store::{
         Event, Hints, Lag, Outbox, Outgoing, Parked, Settled, StoreError,
         event::without_answer,
@@ -78,18 +78,37 @@ impl Steps {
     }
 
     async fn lease_due(&self, sink: &str, limit: u32, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
+        let began = Instant::now();
+        let (mut leased, mut is_behind) = self.lease_some(sink, limit, limit, lease).await?;
+        // Whoever finds nothing asks again after a while: what is behind others of its subject must
+        // not hide the others so long.
+        while leased.is_empty() && is_behind && began.elapsed() < LONGEST_PUTTING_ASIDE {
+            (leased, is_behind) = self.lease_some(sink, limit, limit.max(PUT_ASIDE_BATCH), lease).await?;
+        }
+        Ok(leased)
+    }
+
+    /// Leases of so many that are due those that are not behind an older one, and puts those aside
+    /// that are. With it goes whether any were put aside.
+    async fn lease_some(
+        &self,
+        sink: &str,
+        limit: u32,
+        batch: u32,
+        lease: Duration,
+    ) -> Result<(Vec<Outgoing>, bool), StoreError> {
         let mut pooled = self.pooled().await?;
         // Nobody waits for anybody here: what another is at is passed over. What is behind an older
         // one is put aside, each once, until that is sent; the older one is locked meanwhile, so
         // that it is not sent unseen. Each is looked up by itself (`LATERAL`): as a join all that
-        // waits would be read.
-        let rows: Vec<rows::SendRow> = sqlx::query_as(
+        // waits would be read. One row at least comes, which tells of what was put aside.
+        let rows = sqlx::query(
             "WITH n AS MATERIALIZED (SELECT atp_now() AS now WHERE atp_quick()),
              due AS MATERIALIZED (
-                 SELECT s.seq, s.service, s.subject FROM atp_sends AS s
+                 SELECT s.seq, s.service, s.subject, s.due_at FROM atp_sends AS s
                  WHERE s.sink = $1 AND s.due_at IS NOT NULL AND s.due_at <= (SELECT now FROM n)
                      AND (s.leased_until <= (SELECT now FROM n) OR s.leased_until > (SELECT now FROM n) + $4)
-                 ORDER BY s.due_at, s.seq LIMIT $2 FOR UPDATE SKIP LOCKED),
+                 ORDER BY s.due_at, s.seq LIMIT $5 FOR UPDATE SKIP LOCKED),
              behind AS MATERIALIZED (
                  SELECT d.seq FROM due AS d CROSS JOIN LATERAL (
                      SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
@@ -99,25 +118,38 @@ impl Steps {
                  FROM due AS d CROSS JOIN LATERAL (
                      SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
                          AND o.sent_at IS NULL AND o.seq < d.seq ORDER BY o.seq LIMIT 1 FOR SHARE SKIP LOCKED) AS o
-                 WHERE s.sink = $1 AND s.seq = d.seq AND d.seq IN (SELECT seq FROM behind)),
+                 WHERE s.sink = $1 AND s.seq = d.seq AND d.seq IN (SELECT seq FROM behind)
+                 RETURNING 1),
+             first AS MATERIALIZED (
+                 SELECT d.seq FROM due AS d WHERE d.seq NOT IN (SELECT seq FROM behind)
+                 ORDER BY d.due_at, d.seq LIMIT $2),
              leased AS (
                  UPDATE atp_sends AS s SET leased_until = (SELECT now FROM n) + $3, attempt = s.attempt + 1,
                      failures = s.failures + (s.leased_until > 0)::INT
-                 FROM due AS d
-                 WHERE s.sink = $1 AND s.seq = d.seq AND d.seq NOT IN (SELECT seq FROM behind)
+                 FROM first AS d WHERE s.sink = $1 AND s.seq = d.seq
                  RETURNING s.seq, s.due_at, s.attempt, s.failures, s.parked_at, s.reason)
-             SELECT e.seq, e.service, e.id, e.kind, e.subject, e.time, e.data, e.traceparent, l.attempt, l.failures,
-                 l.parked_at, l.reason
-             FROM leased AS l JOIN atp_events AS e ON e.seq = l.seq ORDER BY l.due_at, l.seq",
+             SELECT p.is_behind, e.seq, e.service, e.id, e.kind, e.subject, e.time, e.data, e.traceparent, l.attempt,
+                 l.failures, l.parked_at, l.reason
+             FROM (SELECT count(*) > 0 AS is_behind FROM put_aside) AS p
+                 LEFT JOIN (leased AS l JOIN atp_events AS e ON e.seq = l.seq) ON true
+             ORDER BY l.due_at, l.seq",
         )
         .bind(escape(sink))
         .bind(i64::from(limit))
         .bind(rows::micros(lease.min(LONGEST_SEND_LEASE)))
         .bind(rows::micros(LONGEST_SEND_LEASE))
+        .bind(i64::from(batch))
         .fetch_all(pooled.connection_mut())
         .await?;
         pooled.done();
-        Ok(rows.into_iter().map(|row| rows::outgoing(row, sink)).collect())
+        let (mut leased, mut is_behind) = (Vec::new(), false);
+        for row in &rows {
+            is_behind = row.try_get("is_behind")?;
+            if row.try_get::<Option<i64>, _>("seq")?.is_some() {
+                leased.push(rows::outgoing(rows::SendRow::from_row(row)?, sink));
+            }
+        }
+        Ok((leased, is_behind))
     }
 
     async fn settle(&self, sink: &str, settled: &[Settled]) -> Result<usize, StoreError> {
@@ -214,24 +246,11 @@ impl Steps {
     /// events.
     async fn tidy_batch(&self, before: i64) -> Result<(i64, i64), StoreError> {
         let mut pooled = self.pooled().await?;
-        let tidied = sqlx::query_as(
-            "WITH sent AS MATERIALIZED (
-                 SELECT sink, seq FROM atp_sends WHERE sent_at IS NOT NULL AND sent_at < $1 AND atp_quick()
-                 LIMIT $2 FOR UPDATE SKIP LOCKED),
-             sends AS (DELETE FROM atp_sends AS s USING sent WHERE s.sink = sent.sink AND s.seq = sent.seq),
-             events AS (
-                 DELETE FROM atp_events AS e USING (SELECT DISTINCT seq FROM sent) AS n
-                 WHERE e.seq = n.seq AND NOT EXISTS (
-                     SELECT 1 FROM atp_sends AS s
-                     WHERE s.seq = e.seq AND NOT EXISTS (
-                         SELECT 1 FROM sent WHERE sent.sink = s.sink AND sent.seq = s.seq))
-                 RETURNING 1)
-             SELECT (SELECT count(*) FROM sent), (SELECT count(*) FROM events)",
-        )
-        .bind(before)
-        .bind(TIDY_BATCH)
-        .fetch_one(pooled.connection_mut())
-        .await?;
+        let tidied = sqlx::query_as("SELECT * FROM atp_tidy($1, $2)")
+            .bind(before)
+            .bind(TIDY_BATCH)
+            .fetch_one(pooled.connection_mut())
+            .await?;
         pooled.done();
         Ok(tidied)
     }

@@ -42,14 +42,18 @@ CREATE FUNCTION atp_emit(events JSON, is_told BOOLEAN) RETURNS BIGINT LANGUAGE p
 DECLARE
     new BIGINT;
 BEGIN
+    -- Of two with one id the first is written.
     WITH n AS MATERIALIZED (
-        SELECT * FROM json_to_recordset($1) AS n (service TEXT, id TEXT, kind TEXT, subject TEXT, time BIGINT,
-            data TEXT, erased TEXT, traceparent TEXT, sinks JSON)),
+        SELECT DISTINCT ON (n.service, n.id) * FROM ROWS FROM (
+            json_to_recordset($1) AS (service TEXT, id TEXT, kind TEXT, subject TEXT, time BIGINT, data TEXT,
+                erased TEXT, traceparent TEXT, sinks JSON)) WITH ORDINALITY AS n (service, id, kind, subject, time,
+                data, erased, traceparent, sinks, nth)
+        ORDER BY n.service, n.id, n.nth),
     written AS (
         INSERT INTO atp_events AS e (service, id, kind, subject, time, data, traceparent)
         SELECT n.service, n.id, n.kind, n.subject, n.time,
             CASE WHEN n.erased IS NOT NULL AND atp_is_erased(n.service, n.subject) THEN n.erased ELSE n.data END,
-            n.traceparent FROM n
+            n.traceparent FROM n ORDER BY n.nth
         ON CONFLICT DO NOTHING RETURNING e.seq, e.service, e.id, e.subject),
     sends AS (
         INSERT INTO atp_sends AS s (sink, seq, service, subject, due_at, leased_until, attempt, failures)
@@ -95,4 +99,27 @@ BEGIN
     SELECT coalesce(array_agg(settled.seq), ''{}'') INTO stood FROM settled;
     PERFORM atp_promote($1, stood);
     RETURN cardinality(stood);
+END';
+
+-- Deletes some of what was sent before a time: how many rows those were, and how many events. One at
+-- a time: of two that delete the rows of one event neither would see that it deletes the last.
+CREATE FUNCTION atp_tidy(before BIGINT, batch BIGINT, OUT rows BIGINT, OUT events BIGINT) LANGUAGE plpgsql
+    VOLATILE AS '
+BEGIN
+    rows := 0;
+    events := 0;
+    IF NOT pg_try_advisory_xact_lock(4706431052178216242) OR NOT atp_quick() THEN
+        RETURN;
+    END IF;
+    WITH sent AS MATERIALIZED (
+        SELECT s.sink, s.seq FROM atp_sends AS s WHERE s.sent_at IS NOT NULL AND s.sent_at < $1 LIMIT $2
+        FOR UPDATE SKIP LOCKED),
+    sends AS (DELETE FROM atp_sends AS s USING sent WHERE s.sink = sent.sink AND s.seq = sent.seq),
+    gone AS (
+        DELETE FROM atp_events AS e USING (SELECT DISTINCT sent.seq FROM sent) AS n
+        WHERE e.seq = n.seq AND NOT EXISTS (
+            SELECT 1 FROM atp_sends AS s WHERE s.seq = e.seq AND NOT EXISTS (
+                SELECT 1 FROM sent WHERE sent.sink = s.sink AND sent.seq = s.seq))
+        RETURNING 1)
+    SELECT (SELECT count(*) FROM sent), (SELECT count(*) FROM gone) INTO rows, events;
 END';

@@ -1,13 +1,13 @@
 //! What leaves the service, in SQLite.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::SqliteStore;
 use crate::{
-    limits::{LONGEST_BACKOFF, LONGEST_SEND_LEASE, TIDY_BATCH},
+    limits::{LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, PUT_ASIDE_BATCH, TIDY_BATCH},
     store::{
         Event, Lag, Outbox, Outgoing, Parked, Settled, StoreError,
         event::without_answer,
@@ -119,6 +119,57 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Puts aside what is behind an older one, of so many that are due, each once, until that is
+    /// sent; and leases others. With it goes whether any were put aside.
+    async fn lease_some(
+        &self,
+        sink: &str,
+        limit: u32,
+        batch: u32,
+        lease: Duration,
+    ) -> Result<(Vec<Outgoing>, bool), StoreError> {
+        let mut quick = self.turn().await?.quick().await?;
+        let mut open = quick.connection_mut().begin_with("BEGIN IMMEDIATE").await?;
+        let now = (self.clock)().timestamp_micros();
+        let farthest = now.saturating_add(rows::micros(LONGEST_SEND_LEASE));
+        let put_aside = sqlx::query(due!(
+            "UPDATE atp_sends SET due_at = NULL, leased_until = 0 WHERE sink = $1 AND seq IN ",
+            "EXISTS",
+            ""
+        ))
+        .bind(escape(sink))
+        .bind(now)
+        .bind(farthest)
+        .bind(i64::from(batch))
+        .execute(&mut *open)
+        .await?;
+        let seqs: Vec<i64> = sqlx::query_scalar(due!(
+            "UPDATE atp_sends SET leased_until = $5, attempt = attempt + 1, failures = failures + (leased_until > 0)
+             WHERE sink = $1 AND seq IN ",
+            "NOT EXISTS",
+            " RETURNING seq"
+        ))
+        .bind(escape(sink))
+        .bind(now)
+        .bind(farthest)
+        .bind(i64::from(limit))
+        .bind(now.saturating_add(rows::micros(lease.min(LONGEST_SEND_LEASE))))
+        .fetch_all(&mut *open)
+        .await?;
+        let rows: Vec<rows::SendRow> = sqlx::query_as(sends!(
+            "FROM json_each($2) AS n CROSS JOIN atp_sends AS s ON s.sink = $1 AND s.seq = n.value
+             JOIN atp_events AS e ON e.seq = s.seq ORDER BY s.due_at, s.seq"
+        ))
+        .bind(escape(sink))
+        .bind(json!(seqs).to_string())
+        .fetch_all(&mut *open)
+        .await?;
+        open.commit().await?;
+        quick.give_back();
+        let leased = rows.into_iter().map(|row| rows::outgoing(row, sink)).collect();
+        Ok((leased, put_aside.rows_affected() > 0))
+    }
+
     /// Lets what is behind events that are settled be due.
     async fn promote(
         connection: &mut SqliteConnection,
@@ -187,49 +238,21 @@ impl Outbox for SqliteStore {
         if is_due.is_none() {
             return Ok(Vec::new());
         }
-        let mut quick = self.turn().await?.quick().await?;
-        let now = (self.clock)().timestamp_micros();
-        let bounds = (now, now.saturating_add(farthest), i64::from(limit));
-        // What is behind an older one is put aside, each once, until that is sent.
-        sqlx::query(due!(
-            "UPDATE atp_sends SET due_at = NULL, leased_until = 0 WHERE sink = $1 AND seq IN ",
-            "EXISTS",
-            ""
-        ))
-        .bind(escape(sink))
-        .bind(bounds.0)
-        .bind(bounds.1)
-        .bind(bounds.2)
-        .execute(quick.connection_mut())
-        .await?;
-        let seqs: Vec<i64> = sqlx::query_scalar(due!(
-            "UPDATE atp_sends SET leased_until = $5, attempt = attempt + 1, failures = failures + (leased_until > 0)
-             WHERE sink = $1 AND seq IN ",
-            "NOT EXISTS",
-            " RETURNING seq"
-        ))
-        .bind(escape(sink))
-        .bind(bounds.0)
-        .bind(bounds.1)
-        .bind(bounds.2)
-        .bind(now.saturating_add(rows::micros(lease.min(LONGEST_SEND_LEASE))))
-        .fetch_all(quick.connection_mut())
-        .await?;
-        let rows: Vec<rows::SendRow> = sqlx::query_as(sends!(
-            "FROM json_each($2) AS n CROSS JOIN atp_sends AS s ON s.sink = $1 AND s.seq = n.value
-             JOIN atp_events AS e ON e.seq = s.seq ORDER BY s.due_at, s.seq"
-        ))
-        .bind(escape(sink))
-        .bind(json!(seqs).to_string())
-        .fetch_all(quick.connection_mut())
-        .await?;
-        quick.give_back();
-        Ok(rows.into_iter().map(|row| rows::outgoing(row, sink)).collect())
+        let began = Instant::now();
+        let (mut leased, mut is_behind) = self.lease_some(sink, limit, limit, lease).await?;
+        // Whoever finds nothing asks again after a while: what is behind others of its subject must
+        // not hide the others so long.
+        while leased.is_empty() && is_behind && began.elapsed() < LONGEST_PUTTING_ASIDE {
+            (leased, is_behind) = self.lease_some(sink, limit, limit.max(PUT_ASIDE_BATCH), lease).await?;
+        }
+        Ok(leased)
     }
 
     async fn settle(&self, sink: &str, settled: &[Settled]) -> Result<usize, StoreError> {
         let items = json!(rows::settled(settled)).to_string();
         let mut quick = self.turn().await?.quick().await?;
+        // Whoever sends the older one and lets nobody behind it be due would hold them back for ever.
+        let mut open = quick.connection_mut().begin_with("BEGIN IMMEDIATE").await?;
         let now = (self.clock)().timestamp_micros();
         let stood: Vec<i64> = sqlx::query_scalar(
             "UPDATE atp_sends SET leased_until = 0, failures = failures + n.fault,
@@ -245,9 +268,10 @@ impl Outbox for SqliteStore {
         .bind(escape(sink))
         .bind(items)
         .bind(now)
-        .fetch_all(quick.connection_mut())
+        .fetch_all(&mut *open)
         .await?;
-        Self::promote(quick.connection_mut(), sink, &json!(stood).to_string(), now).await?;
+        Self::promote(&mut open, sink, &json!(stood).to_string(), now).await?;
+        open.commit().await?;
         quick.give_back();
         Ok(stood.len())
     }

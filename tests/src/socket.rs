@@ -1,0 +1,88 @@
+//! A sink that sends over a socket to the process that started this one.
+
+use std::{env, sync::Arc, time::Duration};
+
+use atp_actix::{
+    Relay, RunningRelay, SendError, Sink,
+    store::{Outbox, Outgoing},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
+
+use crate::killing::Point;
+
+/// What is sent of an event: a line of JSON.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// The event's id.
+    pub id: String,
+    /// Its kind.
+    pub kind: String,
+    /// What it is about.
+    pub subject: String,
+    /// Its data.
+    pub data: String,
+    /// Which attempt this is.
+    pub attempt: u32,
+    /// Who sends.
+    pub process: u32,
+}
+
+/// Sends each event over a connection of its own; the receiver says that it has it with a line.
+pub struct Socket {
+    address: String,
+    point: Arc<Point>,
+}
+
+impl Socket {
+    /// To this address.
+    pub fn new(address: impl Into<String>, point: Arc<Point>) -> Self {
+        Self { address: address.into(), point }
+    }
+
+    async fn say(&self, outgoing: &Outgoing) -> std::io::Result<bool> {
+        let event = &outgoing.event;
+        let line = Line {
+            id: event.id.clone(),
+            kind: event.kind.clone(),
+            subject: event.subject.clone().unwrap_or_default(),
+            data: event.data.clone(),
+            attempt: outgoing.attempt,
+            process: std::process::id(),
+        };
+        let mut line = serde_json::to_vec(&line)?;
+        line.push(b'\n');
+        let mut stream = TcpStream::connect(&self.address).await?;
+        self.point.reached("before send");
+        let (start, end) = line.split_at(line.len() / 2);
+        stream.write_all(start).await?;
+        self.point.reached("in send");
+        stream.write_all(end).await?;
+        self.point.reached("sent");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).await?;
+        self.point.reached("acknowledged");
+        Ok(answer == "ok\n")
+    }
+}
+
+impl Sink for Socket {
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), SendError> {
+        match self.say(outgoing).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SendError::again("not acknowledged")),
+            Err(error) => Err(SendError::away(error.to_string())),
+        }
+    }
+}
+
+/// Starts a relay to the receiver that `VICTIM_SINK` names, if it does.
+pub fn relay(store: &impl Outbox, point: &Arc<Point>) -> Option<RunningRelay> {
+    let address = env::var("VICTIM_SINK").ok()?;
+    let relay = Relay::new(store.clone()).sink("bus", Socket::new(address, Arc::clone(point)));
+    // What a kill leaves leased is free again soon.
+    Some(relay.send_within(Duration::from_millis(500)).poll(Duration::from_millis(100)).start())
+}

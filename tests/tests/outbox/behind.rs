@@ -1,0 +1,156 @@
+//! What waits behind others is neither hidden nor hides anything, whatever fails in between.
+
+use std::time::Duration;
+
+use atp_actix::{
+    AtpResponse, Error, Events,
+    store::{Event, MemoryStore, Outbox, Outgoing, PostgresStore, Routes, SendEnd, Settled, SqliteStore},
+};
+use serde_json::json;
+
+use crate::support::{
+    asked::{approve, record},
+    databases::{Database as _, PostgresDatabase, SqliteDatabase},
+    mounted::{Mounted, webhook},
+    scripted::{emit, event},
+};
+
+const LEASE: Duration = Duration::from_mins(1);
+
+trait Routed: Outbox {
+    fn routed(self, routes: Routes) -> Self;
+}
+
+macro_rules! routed {
+    ($($store:ty),*) => { $(impl Routed for $store {
+        fn routed(self, routes: Routes) -> Self { self.routes(routes) }
+    })* };
+}
+
+routed!(MemoryStore, SqliteStore, PostgresStore);
+
+crate::support::databases::on_every_store!(
+    many_of_one_subject_hide_no_other,
+    of_two_events_with_one_id_in_one_handler_the_first_is_written,
+    a_reason_may_be_any_text,
+);
+
+fn ids(leased: &[Outgoing]) -> Vec<&str> {
+    leased.iter().map(|outgoing| &*outgoing.event.id).collect()
+}
+
+fn ends(leased: &[Outgoing], end: &SendEnd) -> Vec<Settled> {
+    leased.iter().map(|outgoing| Settled::new(outgoing, end.clone())).collect()
+}
+
+/// Whoever finds nothing asks again after a while: that must not be once for each of those behind.
+async fn many_of_one_subject_hide_no_other(store: impl Routed) {
+    let store = store.routed(Routes::new().events("bus"));
+    for nth in 0..300 {
+        emit(&store, format!("many.{nth}"), "many").await;
+    }
+    emit(&store, "other", "other").await;
+    let first = store.lease("bus", 1, LEASE).await.expect("an answer");
+    assert_eq!(ids(&first), ["many.0"]);
+    let parked = ends(&first, &SendEnd::Parked { reason: "never".to_owned() });
+    store.settle("bus", &parked).await.expect("an answer");
+    assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["other"]);
+    // They come one after another once they may.
+    store.forget("bus", first[0].seq).await.expect("it is parked");
+    for nth in 1..300 {
+        let next = store.lease("bus", 10, LEASE).await.expect("an answer");
+        assert_eq!(ids(&next), [format!("many.{nth}")]);
+        assert_eq!(store.settle("bus", &ends(&next, &SendEnd::Sent)).await.expect("an answer"), 1);
+    }
+}
+
+async fn of_two_events_with_one_id_in_one_handler_the_first_is_written(store: impl Routed) {
+    let store = store.routed(Routes::new().events("bus"));
+    let handler = |_: AtpResponse, events: Events| async move {
+        for (id, nth) in [("b", 1), ("a", 2), ("b", 3), ("c", 4), ("a", 5)] {
+            events.emit(Event::new("own", nth)?.id(id))?;
+        }
+        Ok::<_, Error>("done")
+    };
+    let app = Mounted::new(webhook(&store).otherwise(handler)).await;
+    record(&store, "n-1").await;
+    app.expect(&approve("n-1"), 200, "done").await;
+    let mut data = Vec::new();
+    loop {
+        let next = store.lease("bus", 10, LEASE).await.expect("an answer");
+        if next.is_empty() {
+            break;
+        }
+        store.settle("bus", &ends(&next, &SendEnd::Sent)).await.expect("an answer");
+        data.extend(next.into_iter().map(|outgoing| (outgoing.event.kind, outgoing.event.data)));
+    }
+    let own: Vec<&str> = data.iter().filter(|(kind, _)| kind == "own").map(|(_, data)| &**data).collect();
+    assert_eq!((own, data.len()), (vec!["1", "2", "4"], 4), "{data:?}");
+}
+
+/// It comes from a stranger, and one that the store cannot take would stop the relay.
+async fn a_reason_may_be_any_text(store: impl Routed) {
+    let store = store.routed(Routes::new().events("bus"));
+    let long = "ü\0\\".repeat(1000);
+    for reason in ["", "\0", "a\0b\\", "\u{fffd}\u{202e}'\"", &long] {
+        let id = format!("{} {}", reason.len(), json!(reason.chars().next()));
+        emit(&store, &*id, &id).await;
+        let leased = store.lease("bus", 10, LEASE).await.expect("an answer");
+        let parked = ends(&leased, &SendEnd::Parked { reason: reason.to_owned() });
+        assert_eq!(store.settle("bus", &parked).await.expect("an answer"), 1, "{reason:?}");
+        let parked = store.parked("bus", leased[0].seq - 1, 1).await.expect("an answer");
+        assert!(reason.starts_with(&*parked[0].reason), "{reason:?}: {:?}", parked[0].reason);
+        assert!(reason.len() > 500 || reason == parked[0].reason, "{reason:?}");
+    }
+}
+
+/// What is sent and what is behind it change together: else that would be behind it for ever.
+#[actix_web::test]
+async fn what_is_settled_lets_those_behind_it_go_or_is_not_settled_on_sqlite() {
+    let database = SqliteDatabase::new().await;
+    let store = database.store().clone().routes(Routes::new().events("bus"));
+    emit(&store, "one.1", "one").await;
+    emit(&store, "one.2", "one").await;
+    let first = store.lease("bus", 10, LEASE).await.expect("an answer");
+    assert!(store.lease("bus", 10, LEASE).await.expect("an answer").is_empty());
+    let fails =
+        "CREATE TRIGGER fails BEFORE UPDATE ON atp_sends WHEN old.due_at IS NULL AND new.due_at IS NOT NULL
+                 BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
+    sqlx::raw_sql(fails).execute(&database.pool).await.expect("a trigger");
+    let sent = ends(&first, &SendEnd::Sent);
+    assert!(store.settle("bus", &sent).await.is_err());
+    sqlx::raw_sql("DROP TRIGGER fails").execute(&database.pool).await.expect("no trigger");
+    assert_eq!(store.settle("bus", &sent).await.expect("an answer"), 1, "it was not settled");
+    assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.2"]);
+}
+
+/// Each relay tidies, and the sinks of one event have it at different times.
+#[actix_web::test]
+async fn many_who_tidy_leave_no_event_without_a_sink_on_postgres() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let store = database.store().clone().routes(Routes::new().events("bus").events("audit"));
+    for round in 0..2 {
+        let mut open = store.begin().await.expect("a transaction");
+        for nth in 0..1200 {
+            store
+                .emit_in(&mut open, &event(format!("{round}.{nth}"), "").subject(format!("s-{nth}")))
+                .await
+                .expect("an answer");
+        }
+        open.commit().await.expect("a commit");
+        // In opposite orders, as it were: whatever a batch takes of one, it leaves of the other.
+        let sent = "UPDATE atp_sends SET due_at = NULL, sent_at = CASE WHEN sink = 'bus' THEN seq ELSE 1000000 - seq END";
+        sqlx::raw_sql(sent).execute(&database.pool).await.expect("all is sent");
+        let mut tidied = 0;
+        for done in futures_util::future::join_all((0..4).map(|_| store.tidy(Duration::ZERO))).await {
+            tidied += done.expect("an answer");
+        }
+        tidied += store.tidy(Duration::ZERO).await.expect("an answer");
+        let left: (i64, i64) =
+            sqlx::query_as("SELECT (SELECT count(*) FROM atp_events), (SELECT count(*) FROM atp_sends)")
+                .fetch_one(&database.pool)
+                .await
+                .expect("counts");
+        assert_eq!((left, tidied), ((0, 0), 1200), "round {round}");
+    }
+}
