@@ -129,6 +129,7 @@ pub struct Received {
 impl Received {
     /// It is done, and not sent again. Says whether the relay heard it: after
     /// [`Relay::send_within`](crate::Relay::send_within) it no longer does, and the event comes again.
+    #[allow(clippy::must_use_candidate, reason = "few have another way when it was too late")]
     pub fn ack(self) -> bool {
         self.answer.send(Ok(())).is_ok()
     }

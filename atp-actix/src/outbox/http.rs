@@ -172,7 +172,8 @@ impl HttpSink {
     pub fn new(url: impl AsRef<str>) -> Result<Self, HttpSinkError> {
         let url = Url::parse(url.as_ref()).map_err(|error| HttpSinkError::Url(error.to_string()))?;
         let (is_loopback, is_encrypted) = (is_loopback(&url), url.scheme() == "https");
-        if !is_encrypted && !(is_loopback && url.scheme() == "http") {
+        let is_local = is_loopback && url.scheme() == "http";
+        if !(is_encrypted || is_local) {
             return Err(HttpSinkError::NotEncrypted);
         }
         if !url.username().is_empty() || url.password().is_some() {
