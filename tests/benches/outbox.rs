@@ -214,7 +214,7 @@ impl<'a> Filler<'a> {
         });
         let a_subject = self.a_subject;
         format!(
-            "SELECT 'default', 'of {a_subject}: ' || i, 'atp.decision', 'n-' || i / {a_subject},
+            "SELECT 'default', 'of {a_subject}: ' || i, 'atp.decision', 'n-' || (i / {a_subject}),
                  1700000000000000 + i, '{data}' FROM {numbers} ORDER BY i"
         )
     }
