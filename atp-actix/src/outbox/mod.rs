@@ -124,12 +124,10 @@ impl<S: Outbox> Relay<S> {
     ///
     /// # Panics
     /// If the name has a sink already.
-    #[allow(clippy::panic, reason = "a fault of the program, found when it starts")]
     pub fn sink(mut self, name: impl Into<String>, sink: impl Sink) -> Self {
         let name = name.into();
-        if self.sinks.iter().any(|(other, _)| *other == name) {
-            panic!("a second sink named {name:?}: each name has one");
-        }
+        let is_free = self.sinks.iter().all(|(other, _)| *other != name);
+        assert!(is_free, "a second sink named {name:?}: each name has one");
         self.sinks.push((name, Arc::new(sink)));
         self
     }

@@ -41,7 +41,7 @@ impl Hints {
     /// was made. Where nobody is left to write it never ends.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -21,8 +21,7 @@ use super::{
 /// Long enough to say what came of an attempt.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// Tests an outbox: one of this crate's, or your own. It panics where the store breaks the contract
-/// of [`Outbox`].
+/// Tests an outbox: one of this crate's, or your own.
 ///
 /// Give it an empty store whose routes are `Routes::new().events("bus").events("audit").server("atp")`
 /// and whose clock goes.
@@ -36,6 +35,9 @@ const LEASE: Duration = Duration::from_mins(1);
 /// outbox_contract(MemoryStore::new().routes(routes)).await;
 /// # }
 /// ```
+///
+/// # Panics
+/// Where the store breaks the contract of [`Outbox`], and where its routes are others.
 pub async fn outbox_contract(store: impl Outbox) {
     let routes = store.get_routes();
     assert_eq!(
@@ -418,9 +420,8 @@ async fn a_decision_that_is_erased_tells_no_answer(store: &impl Outbox) {
             store.erase("acme", id).await.expect("erased");
         }
         let claim = claim(id);
-        let open = match store.claim_in_transaction(&claim).await.expect("an answer") {
-            Claimed::Started(open) => open,
-            _ => panic!("{id} is somebody's"),
+        let Claimed::Started(open) = store.claim_in_transaction(&claim).await.expect("an answer") else {
+            panic!("{id} is somebody's");
         };
         store.complete(&claim, &Completion::expected(&claim), Some(open)).await.expect("completed");
         if !erases_before {

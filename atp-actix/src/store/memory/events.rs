@@ -16,7 +16,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Events {
     last_seq: i64,
-    events: BTreeMap<i64, Event>,
+    written: BTreeMap<i64, Event>,
     /// By service and id.
     ids: HashSet<(String, String)>,
     /// By sink and place.
@@ -67,7 +67,7 @@ impl Events {
         if let Some(data) = event.without_answer().filter(|_| is_erased) {
             event.data = data;
         }
-        self.events.insert(self.last_seq, event);
+        self.written.insert(self.last_seq, event);
         true
     }
 
@@ -75,7 +75,7 @@ impl Events {
         let of_it = |event: &&mut Event| {
             event.service == service && event.subject.as_deref() == Some(notification_id)
         };
-        for event in self.events.values_mut().filter(of_it) {
+        for event in self.written.values_mut().filter(of_it) {
             if let Some(data) = event.without_answer() {
                 event.data = data;
             }
@@ -87,7 +87,7 @@ impl Events {
         let unsent = self.sends.iter().filter(|((to, _), send)| to == sink && !send.is_sent());
         let (mut first, mut subjects) = (Vec::new(), HashSet::new());
         for ((_, seq), _) in unsent {
-            let event = self.events.get(seq);
+            let event = self.written.get(seq);
             let subject = event.and_then(|event| Some((&event.service, event.subject.as_ref()?)));
             if subject.is_none_or(|subject| subjects.insert(subject)) {
                 first.push(*seq);
@@ -97,7 +97,7 @@ impl Events {
     }
 
     fn outgoing(&self, sink: &str, seq: i64) -> Option<Outgoing> {
-        let (event, send) = (self.events.get(&seq)?, self.sends.get(&(sink.to_owned(), seq))?);
+        let (event, send) = (self.written.get(&seq)?, self.sends.get(&(sink.to_owned(), seq))?);
         let event = Event { sinks: vec![sink.to_owned()], ..event.clone() };
         Some(Outgoing::new(seq, event).attempted(send.attempt, send.failures))
     }
@@ -169,16 +169,16 @@ impl Events {
             }
         }
         let left: HashSet<i64> = self.sends.keys().map(|(_, seq)| *seq).collect();
-        let count = self.events.len();
+        let count = self.written.len();
         let ids = &mut self.ids;
-        self.events.retain(|seq, event| {
+        self.written.retain(|seq, event| {
             let stays = left.contains(seq);
             if !stays {
                 ids.remove(&(event.service.clone(), event.id.clone()));
             }
             stays
         });
-        u64::try_from(count - self.events.len()).unwrap_or(u64::MAX)
+        u64::try_from(count - self.written.len()).unwrap_or(u64::MAX)
     }
 
     /// What is parked at a sink behind a place.
@@ -211,7 +211,7 @@ impl Events {
                 lag.parked += 1;
             } else {
                 lag.waiting += 1;
-                lag.oldest = lag.oldest.or_else(|| self.events.get(seq).map(|event| event.time));
+                lag.oldest = lag.oldest.or_else(|| self.written.get(seq).map(|event| event.time));
             }
         }
         lags.into_values().collect()
