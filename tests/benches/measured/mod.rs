@@ -3,6 +3,5 @@
 
 pub(crate) mod database;
 pub(crate) mod load;
-pub(crate) mod memory;
 pub(crate) mod ours;
 pub(crate) mod ratio;

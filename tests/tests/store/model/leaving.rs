@@ -130,7 +130,8 @@ impl Leaving {
     }
 
     fn unsent<'a>(&'a self, sink: &'a str) -> impl Iterator<Item = usize> + 'a {
-        let is_unsent = move |sending: &Sending| sending.sink == sink && !matches!(sending.state, State::Sent(_));
+        let is_unsent =
+            move |sending: &Sending| sending.sink == sink && !matches!(sending.state, State::Sent(_));
         self.sendings.iter().enumerate().filter(move |(_, sending)| is_unsent(sending)).map(|(nth, _)| nth)
     }
 
