@@ -13,6 +13,8 @@
 //! PostgreSQL is measured where one is found (`DATABASE_URL`, else the standard local port).
 
 mod measured;
+#[path = "measured/memory.rs"]
+mod memory;
 
 use std::{
     sync::{
@@ -39,10 +41,10 @@ use tracing::{Metadata, Subscriber, span, subscriber::Interest};
 use self::measured::{
     database::{Database, seed, sqlite_options},
     load::{Cpu, Ids, Server, load},
-    memory::memory,
     ours,
     ratio::{median, spread},
 };
+use self::memory::memory;
 
 /// How many events are sent in a round.
 const A_ROUND: usize = 4000;

@@ -3,7 +3,5 @@
 
 pub(crate) mod database;
 pub(crate) mod load;
-#[allow(dead_code, reason = "not every bench looks at memory")]
-pub(crate) mod memory;
 pub(crate) mod ours;
 pub(crate) mod ratio;
