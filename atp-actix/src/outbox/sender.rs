@@ -176,7 +176,8 @@ impl<S: Outbox> Sender<S> {
             return Ok(false);
         }
         // What is due by now is found, or somebody else has it.
-        self.due = self.due.split_off(&Instant::now());
+        let now = Instant::now();
+        self.due.retain(|due| *due > now);
         let leased = self.store.lease(&self.name, room, self.settings.lease()).await.map_err(|error| {
             tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
         })?;
