@@ -1,7 +1,7 @@
 //! Sends to one sink: leases, calls, and says what came of it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashSet},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -49,8 +49,6 @@ impl Settings {
 struct Attempt {
     outgoing: Outgoing,
     began: Instant,
-    /// How many had begun with it, if it was under way alone then.
-    alone_as: Option<u64>,
     came_of_it: Result<(), SendError>,
 }
 
@@ -61,6 +59,8 @@ struct Standing {
     away: u32,
     /// Until when it is left alone.
     paused_until: Option<Instant>,
+    /// The places of those that found it away since it last took one; some of them, if many did.
+    found_away: BTreeSet<i64>,
     /// When it last took an event.
     last_sent: Option<Instant>,
 }
@@ -78,11 +78,9 @@ pub(super) struct Sender<S> {
     settled: Vec<Settled>,
     /// When what failed is due again, as far as it is known here.
     due: BTreeSet<Instant>,
-    /// How many attempts have begun.
-    begun: u64,
-    /// Events that found the sink away, by their places, and since when. One that finds it away
-    /// alone, again and again, while others get through between is at fault itself.
-    suspects: HashMap<i64, Instant>,
+    /// The places of events that alone found the sink away between two that it took: the next time
+    /// they are at fault themselves. Of a sink that comes and goes many find it away between.
+    suspects: HashSet<i64>,
 }
 
 impl<S: Outbox> Sender<S> {
@@ -103,8 +101,7 @@ impl<S: Outbox> Sender<S> {
             in_flight: JoinSet::new(),
             settled: Vec::new(),
             due: BTreeSet::new(),
-            begun: 0,
-            suspects: HashMap::new(),
+            suspects: HashSet::new(),
         }
     }
 
@@ -202,8 +199,6 @@ impl<S: Outbox> Sender<S> {
             kind = outgoing.event.kind,
             attempt = outgoing.attempt,
         );
-        self.begun += 1;
-        let alone_as = self.in_flight.is_empty().then_some(self.begun);
         let attempt = async move {
             let began = Instant::now();
             // It may panic before it gives a future, too.
@@ -214,7 +209,7 @@ impl<S: Outbox> Sender<S> {
                 Ok(Err(_)) => Err(SendError::away(format!("no answer within {} ms", within.as_millis()))),
                 Err(_) => Err(SendError::again("the sink panicked")),
             };
-            Attempt { outgoing, began, alone_as, came_of_it }
+            Attempt { outgoing, began, came_of_it }
         };
         self.in_flight.spawn(attempt.instrument(span));
     }
@@ -223,32 +218,34 @@ impl<S: Outbox> Sender<S> {
     fn judge(&mut self, ended: Result<Attempt, JoinError>) {
         // Whatever a sink leaves behind may panic when it is dropped: its event comes again when its
         // lease has ended.
-        let Ok(Attempt { outgoing, began, alone_as, came_of_it }) = ended else {
+        let Ok(Attempt { outgoing, began, came_of_it }) = ended else {
             tracing::error!(target: "atp_actix::relay", sink = self.name, "the sink panicked when it was dropped");
             return;
         };
         let now = Instant::now();
-        let suspect = self.suspects.remove(&outgoing.seq);
+        let is_suspect = self.suspects.remove(&outgoing.seq);
         let failures = outgoing.failures.saturating_add(1);
         let Err(error) = came_of_it else {
             if self.standing.away > 0 {
                 tracing::info!(target: "atp_actix::relay", sink = self.name, "the sink is back");
+            }
+            let found_away = &self.standing.found_away;
+            if found_away.len() == 1 && self.suspects.len() < MOST_REMEMBERED {
+                self.suspects.extend(found_away);
             }
             self.standing = Standing { last_sent: Some(now), ..Standing::default() };
             self.settled.push(Settled::new(&outgoing, SendEnd::Sent));
             return;
         };
         // Of a sink that takes others meanwhile it is the event that it does not take.
-        let is_alone = alone_as == Some(self.begun);
-        let since = suspect.filter(|_| is_alone).unwrap_or(began);
-        let others_went = self.standing.last_sent.is_some_and(|sent| sent > since);
+        let others_went = is_suspect || self.standing.last_sent.is_some_and(|sent| sent > began);
         let (asked, reason) = match error {
             SendError::Refused { reason } => return self.park(&outgoing, reason),
             SendError::Again { after, reason } => (after, reason),
             SendError::Away { after, reason } if others_went => (after, reason),
             SendError::Away { after, reason } => {
-                if self.suspects.len() < MOST_REMEMBERED {
-                    self.suspects.insert(outgoing.seq, since);
+                if self.standing.found_away.len() < 2 {
+                    self.standing.found_away.insert(outgoing.seq);
                 }
                 return self.leave_alone(&outgoing, after, reason);
             }
