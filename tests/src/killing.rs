@@ -87,7 +87,7 @@ impl Point {
     fn soon(&self, point: &str) {
         if self.is(point) {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let micros = u64::from(now.subsec_nanos() / 1000 % 3000);
+            let micros = u64::from(now.subsec_micros() % 3000);
             thread::spawn(move || {
                 thread::sleep(Duration::from_micros(micros));
                 kill();

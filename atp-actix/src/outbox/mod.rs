@@ -85,7 +85,7 @@ pub use self::{
 /// | [`SendError::Again`], or it panics | comes again after 1 s, twice as long each time, up to 10 min, or when the receiver asks for it if that is later; parked after 20 attempts | those of its subject wait |
 /// | [`SendError::Later`] | comes again after 1 s or when the sink says; this is no attempt | those of its subject wait |
 /// | [`SendError::Refused`] | is parked at once | those of its subject wait |
-/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through since it was first tried | wait, for 1 s at first and 1 min at most |
+/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile, or before and after it and it alone did not | wait, for 1 s at first and 1 min at most |
 /// | [`SendError::Gone`] | the same | wait for 1 min, and the log says so as an error |
 /// | nothing, since the process died | comes again when its lease has ended, which is an attempt | those of its subject wait |
 ///

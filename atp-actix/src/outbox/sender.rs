@@ -1,7 +1,7 @@
 //! Sends to one sink: leases, calls, and says what came of it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashSet},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -52,8 +52,6 @@ impl Settings {
 struct Attempt {
     outgoing: Outgoing,
     began: Instant,
-    /// How many had begun with it, if it was under way alone then.
-    alone_as: Option<u64>,
     came_of_it: Result<(), SendError>,
 }
 
@@ -64,6 +62,8 @@ struct Standing {
     away: u32,
     /// Until when it is left alone.
     paused_until: Option<Instant>,
+    /// The places of those that found it away since it last took one; some of them, if many did.
+    found_away: BTreeSet<i64>,
     /// When it last took an event.
     last_sent: Option<Instant>,
 }
@@ -81,11 +81,9 @@ pub(super) struct Sender<S> {
     settled: Vec<Settled>,
     /// When what failed is due again, as far as it is known here.
     due: BTreeSet<Instant>,
-    /// How many attempts have begun.
-    begun: u64,
-    /// Events that found the sink away, by their places, and since when. One that finds it away
-    /// alone, again and again, while others get through between is at fault itself.
-    suspects: HashMap<i64, Instant>,
+    /// The places of events that alone found the sink away between two that it took: the next time
+    /// they are at fault themselves. Of a sink that comes and goes many find it away between.
+    suspects: HashSet<i64>,
 }
 
 impl<S: Outbox> Sender<S> {
@@ -106,8 +104,7 @@ impl<S: Outbox> Sender<S> {
             in_flight: JoinSet::new(),
             settled: Vec::new(),
             due: BTreeSet::new(),
-            begun: 0,
-            suspects: HashMap::new(),
+            suspects: HashSet::new(),
         }
     }
 
@@ -180,7 +177,8 @@ impl<S: Outbox> Sender<S> {
             return Ok(false);
         }
         // What is due by now is found, or somebody else has it.
-        self.due = self.due.split_off(&Instant::now());
+        let now = Instant::now();
+        self.due.retain(|due| *due > now);
         let leased = self.store.lease(&self.name, room, self.settings.lease()).await.map_err(|error| {
             tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
         })?;
@@ -208,8 +206,6 @@ impl<S: Outbox> Sender<S> {
         );
         #[cfg(feature = "metrics")]
         let name = self.name.clone();
-        self.begun += 1;
-        let alone_as = self.in_flight.is_empty().then_some(self.begun);
         let attempt = async move {
             let began = Instant::now();
             // It may panic before it gives a future, too.
@@ -222,7 +218,7 @@ impl<S: Outbox> Sender<S> {
                 Ok(Err(_)) => Err(SendError::away(format!("no answer within {} ms", within.as_millis()))),
                 Err(_) => Err(SendError::again("the sink panicked")),
             };
-            Attempt { outgoing, began, alone_as, came_of_it }
+            Attempt { outgoing, began, came_of_it }
         };
         self.in_flight.spawn(attempt.instrument(span));
     }
@@ -231,16 +227,20 @@ impl<S: Outbox> Sender<S> {
     fn judge(&mut self, ended: Result<Attempt, JoinError>) {
         // Whatever a sink leaves behind may panic when it is dropped: its event comes again when its
         // lease has ended.
-        let Ok(Attempt { outgoing, began, alone_as, came_of_it }) = ended else {
+        let Ok(Attempt { outgoing, began, came_of_it }) = ended else {
             tracing::error!(target: "atp_actix::relay", sink = self.name, "the sink panicked when it was dropped");
             return;
         };
         let now = Instant::now();
-        let suspect = self.suspects.remove(&outgoing.seq);
+        let is_suspect = self.suspects.remove(&outgoing.seq);
         let failures = outgoing.failures.saturating_add(1);
         let Err(error) = came_of_it else {
             if self.standing.away > 0 {
                 tracing::info!(target: "atp_actix::relay", sink = self.name, "the sink is back");
+            }
+            let found_away = &self.standing.found_away;
+            if found_away.len() == 1 && self.suspects.len() < MOST_REMEMBERED {
+                self.suspects.extend(found_away);
             }
             self.standing = Standing { last_sent: Some(now), ..Standing::default() };
             self.count("sent");
@@ -248,16 +248,14 @@ impl<S: Outbox> Sender<S> {
             return;
         };
         // Of a sink that takes others meanwhile it is the event that it does not take.
-        let is_alone = alone_as == Some(self.begun);
-        let since = suspect.filter(|_| is_alone).unwrap_or(began);
-        let others_went = self.standing.last_sent.is_some_and(|sent| sent > since);
+        let others_went = is_suspect || self.standing.last_sent.is_some_and(|sent| sent > began);
         let (asked, reason) = match error {
             SendError::Refused { reason } => return self.park(&outgoing, reason),
             SendError::Again { after, reason } => (after, reason),
             SendError::Away { after, reason } if others_went => (after, reason),
             SendError::Away { after, reason } => {
-                if self.suspects.len() < MOST_REMEMBERED {
-                    self.suspects.insert(outgoing.seq, since);
+                if self.standing.found_away.len() < 2 {
+                    self.standing.found_away.insert(outgoing.seq);
                 }
                 self.count("away");
                 return self.leave_alone(&outgoing, after, reason);

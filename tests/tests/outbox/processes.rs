@@ -170,7 +170,10 @@ async fn each_relay_sends_to_the_sinks_that_it_has() {
     for nth in 0..20 {
         emit(&store, format!("e-{nth}"), "one").await;
     }
-    until("all is sent", PATIENCE, async || store.lag().await.expect("an answer").is_empty()).await;
+    until("all is sent", PATIENCE, async || {
+        waiting(&store, "bus").await == (0, 0) && waiting(&store, "beside").await == (0, 0)
+    })
+    .await;
     assert_eq!((beside.taken().len(), receiver.counts()), (20, (20, 20)));
     relay.stop().await;
     drop(other);
