@@ -166,7 +166,8 @@ mod tests {
 
     #[actix_web::test]
     async fn what_the_receiver_says_is_what_the_relay_hears() {
-        let cases: [(fn(Received), Result<(), SendError>); 4] = [
+        type Case = (fn(Received), Result<(), SendError>);
+        let cases: [Case; 4] = [
             (|received| assert!(received.ack()), Ok(())),
             (|received| received.again("busy"), Err(SendError::again("busy"))),
             (|received| received.refuse("never"), Err(SendError::refused("never"))),

@@ -275,6 +275,7 @@ mod tests {
                 Err(SendError::Refused { .. }) => "refused",
                 Err(SendError::Away { .. }) => "away",
                 Err(SendError::Again { .. }) => "again",
+                Err(SendError::Later { .. }) => "later",
                 Err(SendError::Gone { .. }) => "gone",
             };
             assert_eq!(found, becomes, "{answer}");
@@ -299,7 +300,7 @@ mod tests {
             ("content-type", Some("application/json")),
             ("traceparent", None),
         ] {
-            assert_eq!(headers.get(name).map(|value| value.as_str()), value, "{name}");
+            assert_eq!(headers.get(name).map(async_nats::HeaderValue::as_str), value, "{name}");
         }
         assert_eq!(headers.len(), 7);
     }

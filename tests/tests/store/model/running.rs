@@ -74,8 +74,9 @@ impl<B: Backend> Bench<B> {
         let does = self.does().await;
         // Whatever it does: only what takes effect is told.
         let which = answers().iter().position(|(action, data, _)| {
-            let said = answer.response_data.as_ref().map_or("null", RawJson::as_str);
-            *action == answer.action_id && said == data.to_string()
+            let (said, data) =
+                (answer.response_data.as_ref().map_or("null", RawJson::as_str), data.to_string());
+            *action == answer.action_id && said == data
         });
         let emitted = emitted(&answer.notification_id, which.unwrap_or(usize::MAX));
         let event = Event::new("emitted", &emitted).map_err(Error::from)?.id(emitted);
