@@ -283,7 +283,7 @@ where
 fn span(delivery: &Delivery) -> Span {
     let answer = delivery.answer();
     tracing::info_span!(
-        target: "atp_actix",
+        target: "atp_actix::delivery",
         "delivery",
         notification_id = answer.notification_id,
         action_id = answer.action_id,

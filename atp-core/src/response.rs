@@ -229,15 +229,20 @@ impl Response {
     /// Reads a canonical text. Only what can refuse it is judged on the body that it was printed
     /// from: its depth, and repeated members, which the printer has resolved. Whether there are
     /// lone surrogates is known from there too; the text has no string that the body lacks.
-    pub(crate) fn of_printed(body: &Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
+    pub(crate) fn of_printed(body: Index<'_>, printed: Printed) -> (Bytes, Result<Self, Malformed>) {
         let text = ByteString::from(printed.text);
         let unsigned = |fault| Malformed { is_signed: false, ..fault };
-        let checked = if printed.repeats { check(body).map_err(unsigned) } else { check_depth(body) };
-        let answer = checked.and_then(|()| {
-            if let Some((token, offset)) = printed.infinity {
-                return Err(malformed("`Infinity`, which is not JSON", body.pointer(token), offset));
+        let checked = if printed.repeats { check(&body).map_err(unsigned) } else { check_depth(&body) };
+        let checked = checked.and_then(|()| match printed.infinity {
+            Some((token, offset)) => {
+                Err(malformed("`Infinity`, which is not JSON", body.pointer(token), offset))
             }
-            let signed = Signed { text: &text, lone_surrogates: body.lone_surrogates };
+            None => Ok(body.lone_surrogates),
+        });
+        // What is read next takes as much room as this.
+        drop(body);
+        let answer = checked.and_then(|lone_surrogates| {
+            let signed = Signed { text: &text, lone_surrogates };
             let place = |(name, value)| {
                 let name = json::string(signed.slice(&name)).unwrap_or_default();
                 Place { name, value, indexed: None }

@@ -203,14 +203,17 @@ impl Verification {
         }
         let index = Index::of(&body);
         let mut tried = None;
-        if let (Some((scheme, language)), Ok(index)) = (self.usual, &index)
-            && index.members(0).next().is_some()
-            && let Ok(printed) = canonical::print_as(language, index)
+        if let (Some((scheme, language)), Ok(read)) = (self.usual, &index)
+            && read.members(0).next().is_some()
+            && let Ok(printed) = canonical::print_as(language, read)
         {
             let is_raw = printed.text.as_bytes() == &body[..];
             match self.compare(self.digests(printed.text.as_bytes())) {
                 Some(secret_index) if is_raw => return self.raw(body.clone(), secret_index),
-                Some(secret_index) => return self.printed(index, printed, scheme, secret_index),
+                Some(secret_index) => {
+                    let index = index.map_err(VerifyError::not_json)?;
+                    return self.printed(index, printed, scheme, secret_index);
+                }
                 None => tried = Some(printed.text),
             }
         }
@@ -229,7 +232,7 @@ impl Verification {
                 continue;
             }
             if let Some(secret_index) = self.compare(self.digests(printed.text.as_bytes())) {
-                return self.printed(&index, printed, scheme, secret_index);
+                return self.printed(index, printed, scheme, secret_index);
             }
             tried = Some(printed.text);
         }
@@ -244,7 +247,7 @@ impl Verification {
 
     fn printed(
         &self,
-        index: &Index<'_>,
+        index: Index<'_>,
         printed: Printed,
         scheme: Scheme,
         secret_index: usize,
@@ -382,7 +385,7 @@ impl Verified {
         let printed = canonical::print_as(language, &index);
         // It was printed when it was verified.
         let (signed_text, answer) =
-            Response::of_printed(&index, printed.map_err(|_| VerifyError::Mismatch { not_json: None })?);
+            Response::of_printed(index, printed.map_err(|_| VerifyError::Mismatch { not_json: None })?);
         Ok(Self { signed_text, scheme, secret_index, signed_at: None, answer: Some(answer) })
     }
 

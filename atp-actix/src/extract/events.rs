@@ -18,7 +18,8 @@ use crate::{
 /// use atp_actix::{AtpResponse, Error, Events, Simple, store::Event};
 ///
 /// async fn approve(answer: AtpResponse<Simple>, events: Events) -> Result<(), Error> {
-///     events.emit(Event::new("orders.shipped", serde_json::json!({ "by": answer.responder_id() }))?)?;
+///     let order = &answer.notification_id;
+///     events.emit(Event::new("orders.shipped", serde_json::json!({ "order": order }))?)?;
 ///     Ok(())
 /// }
 /// ```

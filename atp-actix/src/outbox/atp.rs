@@ -100,8 +100,8 @@ impl<S: Store> AtpSink<S> {
     ///
     /// ```
     /// # use atp_actix::{ApiKey, AtpSink, Client, store::MemoryStore};
-    /// # let store = MemoryStore::new();
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = MemoryStore::new();
     /// let acme = Client::new("http://127.0.0.1:8080", ApiKey::new("sk_acme")?)?;
     /// let globex = Client::new("http://127.0.0.1:8080", ApiKey::new("sk_globex")?)?;
     /// let sink = AtpSink::for_services(

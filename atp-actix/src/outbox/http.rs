@@ -21,7 +21,10 @@ use super::{
 use crate::{
     error::Error,
     https,
-    limits::{CONNECT_WITHIN, DEFAULT_HTTP_WITHIN, HTTP_ANSWER_WITHIN, IDLE_CONNECTION, LONGEST_HTTP_ANSWER},
+    limits::{
+        CONNECT_WITHIN, DEFAULT_HTTP_WITHIN, HTTP_ANSWER_WITHIN, IDLE_CONNECTION, LONGEST_BACKOFF,
+        LONGEST_HTTP_ANSWER,
+    },
     retry_after::retry_after,
     store::Outgoing,
 };
@@ -242,7 +245,10 @@ impl HttpSink {
         if RESERVED.contains(&key.as_str()) || key.as_str().starts_with("ce-") {
             return Err(fail("the sink or HTTP itself sets it"));
         }
-        let mut value = HeaderValue::from_str(value).map_err(|_| fail("its value is not printable ASCII"))?;
+        // A header value may have bytes of no meaning to those who read it; this is a text.
+        let value =
+            Some(value).filter(|value| value.is_ascii()).and_then(|value| HeaderValue::from_str(value).ok());
+        let mut value = value.ok_or_else(|| fail("its value is not printable ASCII"))?;
         value.set_sensitive(true);
         self.headers.insert(key, value);
         Ok(self)
@@ -296,8 +302,7 @@ impl Sink for HttpSink {
                 return Err(SendError::away(format!("the receiver did not answer within {millis} ms")));
             }
         };
-        let came_of_it =
-            judge(response.status().as_u16(), retry_after(response.headers(), SystemTime::now()));
+        let came_of_it = judge(response.status().as_u16(), asked_to_wait(&response));
         read_away(response).await;
         came_of_it
     }
@@ -367,6 +372,12 @@ fn judge(status: u16, after: Option<Duration>) -> Result<(), SendError> {
         429 | 502..=504 => away("it takes nothing now"),
         _ => Err(SendError::again(format!("the receiver answered {status}")).after(after)),
     }
+}
+
+/// How long the receiver wants to be left alone; no longer than a relay leaves it.
+fn asked_to_wait(response: &Response) -> Option<Duration> {
+    Some(retry_after(response.headers(), SystemTime::now())?.min(LONGEST_BACKOFF))
+        .filter(|wait| !wait.is_zero())
 }
 
 /// Reads on to the end of an answer that is short and there, so that its connection is used again;

@@ -860,7 +860,7 @@ mod tests {
         let waits = format!("''lock_timeout'', ''{}''", PATIENCE.as_millis());
         for schema in Steps::MIGRATIONS {
             assert_eq!(schema.matches(&waits).count(), schema.matches("lock_timeout").count(), "{waits}");
-            assert!(schema.contains(&waits), "{waits}");
         }
+        assert!(Steps::MIGRATIONS.iter().any(|schema| schema.contains(&waits)), "{waits}");
     }
 }
