@@ -86,7 +86,8 @@ async fn two_relays_in_two_processes_share_the_work_on_postgres() {
 
 async fn share(name: &str, store: impl Writes, url: &str) {
     let events = env::var("ATP_RELAYS").map_or(1000, |text| text.parse().expect("a number of events"));
-    let receiver = Receiver::new(async |_: &Line| {}).await;
+    // It takes its time, so that there is something left for the second to come.
+    let receiver = Receiver::new(async |_: &Line| sleep(Duration::from_millis(20)).await).await;
     let relays = [(); 2].map(|()| Victim::sending(url, &receiver.address, &["--relay"]));
     let started = Instant::now();
     for first in (0..events).step_by(50) {

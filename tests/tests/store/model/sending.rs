@@ -182,13 +182,17 @@ impl<B: Backend> Run<B> {
             while !self.model.leaving.parked(sink).is_empty() {
                 self.send_step(&SendStep::Release { sink, nth: 0 }).await?;
             }
+            let mut in_vain = 0;
             while self.model.leaving.count(sink) > 0 {
                 // Leases end meanwhile, and what is to wait has waited.
                 self.pass(Seconds(7 * 3600)).await;
-                // As a relay does, now and then: what waits for a clock that was set back is due.
+                // As a relay does, now and then.
                 self.send_step(&SendStep::Tidy { keep: Seconds(30 * 24 * 3600) }).await?;
                 self.lease(sink, 100, Seconds(60)).await?;
-                if self.given.is_empty() {
+                // What waits for a clock that was set back is pulled back where it is more than six
+                // hours ahead, and comes by itself where it is not.
+                in_vain += usize::from(self.given.is_empty());
+                if in_vain > 3 {
                     return Err(format!(
                         "{} wait for {sink}, and none is due",
                         self.model.leaving.count(sink)
