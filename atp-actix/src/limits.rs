@@ -317,7 +317,7 @@ pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// The longest time that a server's `Retry-After` is told as: more than that is no time to wait, and
 /// a sum with it must not overflow.
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "outbox-http"))]
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24 * 366);
 
 /// Notifications in any minute, unless set: what the protocol allows a service.

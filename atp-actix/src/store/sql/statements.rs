@@ -173,6 +173,7 @@ macro_rules! sends {
         )
     };
 }
+#[cfg(feature = "sqlite")]
 pub(in crate::store) use sends;
 
 /// What is parked at a sink behind a place.
