@@ -143,16 +143,19 @@ async fn killed(trial: &mut Trial) -> Result<(), Failure> {
     trial.send("  another answer", &other, "409", task).await
 }
 
+/// How often each task is to have taken effect in the end, and its state.
+const CAME_TO: [(&str, &str, &str); 6] = [
+    ("deploy", "1", "approved"),
+    ("refund-1042", "1", "approved"),
+    ("regions", "1", "approved"),
+    ("refund-1043", "0", "pending"),
+    ("refund-1044", "1", "approved"),
+    ("refund-1045", "1", "approved"),
+];
+
 /// However often an answer came: how often did it take effect?
 async fn effects(trial: &mut Trial) -> Result<(), Failure> {
-    for (id, expected, state) in [
-        ("deploy", "1", "approved"),
-        ("refund-1042", "1", "approved"),
-        ("regions", "1", "approved"),
-        ("refund-1043", "0", "pending"),
-        ("refund-1044", "1", "approved"),
-        ("refund-1045", "1", "approved"),
-    ] {
+    for (id, expected, state) in CAME_TO {
         let tasks = trial.tasks.all().await.map_err(Failure::new)?;
         let effects = tasks.iter().filter(|task| task.notification_id == id && task.outcome.is_some());
         let got = effects.count().to_string();
@@ -164,14 +167,7 @@ async fn effects(trial: &mut Trial) -> Result<(), Failure> {
 /// Each decision that took effect is told, under one id and with the same bytes, also that of the
 /// process that was killed.
 async fn events(trial: &mut Trial) -> Result<(), Failure> {
-    for (id, expected, state) in [
-        ("deploy", "1", "approved"),
-        ("refund-1042", "1", "approved"),
-        ("regions", "1", "approved"),
-        ("refund-1043", "0", "pending"),
-        ("refund-1044", "1", "approved"),
-        ("refund-1045", "1", "approved"),
-    ] {
+    for (id, expected, state) in CAME_TO {
         let got = trial.told_of(id, expected).await.to_string();
         trial.check(&format!("events of {id}"), expected, &got, (id, state)).await?;
     }
