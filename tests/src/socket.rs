@@ -14,6 +14,9 @@ use tokio::{
 
 use crate::killing::Point;
 
+/// How many events a relay has under way, and so how many a kill may leave.
+pub const AT_ONCE: u32 = 4;
+
 /// What is sent of an event: a line of JSON.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Line {
@@ -83,6 +86,7 @@ impl Sink for Socket {
 pub fn relay(store: &impl Outbox, point: &Arc<Point>) -> Option<RunningRelay> {
     let address = env::var("VICTIM_SINK").ok()?;
     let relay = Relay::new(store.clone()).sink("bus", Socket::new(address, Arc::clone(point)));
+    let relay = relay.concurrency(AT_ONCE).poll(Duration::from_millis(100));
     // What a kill leaves leased is free again soon.
-    Some(relay.send_within(Duration::from_millis(500)).poll(Duration::from_millis(100)).start())
+    Some(relay.send_within(Duration::from_secs(2)).start())
 }
