@@ -69,7 +69,7 @@ use crate::{
 /// | reason | what |
 /// |---|---|
 /// | `STORE_UNAVAILABLE` | the store did not answer a query within [`Health::within`] |
-/// | `OUTBOX_BEHIND` | the oldest event that waits is older, by its own time, than [`Health::oldest`] |
+/// | `OUTBOX_BEHIND` | the oldest event that waits for nothing but to be sent was written longer ago than [`Health::oldest`] |
 /// | `ENDING` | [`Store::drain`](crate::store::Store::drain) was called, so deliveries are answered 503 |
 ///
 /// However many probes come, they share one query a second, and one of what waits every 15 s, for
@@ -81,8 +81,8 @@ use crate::{
 /// database: for that let any handler answer that asks nobody, as in the example.
 ///
 /// What waits behind a parked event waits until somebody looks after that
-/// ([`Outbox::release`], [`Outbox::forget`]), and a receiver that is away makes all wait, in
-/// each process. The webhook decides as ever meanwhile: where it is rather behind than away, ask
+/// ([`Outbox::release`], [`Outbox::forget`]), and makes nobody unready. A receiver that is away makes
+/// all wait, in each process. The webhook decides as ever meanwhile: where it is rather behind than away, ask
 /// [`Health::whatever_waits`], and watch what waits by the metrics.
 pub struct Health<S>(Arc<Inner<S>>);
 

@@ -1,8 +1,8 @@
 //! A client of HTTP that goes where it is told, and nowhere else.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use reqwest::{ClientBuilder, redirect, retry};
+use reqwest::{ClientBuilder, Url, redirect, retry};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
@@ -23,6 +23,13 @@ pub(crate) fn tls(is_encrypted: bool) -> Result<ClientConfig, rustls::Error> {
         config.with_root_certificates(RootCertStore::empty())
     };
     Ok(trusting.with_no_client_auth())
+}
+
+/// Whether an address is on this machine, by its text alone: what is sent there needs no encryption.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// A client that follows no redirect and sends nothing a second time: what it is told must not leave

@@ -17,7 +17,7 @@
 //! | `atp_outbox_send_seconds` | histogram | seconds | `sink` | What a sink took for an event |
 //! | `atp_outbox_waiting` | gauge | count | `sink` | Events that wait for a sink, those included that are being sent |
 //! | `atp_outbox_parked` | gauge | count | `sink` | Events that are parked, and wait for somebody to look after them |
-//! | `atp_outbox_oldest_seconds` | gauge | seconds | `sink` | How long ago the oldest of those that wait happened, by the event's own time; 0 where none waits |
+//! | `atp_outbox_oldest_seconds` | gauge | seconds | `sink` | How long ago the oldest was written of those that wait for nothing but to be sent; 0 where there is none |
 //!
 //! No label has a value that a stranger can choose, or that there is one of for each notification:
 //! `service` and `sink` are names that the service gives, `verdict` is one of [`Verdict::ALL`] by its
@@ -99,7 +99,11 @@ pub fn describe() {
     describe_histogram!(SEND_TIME, Unit::Seconds, "What a sink took for an event");
     describe_gauge!(WAITING, Unit::Count, "Events that wait for a sink");
     describe_gauge!(PARKED, Unit::Count, "Events that are parked");
-    describe_gauge!(OLDEST, Unit::Seconds, "How long ago the oldest of those that wait happened");
+    describe_gauge!(
+        OLDEST,
+        Unit::Seconds,
+        "How long ago the oldest was written of those that only wait to be sent"
+    );
 }
 
 /// Tells of a delivery.

@@ -225,7 +225,8 @@ impl<'a> Filler<'a> {
     async fn waiting(&mut self, count: usize) {
         let events = self.next(count);
         let fill = format!(
-            "INSERT INTO atp_events (service, id, kind, subject, time, data) {events};
+            "INSERT INTO atp_events (service, id, kind, subject, time, data, written_at)
+             SELECT *, 1700000000000000 FROM ({events}) AS e;
              INSERT INTO atp_sends (sink, seq, service, subject, due_at, leased_until, attempt, failures)
              SELECT 'bus', seq, service, subject, time, 0, 0, 0 FROM atp_events
              WHERE seq > (SELECT coalesce(max(seq), 0) FROM atp_sends)"

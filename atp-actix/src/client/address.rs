@@ -1,10 +1,11 @@
 //! Where an ATP server is.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::fmt::Write as _;
 
 use reqwest::Url;
 
 use super::error::ClientError;
+use crate::https::is_this_machine;
 
 /// The address of an ATP server, to which a path is added.
 #[derive(Clone, Debug)]
@@ -20,7 +21,9 @@ impl Address {
     pub(super) fn new(url: &str) -> Result<Self, ClientError> {
         let fault = |why| Err(ClientError::Address(why));
         let Ok(url) = Url::parse(url) else { return fault("is no URL") };
-        let Some(host) = url.host_str() else { return fault("names no host") };
+        if !url.has_host() {
+            return fault("names no host");
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return fault("has a user or a password in it: an `ApiKey` is what a service shows");
         }
@@ -29,7 +32,7 @@ impl Address {
         }
         let is_https = match url.scheme() {
             "https" => true,
-            "http" if is_this_machine(host) => false,
+            "http" if is_this_machine(&url) => false,
             "http" => return fault("is not encrypted: begin it with https, unless it is this machine's own"),
             _ => return fault("does not begin with https"),
         };
@@ -57,11 +60,6 @@ impl Address {
         }
         Url::parse(&url).map_err(|_| ClientError::Id("makes no URL"))
     }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Leaves what no reader of URLs takes for anything but itself.

@@ -3,7 +3,6 @@
 use std::{
     error::Error as StdError,
     fmt,
-    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
@@ -174,7 +173,7 @@ impl HttpSink {
     /// and without credentials.
     pub fn new(url: impl AsRef<str>) -> Result<Self, HttpSinkError> {
         let url = Url::parse(url.as_ref()).map_err(|error| HttpSinkError::Url(error.to_string()))?;
-        let (is_loopback, is_encrypted) = (is_loopback(&url), url.scheme() == "https");
+        let (is_loopback, is_encrypted) = (https::is_this_machine(&url), url.scheme() == "https");
         let is_local = is_loopback && url.scheme() == "http";
         if !(is_encrypted || is_local) {
             return Err(HttpSinkError::NotEncrypted);
@@ -349,13 +348,6 @@ fn client(is_encrypted: bool, is_loopback: bool) -> Result<Client, Box<dyn StdEr
     let client = client.connect_timeout(CONNECT_WITHIN).pool_idle_timeout(IDLE_CONNECTION);
     let client = if is_loopback { client.no_proxy() } else { client };
     Ok(client.build()?)
-}
-
-/// Whether an address is on this machine, by its text alone.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// What an answer means for the event: the table at [`HttpSink`].

@@ -23,7 +23,7 @@ use super::sink::{AnySink, SendError};
 use crate::{
     backoff::{Backoff, jittered},
     limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE, MOST_REMEMBERED},
-    store::{Outbox, Outgoing, SendEnd, Settled},
+    store::{Outbox, Outgoing, SendEnd, Settled, StoreError},
 };
 #[cfg(feature = "metrics")]
 use crate::{metrics, reporter::apart};
@@ -122,18 +122,20 @@ impl<S: Outbox> Sender<S> {
 
     async fn send(mut self) {
         let mut hints = self.store.hints();
+        let mut is_stored = true;
         loop {
             self.standing.paused_until.take_if(|until| *until <= Instant::now());
-            let is_stored = self.settle().await;
             let is_stopping = *self.stop.borrow();
+            let may_lease = !is_stopping && is_stored;
+            let found;
+            (is_stored, found) = self.settle_and_lease(may_lease).await;
             if is_stopping && self.in_flight.is_empty() {
                 return;
             }
-            let found = if is_stopping || !is_stored { Ok(false) } else { self.lease().await };
             let wait = match found {
-                Ok(true) => Duration::ZERO,
+                Ok(true) if is_stored => Duration::ZERO,
                 Ok(false) if is_stored => jittered(self.settings.poll),
-                Ok(false) | Err(()) => AFTER_A_STORE_FAULT,
+                Ok(_) | Err(()) => AFTER_A_STORE_FAULT,
             };
             let (now, is_full) = (Instant::now(), self.room() == 0);
             let until = match (self.standing.paused_until, self.due.first()) {
@@ -170,18 +172,33 @@ impl<S: Outbox> Sender<S> {
         most.saturating_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
     }
 
-    /// Takes what is due, as far as there is room; whether there may be more.
-    async fn lease(&mut self) -> Result<bool, ()> {
-        let room = self.room();
-        if room == 0 {
-            return Ok(false);
-        }
-        // What is due by now is found, or somebody else has it.
+    /// Tells the store what came of attempts, and takes what is due meanwhile, as far as there is
+    /// room: whether the store knows all, and whether there may be more to take.
+    async fn settle_and_lease(&mut self, may_lease: bool) -> (bool, Result<bool, ()>) {
+        let room = if may_lease { self.room() } else { 0 };
         let now = Instant::now();
-        self.due.retain(|due| *due > now);
-        let leased = self.store.lease(&self.name, room, self.settings.lease()).await.map_err(|error| {
-            tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
-        })?;
+        if room > 0 {
+            // What is due by now is found, or somebody else has it.
+            self.due.retain(|due| *due > now);
+        }
+        let settling = async {
+            if self.settled.is_empty() { Ok(0) } else { self.store.settle(&self.name, &self.settled).await }
+        };
+        let leasing = async {
+            if room == 0 {
+                Ok(Vec::new())
+            } else {
+                self.store.lease(&self.name, room, self.settings.lease()).await
+            }
+        };
+        let (settled, leased) = join(settling, leasing).await;
+        // What was behind what is sent now may not have been there yet.
+        let are_promoted = !self.settled.is_empty();
+        let is_stored = self.unless_away(settled).is_some();
+        if is_stored {
+            self.remember_settled();
+        }
+        let Some(leased) = self.unless_away(leased) else { return (is_stored, Err(())) };
         let is_some = !leased.is_empty();
         for outgoing in leased {
             if outgoing.failures >= self.settings.attempts {
@@ -190,7 +207,29 @@ impl<S: Outbox> Sender<S> {
                 self.begin(outgoing);
             }
         }
-        Ok(is_some && self.room() > 0)
+        (is_stored, Ok((is_some || are_promoted) && self.room() > 0))
+    }
+
+    /// None if the store is away.
+    fn unless_away<T>(&self, came: Result<T, StoreError>) -> Option<T> {
+        came.inspect_err(|error| {
+            tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
+        })
+        .ok()
+    }
+
+    /// What came of attempts is known to the store. What it does not know is told again: it is taken
+    /// as long as nobody else has leased the event.
+    fn remember_settled(&mut self) {
+        let now = Instant::now();
+        for settled in self.settled.drain(..) {
+            if let SendEnd::Again { after, .. } = settled.end {
+                self.due.insert(now + after);
+            }
+        }
+        while self.due.len() > MOST_REMEMBERED {
+            self.due.pop_last();
+        }
     }
 
     fn begin(&mut self, outgoing: Outgoing) {
@@ -316,32 +355,6 @@ impl<S: Outbox> Sender<S> {
         let after =
             self.standing.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         self.settled.push(Settled::new(outgoing, SendEnd::Again { after, is_own_fault: false, reason }));
-    }
-
-    /// Tells the store what came of attempts; whether it knows all. What it does not know is told
-    /// again: it is taken as long as nobody else has leased the event.
-    async fn settle(&mut self) -> bool {
-        if self.settled.is_empty() {
-            return true;
-        }
-        match self.store.settle(&self.name, &self.settled).await {
-            Ok(_) => {
-                let now = Instant::now();
-                for settled in self.settled.drain(..) {
-                    if let SendEnd::Again { after, .. } = settled.end {
-                        self.due.insert(now + after);
-                    }
-                }
-                while self.due.len() > MOST_REMEMBERED {
-                    self.due.pop_last();
-                }
-                true
-            }
-            Err(error) => {
-                tracing::warn!(target: "atp_actix::relay", sink = self.name, %error, "the store is away");
-                false
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which sinks are told of what.
 
 use atp_core::{StatusChange, UserDecision};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
@@ -70,11 +71,16 @@ impl Routes {
     }
 
     /// What a question that is recorded for the first time is sent by.
-    pub(crate) fn asked(&self, question: &Question, key: &str) -> Result<Option<Event>, StoreError> {
+    pub(crate) fn asked(
+        &self,
+        question: &Question,
+        key: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Event>, StoreError> {
         let Some(sink) = &self.server else { return Ok(None) };
         let notification = question.notification();
         let subject = notification.id.as_deref().unwrap_or(key);
-        let event = Event::new(Event::QUESTION, notification)?.subject(subject).to(sink);
+        let event = Event::new(Event::QUESTION, notification)?.subject(subject).time(now).to(sink);
         let id = name_of(question.get_service(), key, "asked");
         Ok(Some(event.id(id).service(question.get_service())))
     }
@@ -85,11 +91,12 @@ impl Routes {
         service: &str,
         notification_id: &str,
         reason: &str,
+        now: DateTime<Utc>,
     ) -> Result<Option<Event>, StoreError> {
         let Some(sink) = &self.server else { return Ok(None) };
         let event = Event::new(Event::STATUS, StatusChange::invalidated(reason))?.subject(notification_id);
         let id = name_of(service, notification_id, "invalidated");
-        Ok(Some(event.id(id).service(service).to(sink)))
+        Ok(Some(event.id(id).service(service).time(now).to(sink)))
     }
 
     /// What tells of a decision that takes effect: to all who want to know, and to the ATP server.

@@ -107,7 +107,8 @@ pub struct Lag {
     pub waiting: u64,
     /// How many are parked.
     pub parked: u64,
-    /// When the oldest of those that wait was written; none where nothing waits.
+    /// When the oldest of those was written that wait for nothing but to be sent, so without what is
+    /// behind a parked one; none where there is none.
     pub oldest: Option<DateTime<Utc>>,
 }
 

@@ -175,10 +175,7 @@ fn event(kind: &str) -> Event {
 /// Two events wait for a sink that has no relay, since an hour, and the first of them is parked.
 async fn leave_behind(store: &MemoryStore) {
     for kind in ["first", "second"] {
-        store
-            .emit(&event(kind).time(Utc::now() - TimeDelta::hours(1)).to("elsewhere"))
-            .await
-            .expect("an event");
+        store.emit(&event(kind).to("elsewhere")).await.expect("an event");
     }
     let first = store.lease("elsewhere", 1, Duration::from_secs(30)).await.expect("an event");
     let parked = first.iter().map(|first| Settled::new(first, SendEnd::Parked { reason: "no".to_owned() }));
@@ -186,7 +183,8 @@ async fn leave_behind(store: &MemoryStore) {
 }
 
 async fn send_what_is_scripted(measured: &Measured) {
-    let store = MemoryStore::new().routes(Routes::new().events("bus"));
+    let an_hour_ago = || Utc::now() - TimeDelta::hours(1);
+    let store = MemoryStore::new().clock(an_hour_ago).routes(Routes::new().events("bus"));
     leave_behind(&store).await;
     for kind in ["good", "again", "away", "gone", "refused"] {
         store.emit(&event(kind)).await.expect("an event");

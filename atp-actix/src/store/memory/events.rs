@@ -16,7 +16,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Events {
     last_seq: i64,
-    written: BTreeMap<i64, Event>,
+    /// With the times at which they were written.
+    written: BTreeMap<i64, (Event, DateTime<Utc>)>,
     /// By service and id.
     ids: HashSet<(String, String)>,
     /// By sink and place.
@@ -67,7 +68,7 @@ impl Events {
         if let Some(data) = event.without_answer().filter(|_| is_erased) {
             event.data = data;
         }
-        self.written.insert(self.last_seq, event);
+        self.written.insert(self.last_seq, (event, now));
         true
     }
 
@@ -75,7 +76,7 @@ impl Events {
         let of_it = |event: &&mut Event| {
             event.service == service && event.subject.as_deref() == Some(notification_id)
         };
-        for event in self.written.values_mut().filter(of_it) {
+        for event in self.written.values_mut().map(|(event, _)| event).filter(of_it) {
             if let Some(data) = event.without_answer() {
                 event.data = data;
             }
@@ -88,7 +89,7 @@ impl Events {
         let (mut first, mut subjects) = (Vec::new(), HashSet::new());
         for ((_, seq), _) in unsent {
             let event = self.written.get(seq);
-            let subject = event.and_then(|event| Some((&event.service, event.subject.as_ref()?)));
+            let subject = event.and_then(|(event, _)| Some((&event.service, event.subject.as_ref()?)));
             if subject.is_none_or(|subject| subjects.insert(subject)) {
                 first.push(*seq);
             }
@@ -97,7 +98,7 @@ impl Events {
     }
 
     fn outgoing(&self, sink: &str, seq: i64) -> Option<Outgoing> {
-        let (event, send) = (self.written.get(&seq)?, self.sends.get(&(sink.to_owned(), seq))?);
+        let ((event, _), send) = (self.written.get(&seq)?, self.sends.get(&(sink.to_owned(), seq))?);
         let event = Event { sinks: vec![sink.to_owned()], ..event.clone() };
         Some(Outgoing::new(seq, event).attempted(send.attempt, send.failures))
     }
@@ -171,7 +172,7 @@ impl Events {
         let left: HashSet<i64> = self.sends.keys().map(|(_, seq)| *seq).collect();
         let count = self.written.len();
         let ids = &mut self.ids;
-        self.written.retain(|seq, event| {
+        self.written.retain(|seq, (event, _)| {
             let stays = left.contains(seq);
             if !stays {
                 ids.remove(&(event.service.clone(), event.id.clone()));
@@ -205,14 +206,24 @@ impl Events {
 
     pub(super) fn lag(&self) -> Vec<Lag> {
         let mut lags: BTreeMap<&str, Lag> = BTreeMap::new();
-        for ((sink, seq), send) in self.sends.iter().filter(|(_, send)| !send.is_sent()) {
+        for ((sink, _), send) in self.sends.iter().filter(|(_, send)| !send.is_sent()) {
             let lag = lags.entry(sink).or_insert_with(|| Lag::new(&**sink, 0, 0, None));
             if matches!(send.state, State::Parked(..)) {
                 lag.parked += 1;
             } else {
                 lag.waiting += 1;
-                lag.oldest = lag.oldest.or_else(|| self.written.get(seq).map(|event| event.time));
             }
+        }
+        let oldest = |sink: &str| {
+            let is_waiting = |seq: &&i64| {
+                let send = self.sends.get(&(sink.to_owned(), **seq));
+                send.is_some_and(|send| matches!(send.state, State::Waiting))
+            };
+            let seq = self.first(sink).iter().copied().filter(|seq| is_waiting(&seq)).min();
+            seq.and_then(|seq| self.written.get(&seq)).map(|(_, written_at)| *written_at)
+        };
+        for (sink, lag) in &mut lags {
+            lag.oldest = oldest(sink);
         }
         lags.into_values().collect()
     }

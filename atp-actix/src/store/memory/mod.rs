@@ -166,7 +166,7 @@ impl Store for MemoryStore {
         }
         let recorded = RecordedQuestion::new(key.clone(), question, (self.clock)());
         let stored = Stored { question: question.clone(), recorded, invalidated_at: None };
-        let event = self.routes.asked(question, &key)?;
+        let event = self.routes.asked(question, &key, (self.clock)())?;
         tables.questions.insert((service, key), stored);
         tables.write_events(event.as_slice(), (self.clock)());
         self.activity.hint();
@@ -205,7 +205,7 @@ impl Store for MemoryStore {
             tables.question(&id).ok_or_else(|| StoreError::NotRecorded(notification_id.to_owned()))?;
         stored.recorded.invalidated.get_or_insert_with(|| reason.to_owned());
         stored.invalidated_at.get_or_insert(now);
-        let event = self.routes.invalidated(service, notification_id, reason)?;
+        let event = self.routes.invalidated(service, notification_id, reason, now)?;
         tables.write_events(event.as_slice(), now);
         self.activity.hint();
         Ok(())

@@ -311,7 +311,7 @@ impl Steps {
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 1 {
-            let event = self.routes.asked(question, key)?;
+            let event = self.routes.asked(question, key, Utc::now())?;
             return self.write_events(connection, event.as_slice()).await.map(drop);
         }
         let asked: Option<rows::AskedRow> = sqlx::query_as(statements::ASKED_UNDER_KEY)
@@ -360,7 +360,7 @@ impl Steps {
         if invalidated.rows_affected() == 0 {
             return Err(StoreError::NotRecorded(notification_id.to_owned()));
         }
-        let event = self.routes.invalidated(service, notification_id, reason)?;
+        let event = self.routes.invalidated(service, notification_id, reason, Utc::now())?;
         self.write_events(connection, event.as_slice()).await.map(drop)
     }
 

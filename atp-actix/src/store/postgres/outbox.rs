@@ -98,55 +98,20 @@ impl Steps {
         lease: Duration,
     ) -> Result<(Vec<Outgoing>, bool), StoreError> {
         let mut pooled = self.pooled().await?;
-        // Nobody waits for anybody here: what another is at is passed over. What is behind an older
-        // one is put aside, each once, until that is sent; the older one is locked meanwhile, so
-        // that it is not sent unseen. Each is looked up by itself (`LATERAL`): as a join all that
-        // waits would be read. One row at least comes, which tells of what was put aside.
-        let rows = sqlx::query(
-            "WITH n AS MATERIALIZED (SELECT atp_now() AS now WHERE atp_quick()),
-             due AS MATERIALIZED (
-                 SELECT s.seq, s.service, s.subject, s.due_at FROM atp_sends AS s
-                 WHERE s.sink = $1 AND s.due_at IS NOT NULL AND s.due_at <= (SELECT now FROM n)
-                     AND (s.leased_until <= (SELECT now FROM n) OR s.leased_until > (SELECT now FROM n) + $4)
-                 ORDER BY s.due_at, s.seq LIMIT $5 FOR UPDATE SKIP LOCKED),
-             behind AS MATERIALIZED (
-                 SELECT d.seq FROM due AS d CROSS JOIN LATERAL (
-                     SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
-                         AND o.sent_at IS NULL AND o.seq < d.seq ORDER BY o.seq LIMIT 1) AS o),
-             put_aside AS (
-                 UPDATE atp_sends AS s SET due_at = NULL, leased_until = 0
-                 FROM due AS d CROSS JOIN LATERAL (
-                     SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
-                         AND o.sent_at IS NULL AND o.seq < d.seq ORDER BY o.seq LIMIT 1 FOR SHARE SKIP LOCKED) AS o
-                 WHERE s.sink = $1 AND s.seq = d.seq AND d.seq IN (SELECT seq FROM behind)
-                 RETURNING 1),
-             first AS MATERIALIZED (
-                 SELECT d.seq FROM due AS d WHERE d.seq NOT IN (SELECT seq FROM behind)
-                 ORDER BY d.due_at, d.seq LIMIT $2),
-             leased AS (
-                 UPDATE atp_sends AS s SET leased_until = (SELECT now FROM n) + $3, attempt = s.attempt + 1,
-                     failures = s.failures + (s.leased_until > 0)::INT
-                 FROM first AS d WHERE s.sink = $1 AND s.seq = d.seq
-                 RETURNING s.seq, s.due_at, s.attempt, s.failures, s.parked_at, s.reason)
-             SELECT p.is_behind, e.seq, e.service, e.id, e.kind, e.subject, e.time, e.data, e.traceparent, l.attempt,
-                 l.failures, l.parked_at, l.reason
-             FROM (SELECT count(*) > 0 AS is_behind FROM put_aside) AS p
-                 LEFT JOIN (leased AS l JOIN atp_events AS e ON e.seq = l.seq) ON true
-             ORDER BY l.due_at, l.seq",
-        )
-        .bind(escape(sink))
-        .bind(i64::from(limit))
-        .bind(rows::micros(lease.min(LONGEST_SEND_LEASE)))
-        .bind(rows::micros(LONGEST_SEND_LEASE))
-        .bind(i64::from(batch))
-        .fetch_all(pooled.connection_mut())
-        .await?;
+        let rows = sqlx::query("SELECT * FROM atp_lease($1, $2, $3, $4, $5)")
+            .bind(escape(sink))
+            .bind(i64::from(limit))
+            .bind(i64::from(batch))
+            .bind(rows::micros(lease.min(LONGEST_SEND_LEASE)))
+            .bind(rows::micros(LONGEST_SEND_LEASE))
+            .fetch_all(pooled.connection_mut())
+            .await?;
         pooled.done();
         let (mut leased, mut is_behind) = (Vec::new(), false);
         for row in &rows {
-            is_behind = row.try_get("is_behind")?;
-            if row.try_get::<Option<i64>, _>("seq")?.is_some() {
-                leased.push(rows::outgoing(rows::SendRow::from_row(row)?, sink));
+            match row.try_get::<Option<i64>, _>("seq")? {
+                Some(_) => leased.push(rows::outgoing(rows::SendRow::from_row(row)?, sink)),
+                None => is_behind = true,
             }
         }
         Ok((leased, is_behind))

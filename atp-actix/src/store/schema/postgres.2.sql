@@ -8,6 +8,7 @@ CREATE TABLE atp_events (
     time BIGINT NOT NULL,
     data TEXT NOT NULL,                     -- JSON, as it is sent
     traceparent TEXT,
+    written_at BIGINT NOT NULL,
     UNIQUE (service, id)
 );
 CREATE INDEX atp_events_by_subject ON atp_events (service, subject);
@@ -50,10 +51,10 @@ BEGIN
                 data, erased, traceparent, sinks, nth)
         ORDER BY n.service, n.id, n.nth),
     written AS (
-        INSERT INTO atp_events AS e (service, id, kind, subject, time, data, traceparent)
+        INSERT INTO atp_events AS e (service, id, kind, subject, time, data, traceparent, written_at)
         SELECT n.service, n.id, n.kind, n.subject, n.time,
             CASE WHEN n.erased IS NOT NULL AND atp_is_erased(n.service, n.subject) THEN n.erased ELSE n.data END,
-            n.traceparent FROM n ORDER BY n.nth
+            n.traceparent, atp_now() FROM n ORDER BY n.nth
         ON CONFLICT DO NOTHING RETURNING e.seq, e.service, e.id, e.subject),
     sends AS (
         INSERT INTO atp_sends AS s (sink, seq, service, subject, due_at, leased_until, attempt, failures)
@@ -67,20 +68,84 @@ BEGIN
     RETURN new;
 END';
 
+-- Leases of so many that are due (`batch`) those that are not behind an older one of their subject, at
+-- most so many, and puts those aside that are. Without one to send, a row of nothing says that some
+-- were put aside and that there may be more.
+--
+-- Nobody waits for anybody here: what another is at is passed over. What is behind an older one is
+-- put aside, each once, until that is sent; the older one is locked meanwhile, so that it is not
+-- sent unseen. Each is looked up by itself in an index, however many wait: the settings of these
+-- functions hold a plan to that, which is made once for each connection.
+CREATE FUNCTION atp_lease(sink TEXT, most BIGINT, batch BIGINT, lease BIGINT, longest BIGINT)
+    RETURNS TABLE (seq BIGINT, service TEXT, id TEXT, kind TEXT, subject TEXT, "time" BIGINT, data TEXT,
+        traceparent TEXT, attempt BIGINT, failures BIGINT, parked_at BIGINT, reason TEXT)
+    LANGUAGE plpgsql VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off AS '
+#variable_conflict use_column
+DECLARE
+    now BIGINT := atp_now();
+    due BIGINT[];
+    behind BIGINT[];
+BEGIN
+    PERFORM atp_quick();
+    SELECT array_agg(d.seq) INTO due FROM (
+        SELECT s.seq FROM atp_sends AS s
+        WHERE s.sink = $1 AND s.due_at IS NOT NULL AND s.due_at <= now
+            AND (s.leased_until <= now OR s.leased_until > now + $5)
+        ORDER BY s.due_at, s.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS d;
+    IF due IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(s.seq) INTO behind FROM atp_sends AS s CROSS JOIN LATERAL (
+        SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = s.service AND o.subject = s.subject
+            AND o.sent_at IS NULL AND o.seq < s.seq ORDER BY o.seq LIMIT 1) AS older
+    WHERE s.sink = $1 AND s.seq = ANY (due);
+    IF behind IS NOT NULL THEN
+        UPDATE atp_sends AS s SET due_at = NULL, leased_until = 0 FROM (
+            SELECT b.seq FROM atp_sends AS b CROSS JOIN LATERAL (
+                SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = b.service AND o.subject = b.subject
+                    AND o.sent_at IS NULL AND o.seq < b.seq ORDER BY o.seq LIMIT 1 FOR SHARE SKIP LOCKED) AS older
+            WHERE b.sink = $1 AND b.seq = ANY (behind)) AS aside
+        WHERE s.sink = $1 AND s.seq = aside.seq;
+    END IF;
+    RETURN QUERY
+        WITH leased AS (
+            UPDATE atp_sends AS s SET leased_until = now + $4, attempt = s.attempt + 1,
+                failures = s.failures + (s.leased_until > 0)::INT
+            FROM (
+                SELECT d.seq FROM unnest(due) WITH ORDINALITY AS d (seq, nth)
+                WHERE behind IS NULL OR d.seq <> ALL (behind) ORDER BY d.nth LIMIT $2) AS first
+            WHERE s.sink = $1 AND s.seq = first.seq
+            RETURNING s.seq, s.due_at, s.attempt, s.failures, s.parked_at, s.reason)
+        SELECT e.seq, e.service, e.id, e.kind, e.subject, e.time, e.data, e.traceparent, l.attempt, l.failures,
+            l.parked_at, l.reason
+        FROM leased AS l JOIN atp_events AS e ON e.seq = l.seq ORDER BY l.due_at, l.seq;
+    IF NOT FOUND AND behind IS NOT NULL THEN
+        RETURN NEXT;
+    END IF;
+END';
+
 -- Lets what was behind a sent one be due. A statement of its own, so that it sees who was put
 -- behind it until then.
-CREATE FUNCTION atp_promote(sink TEXT, seqs BIGINT[]) RETURNS VOID LANGUAGE sql VOLATILE AS '
+CREATE FUNCTION atp_promote(sink TEXT, seqs BIGINT[]) RETURNS VOID LANGUAGE plpgsql VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off AS '
+BEGIN
     UPDATE atp_sends AS s SET due_at = atp_now() FROM (
         SELECT DISTINCT n.seq FROM atp_sends AS d CROSS JOIN LATERAL (
             SELECT o.seq FROM atp_sends AS o WHERE o.sink = d.sink AND o.service = d.service AND o.subject = d.subject
                 AND o.sent_at IS NULL ORDER BY o.seq LIMIT 1) AS n
         WHERE d.sink = $1 AND d.seq = ANY ($2)) AS next
-    WHERE s.sink = $1 AND s.seq = next.seq AND s.due_at IS NULL AND s.parked_at IS NULL';
+    WHERE s.sink = $1 AND s.seq = next.seq AND s.due_at IS NULL AND s.parked_at IS NULL;
+END';
 
 -- Says what came of attempts, in rows of the arrays: how many still stood. What is sent has neither
 -- a time to wait nor a reason; what is parked has no time to wait.
 CREATE FUNCTION atp_settle(sink TEXT, seqs BIGINT[], attempts BIGINT[], waits BIGINT[], faults BIGINT[],
-    reasons TEXT[]) RETURNS BIGINT LANGUAGE plpgsql VOLATILE AS '
+    reasons TEXT[]) RETURNS BIGINT LANGUAGE plpgsql VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off AS '
 DECLARE
     now BIGINT := atp_now();
     stood BIGINT[];
@@ -104,7 +169,9 @@ END';
 -- Deletes some of what was sent before a time: how many rows those were, and how many events. One at
 -- a time: of two that delete the rows of one event neither would see that it deletes the last.
 CREATE FUNCTION atp_tidy(before BIGINT, batch BIGINT, OUT rows BIGINT, OUT events BIGINT) LANGUAGE plpgsql
-    VOLATILE AS '
+    VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off AS '
 BEGIN
     rows := 0;
     events := 0;

@@ -8,6 +8,7 @@ CREATE TABLE atp_events (
     time INTEGER NOT NULL,
     data TEXT NOT NULL,                     -- JSON, as it is sent
     traceparent TEXT,
+    written_at INTEGER NOT NULL,
     UNIQUE (service, id)
 ) STRICT;
 CREATE INDEX atp_events_by_subject ON atp_events (service, subject);

@@ -191,10 +191,10 @@ pub(in crate::store) const FORGET: &str = "UPDATE atp_sends SET parked_at = NULL
     WHERE sink = $1 AND seq = $2 AND parked_at IS NOT NULL";
 
 /// What waits for each sink.
-pub(in crate::store) const LAG: &str = "SELECT w.sink, w.waiting, w.parked, e.time AS oldest
+pub(in crate::store) const LAG: &str = "SELECT w.sink, w.waiting, w.parked, e.written_at AS oldest
     FROM (
         SELECT sink, count(*) - count(parked_at) AS waiting, count(parked_at) AS parked,
-            min(CASE WHEN parked_at IS NULL THEN seq END) AS oldest
+            min(CASE WHEN due_at IS NOT NULL THEN seq END) AS oldest
         FROM atp_sends WHERE sent_at IS NULL GROUP BY sink) AS w
     LEFT JOIN atp_events AS e ON e.seq = w.oldest
     ORDER BY w.sink";

@@ -251,7 +251,7 @@ impl SqliteStore {
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 1 {
-            let event = self.routes.asked(question, key)?;
+            let event = self.routes.asked(question, key, now)?;
             return Ok(self.write_events(connection, event.as_slice()).await?);
         }
         let asked: Option<rows::AskedRow> = sqlx::query_as(statements::ASKED_UNDER_KEY)
@@ -297,7 +297,7 @@ impl SqliteStore {
         if invalidated.rows_affected() == 0 {
             return Err(StoreError::NotRecorded(notification_id.to_owned()));
         }
-        let event = self.routes.invalidated(service, notification_id, reason)?;
+        let event = self.routes.invalidated(service, notification_id, reason, rows::time(now))?;
         Ok(self.write_events(connection, event.as_slice()).await?)
     }
 

@@ -67,10 +67,11 @@ impl SqliteStore {
 
     async fn write_event(&self, connection: &mut SqliteConnection, event: &Event) -> sqlx::Result<bool> {
         let (service, subject) = (escape(&event.service), event.subject.as_deref().map(escape));
+        let now = (self.clock)().timestamp_micros();
         let seq: Option<i64> = sqlx::query_scalar(
-            "INSERT INTO atp_events (service, id, kind, subject, time, data, traceparent)
+            "INSERT INTO atp_events (service, id, kind, subject, time, data, traceparent, written_at)
              VALUES ($1, $2, $3, $4, $5, iif($8 IS NOT NULL AND EXISTS (
-                 SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $4), $8, $6), $7)
+                 SELECT 1 FROM atp_erased WHERE service = $1 AND notification_id = $4), $8, $6), $7, $9)
              ON CONFLICT (service, id) DO NOTHING RETURNING seq",
         )
         .bind(&service)
@@ -81,6 +82,7 @@ impl SqliteStore {
         .bind(&event.data)
         .bind(&event.traceparent)
         .bind(event.without_answer())
+        .bind(now)
         .fetch_optional(&mut *connection)
         .await?;
         let Some(seq) = seq else { return Ok(false) };
@@ -93,7 +95,7 @@ impl SqliteStore {
             .bind(seq)
             .bind(&service)
             .bind(&subject)
-            .bind((self.clock)().timestamp_micros())
+            .bind(now)
             .execute(&mut *connection)
             .await?;
         }

@@ -252,9 +252,17 @@ impl Leaving {
         let lags = sinks.iter().map(|sink| {
             let parked = self.all_parked(sink).count();
             let waiting = self.unsent(sink).count() - parked;
-            (waiting + parked > 0).then(|| lag_line(sink, waiting as u64, parked as u64, waiting > 0))
+            (waiting + parked > 0).then(|| lag_line(sink, waiting as u64, parked as u64))
         });
         lags.flatten().collect()
+    }
+
+    /// Whether there is one that waits for nothing but to be sent: surely, and perhaps. What is behind
+    /// another may not have been put aside yet.
+    pub(super) fn has_oldest(&self, sink: &str) -> [bool; 2] {
+        let waits = |nth: &usize| matches!(self.sendings[*nth].state, State::Waiting);
+        let mut waiting = self.unsent(sink).filter(waits);
+        [self.unsent(sink).filter(waits).any(|nth| !self.is_behind(nth)), waiting.next().is_some()]
     }
 
     /// How many are not sent yet.
@@ -297,6 +305,6 @@ pub(super) fn parked_line(event: String, attempts: u32, at: Time) -> String {
     format!("{event} ({attempts} attempts, parked at {at})")
 }
 
-pub(super) fn lag_line(sink: &str, waiting: u64, parked: u64, has_oldest: bool) -> String {
-    format!("{sink}: {waiting} wait, {parked} are parked, there is an oldest: {has_oldest}")
+pub(super) fn lag_line(sink: &str, waiting: u64, parked: u64) -> String {
+    format!("{sink}: {waiting} wait, {parked} are parked")
 }

@@ -1,6 +1,6 @@
 //! What sends, step by step, on a store and in the model.
 
-use atp_actix::store::{Event, Outbox as _, Outgoing, SendEnd, Settled};
+use atp_actix::store::{Event, Lag, Outbox as _, Outgoing, SendEnd, Settled};
 
 use super::{
     backend::Backend,
@@ -160,8 +160,14 @@ impl<B: Backend> Run<B> {
     /// Whether the store holds what is to be sent as the model does.
     pub(super) async fn compare_sends(&self) -> Result<(), String> {
         let lags = self.store.lag().await.map_err(|error| error.to_string())?;
-        let lags = lags.iter().map(|lag| lag_line(&lag.sink, lag.waiting, lag.parked, lag.oldest.is_some()));
-        same("what waits", &lags.collect(), &self.model.leaving.lag())?;
+        let lines = lags.iter().map(|lag| lag_line(&lag.sink, lag.waiting, lag.parked));
+        same("what waits", &lines.collect(), &self.model.leaving.lag())?;
+        for Lag { sink, oldest, .. } in &lags {
+            let [surely, perhaps] = self.model.leaving.has_oldest(sink);
+            if surely && oldest.is_none() || !perhaps && oldest.is_some() {
+                return Err(format!("the oldest for {sink}: {oldest:?}, surely {surely}, perhaps {perhaps}"));
+            }
+        }
         for sink in SINKS {
             let parked = self.store.parked(sink, 0, 1000).await.map_err(|error| error.to_string())?;
             if parked.iter().any(|parked| parked.reason != REASON || parked.sink != sink) {

@@ -39,8 +39,8 @@ async fn check_plans(connection: &mut PgConnection) -> usize {
         let plan = sqlx::raw_sql(explain).fetch_all(&mut *connection).await.expect("a plan");
         let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
         // The erased are few, and read once for a batch of counters; the others have one row.
-        let grows =
-            ["questions", "decisions", "deliveries", "refused"].map(|name| format!("Seq Scan on atp_{name}"));
+        let grows = ["questions", "decisions", "deliveries", "refused", "events", "sends"]
+            .map(|name| format!("Seq Scan on atp_{name}"));
         let reads_all = plan.iter().any(|line| grows.iter().any(|scan| line.contains(scan)));
         assert!(!reads_all, "{statement}\n{}", plan.join("\n"));
         looked_up += usize::from(plan.iter().any(|line| line.contains("Index")));
@@ -54,11 +54,61 @@ async fn no_table_is_counted_while_it_has_a_few_rows() {
     let Some(orders) = orders().await else { return };
     let counted_soon: Vec<String> = sqlx::query_scalar(
         "SELECT relname::text FROM pg_class WHERE relkind = 'r'
-             AND relname IN ('atp_questions', 'atp_decisions', 'atp_deliveries', 'atp_refused', 'atp_erased')
+             AND relname IN ('atp_questions', 'atp_decisions', 'atp_deliveries', 'atp_refused', 'atp_erased',
+                 'atp_events', 'atp_sends')
              AND NOT coalesce(reloptions, '{}') @> '{autovacuum_analyze_threshold=1000,autovacuum_vacuum_threshold=1000}'",
     )
     .fetch_all(orders.store.pool())
     .await
     .expect("tables");
     assert_eq!(counted_soon, <[String; 0]>::default());
+}
+
+/// What waits, what was sent and what is parked may be very much: each step reads what it is about.
+#[actix_web::test]
+async fn what_leaves_is_looked_up_by_itself_however_much_waits() {
+    let Some(orders) = orders().await else { return };
+    let mut connection = orders.store.pool().acquire().await.expect("a connection");
+    // Nothing is counted yet, and then it is.
+    for counted in ["", "ANALYZE atp_events; ANALYZE atp_sends"] {
+        let fill = format!(
+            "WITH e AS (
+                 INSERT INTO atp_events (service, id, kind, subject, time, data, written_at)
+                 SELECT 'default', '{counted}' || i, 'own', 'of ' || i / 2, 1700000000000000 + i, '{{}}', 1
+                 FROM generate_series(1, 20000) AS i RETURNING seq, service, subject)
+             INSERT INTO atp_sends (sink, seq, service, subject, due_at, leased_until, attempt, failures, sent_at)
+             SELECT sink, seq, service, subject, CASE WHEN sink <> 'done' THEN 1 END, 0, 0, 0,
+                 CASE WHEN sink = 'done' THEN 1700000000000000 + seq END
+             FROM e, unnest(ARRAY['bus', 'other', 'done']) AS k (sink);
+             {counted}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(fill)).execute(&mut *connection).await.expect("events");
+        for step in [
+            "SELECT * FROM atp_lease('bus', 32, 32, 1000000, 3600000000)",
+            "SELECT atp_settle('bus', s.seqs, s.attempts, array_fill(NULL::bigint, ARRAY[32]),
+                 array_fill(0::bigint, ARRAY[32]), array_fill(NULL::text, ARRAY[32]))
+             FROM (SELECT array_agg(seq) AS seqs, array_agg(attempt) AS attempts
+                   FROM atp_lease('bus', 32, 32, 1000000, 3600000000)) AS s",
+            "SELECT atp_promote('bus', ARRAY[1, 2, 3])",
+            "SELECT atp_tidy(1700000000000020, 32)",
+        ] {
+            // A plan is kept when a statement has come five times.
+            for _ in 0..7 {
+                let (read, looked_up) = rows_read(&mut connection, step).await;
+                // What was rolled back is passed over, and counts.
+                assert!(read == 0 && (1..6000).contains(&looked_up), "{counted} {step}: {read}, {looked_up}");
+            }
+        }
+    }
+}
+
+/// How many rows of the outbox a statement reads: from end to end, and by an index.
+async fn rows_read(connection: &mut PgConnection, statement: &'static str) -> (i64, i64) {
+    let mut tx = sqlx::Connection::begin(connection).await.expect("a transaction");
+    sqlx::raw_sql(statement).fetch_all(&mut *tx).await.expect("a step");
+    let read = "SELECT sum(seq_tup_read)::bigint, sum(idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
+        WHERE relname IN ('atp_events', 'atp_sends')";
+    let read = sqlx::query_as(read).fetch_one(&mut *tx).await.expect("counts");
+    tx.rollback().await.expect("an end");
+    read
 }
