@@ -7,7 +7,8 @@
 //! The loop by hand locks a batch (`FOR UPDATE SKIP LOCKED`), hands it to the same sink in the same
 //! process, deletes it and commits. It keeps no order, no time at which anything is due, no failure
 //! and nothing that was sent, and a batch that fails in part is sent again as a whole. It is measured
-//! with a flush for each batch, as it comes by itself, and without.
+//! with a flush for each batch, as it comes by itself, and without; and beside NATS JetStream
+//! (`NATS_URL`), to which both publish a batch at once and wait until all of it is acknowledged.
 //!
 //! Rounds are interleaved: one way after the other, then the next round; a ratio is of one round.
 //! PostgreSQL is measured where one is found (`DATABASE_URL`, else the standard local port).
@@ -24,8 +25,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_nats::jetstream::{self, message::PublishMessage};
 use atp_actix::{
-    Relay, SendError, Sink,
+    NatsSink, Relay, SendError, Sink,
     atp_core::{Fingerprint, Scheme},
     limits::DEFAULT_CONCURRENCY,
     store::{
@@ -33,9 +35,17 @@ use atp_actix::{
         Store,
     },
 };
+use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::{Connection as _, PgConnection, PgPool, Row as _, SqliteConnection, postgres::PgPoolOptions};
-use tokio::{sync::Notify, task::yield_now, time::sleep};
+use sqlx::{
+    Connection as _, PgConnection, PgPool, Row as _, SqliteConnection,
+    postgres::{PgPoolOptions, PgRow},
+};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::yield_now,
+    time::sleep,
+};
 use tracing::{Metadata, Subscriber, span, subscriber::Interest};
 
 use self::measured::{
@@ -97,6 +107,7 @@ async fn measure(plan: &Plan, only: Option<&str>) {
     };
     let stores = [open_postgres(&few).await, open_postgres(&many).await];
     beside_by_hand(&few, &stores[0], plan).await;
+    beside_nats_by_hand(&few, &stores[0], plan).await;
     measure_on([few, many], stores, plan).await;
 }
 
@@ -150,31 +161,80 @@ impl Sink for Bus {
     }
 }
 
+/// Takes nothing but what it is let.
+struct Gate {
+    taker: Arc<Taker>,
+    open: Semaphore,
+}
+
+impl Gate {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { taker: Taker::of(usize::MAX), open: Semaphore::new(0) })
+    }
+
+    /// Events a second of so many.
+    async fn let_through(&self, count: usize) -> f64 {
+        self.taker.enough.store(self.taker.taken.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        let started = Instant::now();
+        self.open.add_permits(count);
+        self.taker.is_enough.notified().await;
+        count as f64 / started.elapsed().as_secs_f64()
+    }
+}
+
+struct Gated(Arc<Gate>);
+
+impl Sink for Gated {
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), SendError> {
+        let open = self.0.open.acquire().await;
+        open.map_err(|error| SendError::gone(error.to_string()))?.forget();
+        self.0.taker.take(&outgoing.event.data);
+        Ok(())
+    }
+}
+
+/// A stream of JetStream.
+struct Published {
+    taker: Arc<Taker>,
+    nats: NatsSink,
+}
+
+impl Sink for Published {
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), SendError> {
+        self.nats.send(outgoing).await?;
+        self.taker.take(&outgoing.event.data);
+        Ok(())
+    }
+}
+
 /// Events a second of a relay that sends so many.
 async fn relayed(store: &impl Outbox, count: usize) -> f64 {
     let taker = Taker::of(count);
+    relayed_to(store, Bus(Arc::clone(&taker)), &taker, count).await
+}
+
+async fn relayed_to(store: &impl Outbox, sink: impl Sink, taker: &Taker, count: usize) -> f64 {
     let started = Instant::now();
-    let relay = Relay::new(store.clone()).sink("bus", Bus(Arc::clone(&taker))).start();
+    let relay = Relay::new(store.clone()).sink("bus", sink).start();
     taker.is_enough.notified().await;
     let rate = count as f64 / started.elapsed().as_secs_f64();
     relay.stop().await;
     rate
 }
 
-/// Events a second of the loop by hand.
-async fn by_hand(pool: &PgPool, count: usize) -> f64 {
-    let taker = Taker::of(count);
+/// Events a second of the loop by hand, which hands each batch on by `publish`.
+async fn by_hand(pool: &PgPool, count: usize, publish: impl AsyncFn(&[PgRow])) -> f64 {
     let started = Instant::now();
-    while taker.taken.load(Ordering::Relaxed) < count {
+    let mut taken = 0;
+    while taken < count {
         let mut tx = pool.begin().await.expect("a transaction");
         let events = sqlx::query(
             "SELECT seq, service, id, kind, subject, time, data, traceparent FROM by_hand
              ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED",
         );
         let events = events.bind(i64::from(DEFAULT_CONCURRENCY)).fetch_all(&mut *tx).await.expect("events");
-        for event in &events {
-            taker.take(event.get("data"));
-        }
+        publish(&events).await;
+        taken += events.len();
         let seqs: Vec<i64> = events.iter().map(|event| event.get("seq")).collect();
         let delete = sqlx::query("DELETE FROM by_hand WHERE seq = ANY($1)").bind(seqs);
         delete.execute(&mut *tx).await.expect("deleted");
@@ -182,7 +242,7 @@ async fn by_hand(pool: &PgPool, count: usize) -> f64 {
         // As a loop does that looks whether it is to stop.
         yield_now().await;
     }
-    taker.taken.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+    taken as f64 / started.elapsed().as_secs_f64()
 }
 
 /// Fills tables with events that are due, each with a number of its own.
@@ -265,8 +325,10 @@ async fn beside_by_hand(database: &Database, store: &PostgresStore, plan: &Plan)
             filler.waiting(A_ROUND).await;
             filler.waiting_by_hand(2 * A_ROUND).await;
             let ours = relayed(store, A_ROUND).await;
-            over.push(ours / by_hand(&flushed, A_ROUND).await);
-            over_unflushed.push(ours / by_hand(&unflushed, A_ROUND).await);
+            let taker = Taker::of(usize::MAX);
+            let take = async |events: &[PgRow]| events.iter().for_each(|event| taker.take(event.get("data")));
+            over.push(ours / by_hand(&flushed, A_ROUND, take).await);
+            over_unflushed.push(ours / by_hand(&unflushed, A_ROUND, take).await);
             rates.push(ours);
         }
         println!(
@@ -280,6 +342,51 @@ async fn beside_by_hand(database: &Database, store: &PostgresStore, plan: &Plan)
     }
 }
 
+/// A relay beside the loop by hand, both to JetStream.
+async fn beside_nats_by_hand(database: &Database, store: &PostgresStore, plan: &Plan) {
+    let Ok(url) = std::env::var("NATS_URL") else {
+        return println!("NATS_URL is not set, so nothing was measured with NATS");
+    };
+    let client = async_nats::connect(url).await.expect("a server");
+    let jetstream = async_nats::jetstream::new(client.clone());
+    let name = format!("atp-bench-{}", std::process::id());
+    let subjects = vec![format!("{name}.>")];
+    let stream = jetstream::stream::Config { name: name.clone(), subjects, ..Default::default() };
+    jetstream.create_stream(stream).await.expect("a stream");
+    let subject = format!("{name}.events");
+    let publish = async |events: &[PgRow]| {
+        let sent = events.iter().map(async |event| {
+            let message = PublishMessage::build().payload(event.get::<String, _>("data").into());
+            let message = message.message_id(format!("by hand {}", event.get::<i64, _>("seq")));
+            jetstream.send_publish(subject.clone(), message).await.expect("sent").await.expect("acknowledged")
+        });
+        join_all(sent).await;
+    };
+    let pool = PgPoolOptions::new().max_connections(1).connect(&database.url()).await.expect("a server");
+    let mut filler = Filler::new(database, 1);
+    filler.waiting(FEW).await;
+    filler.waiting_by_hand(FEW).await;
+    database.rest().await;
+    let (mut over, mut rates) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        filler.waiting(A_ROUND).await;
+        filler.waiting_by_hand(A_ROUND).await;
+        let taker = Taker::of(A_ROUND);
+        let nats = NatsSink::new(client.clone(), &subject).expect("a subject");
+        let sink = Published { taker: Arc::clone(&taker), nats };
+        let ours = relayed_to(store, sink, &taker, A_ROUND).await;
+        over.push(ours / by_hand(&pool, A_ROUND, publish).await);
+        rates.push(ours);
+    }
+    println!(
+        "PostgreSQL to JetStream: {:.0} events/s, {} of the loop by hand",
+        median(&mut rates),
+        spread(&mut over)
+    );
+    jetstream.delete_stream(&name).await.expect("an end");
+    database.run("DELETE FROM by_hand; DELETE FROM atp_sends; DELETE FROM atp_events").await;
+}
+
 /// With many waiting, over with few.
 async fn beside_many<S: Outbox>([few, many]: [&Database; 2], stores: &[S; 2], plan: &Plan) {
     for a_subject in [1, 2] {
@@ -289,13 +396,20 @@ async fn beside_many<S: Outbox>([few, many]: [&Database; 2], stores: &[S; 2], pl
         few.rest().await;
         many.rest().await;
         let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+        // What a relay does when it starts, it counts what waits, is over before it is measured.
+        let gates = [Gate::new(), Gate::new()];
+        let relays = [0, 1].map(|nth: usize| {
+            let relay = Relay::new(stores[nth].clone()).sink("bus", Gated(Arc::clone(&gates[nth])));
+            relay.send_within(Duration::from_mins(10)).start()
+        });
+        sleep(Duration::from_secs(2)).await;
         let before = memory(std::process::id());
         let mut most = before;
         for _ in 0..plan.rounds {
             let mut round = Vec::new();
-            for (filler, store) in fillers.iter_mut().zip(stores) {
+            for (filler, gate) in fillers.iter_mut().zip(&gates) {
                 filler.waiting(A_ROUND).await;
-                let (rate, used) = watched(relayed(store, A_ROUND)).await;
+                let (rate, used) = watched(gate.let_through(A_ROUND)).await;
                 round.push(rate);
                 most = most.max(used);
             }
@@ -303,14 +417,18 @@ async fn beside_many<S: Outbox>([few, many]: [&Database; 2], stores: &[S; 2], pl
             rates.push(round[0]);
         }
         println!(
-            "{}, {a_subject} a subject: {:.0} events/s with {FEW} waiting, {} of that with {}; the memory of both \
-             relays grew by {} KiB",
+            "{}, {a_subject} a subject: {:.0} events/s with {FEW} waiting, with {} {} of it; the memory of both relays \
+             grew by {} KiB",
             few.name(),
             median(&mut rates),
-            spread(&mut ratios),
             plan.waiting,
+            spread(&mut ratios),
             most - before
         );
+        for (relay, gate) in relays.into_iter().zip(&gates) {
+            gate.open.close();
+            relay.stop().await;
+        }
         for database in [few, many] {
             database.run("DELETE FROM atp_sends; DELETE FROM atp_events").await;
         }

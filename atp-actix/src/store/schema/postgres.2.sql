@@ -16,10 +16,10 @@ CREATE INDEX atp_events_by_subject ON atp_events (service, subject);
 -- One row for each event and sink: what came of it there. It is sent, or parked, or due, or behind
 -- an older one of its subject (then it has no time at which it is due, nor any of the others).
 CREATE TABLE atp_sends (
-    sink TEXT NOT NULL,
+    sink TEXT COLLATE "C" NOT NULL,         -- texts are compared by their bytes
     seq BIGINT NOT NULL,                    -- of the event
-    service TEXT NOT NULL,                  -- this and the next as in the event
-    subject TEXT,
+    service TEXT COLLATE "C" NOT NULL,      -- this and the next as in the event
+    subject TEXT COLLATE "C",
     due_at BIGINT,
     leased_until BIGINT NOT NULL,           -- 0 while nobody sends it
     attempt BIGINT NOT NULL,                -- of the last lease: what came of an earlier one is not taken
@@ -30,8 +30,8 @@ CREATE TABLE atp_sends (
     PRIMARY KEY (seq, sink)
 ) WITH (fillfactor = 70);                   -- a lease finds room beside its row, and changes no index
 CREATE INDEX atp_sends_due ON atp_sends (sink, due_at, seq) WHERE due_at IS NOT NULL;
--- What is behind what.
-CREATE INDEX atp_sends_unsent ON atp_sends (sink, service, subject, seq) WHERE sent_at IS NULL;
+-- What is behind what. By what differs most first: few comparisons find it.
+CREATE INDEX atp_sends_unsent ON atp_sends (subject, service, sink, seq) WHERE sent_at IS NULL;
 CREATE INDEX atp_sends_sent ON atp_sends (sent_at) WHERE sent_at IS NOT NULL;
 CREATE INDEX atp_sends_parked ON atp_sends (sink, seq) WHERE parked_at IS NOT NULL;
 ALTER TABLE atp_events SET (autovacuum_analyze_threshold = 1000, autovacuum_vacuum_threshold = 1000);
