@@ -4,3 +4,5 @@
 //! It is no server for strangers' networks: it listens on this machine alone unless told otherwise.
 
 pub mod commands;
+pub mod desk;
+pub mod limits;

@@ -1,0 +1,302 @@
+//! The calls of the protocol, section 4.
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use atp_core::{
+    ClientResponded, ClientResponse, Notification, RawJson, Status, StatusChange, StatusChanged, Violations,
+};
+use chrono::{DateTime, Utc};
+use constant_time_eq::constant_time_eq;
+use reqwest::Url;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use uuid::Uuid;
+
+use super::{
+    inner::Inner,
+    records::{Filter, Listed, ServiceRow, Unanswered},
+    refusal::Refusal,
+    signing::Responder,
+    state::{self, Step},
+};
+use crate::limits::SHORTEST_SECRET;
+
+/// The routes.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/api/v1/services", web::post().to(register))
+        .route("/api/v1/notifications", web::post().to(ask))
+        .route("/api/v1/notifications/{id}", web::patch().to(change))
+        .route("/api/v1/client/notifications", web::get().to(list))
+        .route("/api/v1/client/respond", web::post().to(respond));
+}
+
+type Shared = web::Data<Inner>;
+
+/// What a caller shows.
+fn token(request: &HttpRequest) -> Result<&str, Refusal> {
+    let missing = || Refusal::new("AUTH_INVALID_TOKEN", "Show a token: `Authorization: Bearer …`.");
+    let header = request.headers().get(header::AUTHORIZATION).ok_or_else(missing)?;
+    let header = header.to_str().map_err(|_| missing())?;
+    let (kind, token) = header.split_once(' ').ok_or_else(missing)?;
+    if kind.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(missing()) }
+}
+
+/// Whether a caller shows this token.
+pub(super) fn shows(request: &HttpRequest, expected: &str, whose: &str) -> Result<(), Refusal> {
+    if constant_time_eq(token(request)?.as_bytes(), expected.as_bytes()) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "AUTH_INVALID_TOKEN",
+        format!("This call needs {whose}; the desk prints it when it starts."),
+    ))
+}
+
+/// The service that calls.
+async fn caller(inner: &Inner, request: &HttpRequest) -> Result<ServiceRow, Refusal> {
+    let key = token(request)?;
+    let unknown = || Refusal::new("AUTH_INVALID_TOKEN", "No service has this API key.");
+    inner.records.service_of_key(key).await?.ok_or_else(unknown)
+}
+
+/// Reads a body, whatever its content type.
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| {
+        let code = if error.to_string().starts_with("missing field") {
+            "MISSING_REQUIRED_FIELD"
+        } else {
+            "INVALID_PARAMETER"
+        };
+        Refusal::new(code, error.to_string())
+    })
+}
+
+#[derive(Deserialize)]
+struct Registration {
+    name: String,
+    #[serde(default)]
+    description: String,
+    callback_url: String,
+    #[serde(default)]
+    webhook_secret: String,
+}
+
+async fn register(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+    shows(&request, &inner.admin_token, "the admin token")?;
+    let registration: Registration = read(&body)?;
+    let service = register_service(
+        &inner,
+        &registration.name,
+        &registration.description,
+        &registration.callback_url,
+        &registration.webhook_secret,
+    )
+    .await?;
+    Ok(HttpResponse::Created().json(json!({
+        "service_id": service.id,
+        "api_key": service.api_key,
+        "webhook_secret": service.secret,
+    })))
+}
+
+/// Registers a service; without a secret one is made.
+pub(super) async fn register_service(
+    inner: &Inner,
+    name: &str,
+    description: &str,
+    callback_url: &str,
+    secret: &str,
+) -> Result<ServiceRow, Refusal> {
+    if name.trim().is_empty() {
+        return Err(Refusal::new("MISSING_REQUIRED_FIELD", "A service has a name.").detail("field", "name"));
+    }
+    check_callback(callback_url, inner.settings.allows_http)?;
+    let made = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let secret = if secret.is_empty() { &made } else { secret };
+    if secret.len() < SHORTEST_SECRET {
+        let short = format!(
+            "The webhook secret has {} bytes; {SHORTEST_SECRET} are needed, 32 are advised.",
+            secret.len()
+        );
+        return Err(Refusal::new("INVALID_PARAMETER", short).detail("field", "webhook_secret"));
+    }
+    let service = inner.records.register(name, description, callback_url, secret).await?;
+    inner.changed();
+    Ok(service)
+}
+
+/// Answers go encrypted, or stay on this machine.
+fn check_callback(url: &str, allows_http: bool) -> Result<(), Refusal> {
+    let fault = |why: &str| Err(Refusal::new("INVALID_CALLBACK_URL", format!("The callback URL {why}.")));
+    let Ok(url) = Url::parse(url) else { return fault("is no URL") };
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_local || allows_http => Ok(()),
+        "http" => fault("is not encrypted: begin it with https, or start the desk with --allow-http"),
+        _ => fault("does not begin with https"),
+    }
+}
+
+async fn ask(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+    let service = caller(&inner, &request).await?;
+    inner.paced(&inner.questions, &service.id)?;
+    let mut notification: Notification = read_notification(&body)?;
+    notification.check().map_err(|error| {
+        let code = match error.pointer() {
+            pointer if pointer.starts_with("/actions/") => "MALFORMED_ACTION",
+            "/context/title" | "/actions" => "MISSING_REQUIRED_FIELD",
+            _ => "INVALID_PARAMETER",
+        };
+        Refusal::new(code, error.to_string()).detail("field", error.pointer())
+    })?;
+    let id = notification.id.get_or_insert_with(|| Uuid::new_v4().to_string()).clone();
+    notification.status = None;
+    let (status, is_known) = inner.records.ask(&service, &id, &notification, inner.now()).await?;
+    if !is_known {
+        inner.changed();
+    }
+    Ok(HttpResponse::Created().json(json!({
+        "notification_id": id, "status": status, "estimated_delivery": inner.now(),
+    })))
+}
+
+/// Reads a question; the code says what is wrong with it.
+fn read_notification(body: &[u8]) -> Result<Notification, Refusal> {
+    let value: Value = read(body)?;
+    let actions = value.get("actions").and_then(Value::as_array).cloned().unwrap_or_default();
+    for (nth, action) in actions.iter().enumerate() {
+        let field = format!("/actions/{nth}");
+        let known = action.get("response_type").and_then(Value::as_str);
+        if known.is_some_and(|known| !RESPONSE_TYPES.contains(&known)) {
+            let message = format!("A response type is one of {}.", RESPONSE_TYPES.join(", "));
+            return Err(Refusal::new("INVALID_RESPONSE_TYPE", message).detail("field", field));
+        }
+        if let Err(error) = serde_json::from_value::<atp_core::Action>(action.clone()) {
+            return Err(Refusal::new("MALFORMED_ACTION", error.to_string()).detail("field", field));
+        }
+    }
+    // From the text, which keeps numbers as they were written.
+    read(body)
+}
+
+const RESPONSE_TYPES: [&str; 10] =
+    ["simple", "binary", "choice", "multi_choice", "text", "number", "select", "form", "json", "file"];
+
+async fn change(
+    inner: Shared,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Refusal> {
+    let service = caller(&inner, &request).await?;
+    inner.paced(&inner.changes, &service.id)?;
+    let change: StatusChange = read(&body)?;
+    let step = match &*change.status {
+        "invalidated" => Step::Withdrawn,
+        "processed" => Step::Handled,
+        other => {
+            let other: String = other.chars().take(40).collect();
+            let message = format!("A service may say `invalidated` or `processed`, not `{other}`.");
+            return Err(Refusal::new("INVALID_STATUS", message));
+        }
+    };
+    let now = inner.now();
+    let detail = match (step, &change.reason) {
+        (Step::Handled, _) => "the service says that it has handled it",
+        (_, reason) => reason.as_deref().unwrap_or_default(),
+    };
+    let status = inner.records.step(&id, Some(&service.id), step, detail, now).await?;
+    inner.changed();
+    let mut changed = StatusChanged::new(id.into_inner(), state::name(status));
+    changed.updated_at = Some(now);
+    Ok(HttpResponse::Ok().json(changed))
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    offset: u32,
+}
+
+async fn list(
+    inner: Shared,
+    request: HttpRequest,
+    listing: web::Query<Listing>,
+) -> Result<HttpResponse, Refusal> {
+    shows(&request, &inner.user_token, "the user token")?;
+    let name = listing.status.as_deref().unwrap_or("waiting");
+    let filter = Filter::of_name(name).ok_or_else(|| {
+        let names = Filter::ALL.map(Filter::name).join(", ");
+        Refusal::new("INVALID_PARAMETER", format!("`status` is one of {names}.")).detail("field", "status")
+    })?;
+    let now = inner.now();
+    inner.records.expire(now).await?;
+    let (listed, count) = inner.records.list(filter, "", listing.offset).await?;
+    let mut notifications = Vec::new();
+    for question in listed {
+        let status = shown(&inner, &question, now).await?;
+        let mut notification = question.notification;
+        notification.status = Some(status);
+        notifications.push(notification);
+    }
+    Ok(HttpResponse::Ok().json(json!({ "notifications": notifications, "total": count })))
+}
+
+/// A human's client has it now.
+pub(super) async fn shown(inner: &Inner, question: &Listed, now: DateTime<Utc>) -> Result<Status, Refusal> {
+    if question.status != Status::Created {
+        return Ok(question.status);
+    }
+    inner.records.step(&question.id, None, Step::Shown, "", now).await
+}
+
+async fn respond(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+    shows(&request, &inner.user_token, "the user token")?;
+    let wanted: ClientResponse = read(&body)?;
+    // As it was written: a number keeps its digits.
+    let raw: Raw = read(&body)?;
+    let data = raw.response_data.as_deref().map_or("null", RawValue::get);
+    let taken = answer(&inner, &wanted.notification_id, &wanted.action_id, data).await;
+    let told = taken.map_err(|unanswered| match unanswered {
+        Unanswered::Refused(refusal) => refusal,
+        Unanswered::Unfit(violations) => unfit(&violations),
+    })?;
+    Ok(HttpResponse::Ok().json(told))
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    response_data: Option<Box<RawValue>>,
+}
+
+/// A human's answer.
+pub(super) async fn answer(
+    inner: &Inner,
+    id: &str,
+    action: &str,
+    data: &str,
+) -> Result<ClientResponded, Unanswered> {
+    let data = RawJson::new(data.to_owned())
+        .map_err(|error| Refusal::new("INVALID_RESPONSE_DATA", error.to_string()))?;
+    let by = Responder { id: "desk_user", kind: "human" };
+    let responded = inner.records.answer(id, action, &data, by, inner.now()).await?;
+    inner.answered.notify_one();
+    inner.changed();
+    Ok(responded)
+}
+
+fn unfit(violations: &Violations) -> Refusal {
+    let told: Vec<Value> = violations
+        .iter()
+        .map(|violation| {
+            json!({ "pointer": violation.pointer(), "rule": violation.rule(), "found": violation.found() })
+        })
+        .collect();
+    Refusal::new("INVALID_RESPONSE_DATA", violations.to_string()).detail("violations", told)
+}

@@ -1,0 +1,178 @@
+//! What a desk can be told beside the protocol: how it misbehaves, how it signs, what it sends again.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    api::shows,
+    fault::Fault,
+    inner::Inner,
+    records::{AttemptRow, DeliveryRow, Story, scheme_of, text},
+    refusal::Refusal,
+    state,
+};
+
+/// The routes; each needs the admin token.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/desk/api/faults", web::get().to(faults))
+        .route("/desk/api/faults", web::put().to(set_faults))
+        .route("/desk/api/clock", web::put().to(set_clock))
+        .route("/desk/api/services", web::get().to(services))
+        .route("/desk/api/services/{id}", web::patch().to(set_service))
+        .route("/desk/api/questions/{id}", web::get().to(question))
+        .route("/desk/api/questions/{id}/deliver", web::post().to(deliver));
+}
+
+type Shared = web::Data<Inner>;
+
+fn admin(inner: &Inner, request: &HttpRequest) -> Result<(), Refusal> {
+    shows(request, &inner.admin_token, "the admin token")
+}
+
+fn unreadable(error: &serde_json::Error) -> Refusal {
+    Refusal::new("INVALID_PARAMETER", error.to_string())
+}
+
+async fn faults(inner: Shared, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    admin(&inner, &request)?;
+    let faults = inner.faults().clone();
+    Ok(HttpResponse::Ok().json(json!({ "faults": faults, "skew_ms": inner.skew() })))
+}
+
+/// `{"fault": "duplicate", "next": 3}`: the next three attempts; without `next` all; without `fault`
+/// nothing goes wrong any more.
+#[derive(Deserialize)]
+struct NewFaults {
+    fault: Option<Fault>,
+    next: Option<usize>,
+}
+
+/// More could not be counted down in a day.
+const MOST_FAULTS: usize = 100_000;
+
+async fn set_faults(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+    admin(&inner, &request)?;
+    let new: NewFaults = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+    match (new.fault, new.next) {
+        (Some(fault), Some(next)) if next <= MOST_FAULTS => inner.faults().next(fault, next),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::new("INVALID_PARAMETER", format!("`next` is at most {MOST_FAULTS}.")));
+        }
+        (Some(fault), None) => inner.faults().always(Some(fault)),
+        (None, _) => inner.faults().clear(),
+    }
+    inner.changed();
+    faults(inner, request).await
+}
+
+#[derive(Deserialize)]
+struct NewClock {
+    skew_ms: i64,
+}
+
+async fn set_clock(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+    admin(&inner, &request)?;
+    let new: NewClock = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+    inner.set_skew(new.skew_ms);
+    inner.changed();
+    faults(inner, request).await
+}
+
+async fn services(inner: Shared, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    admin(&inner, &request)?;
+    let services = inner.records.services().await?;
+    let services = services.iter().map(|service| {
+        json!({
+            "service_id": service.id, "name": text(&service.name), "callback_url": service.callback_url,
+            "scheme": service.scheme().name(),
+        })
+    });
+    Ok(HttpResponse::Ok().json(json!({ "services": services.collect::<Vec<_>>() })))
+}
+
+/// `{"scheme": "raw"}`, `{"webhook_secret": "..."}`, or both.
+#[derive(Deserialize)]
+struct NewService {
+    scheme: Option<String>,
+    webhook_secret: Option<String>,
+}
+
+async fn set_service(
+    inner: Shared,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Refusal> {
+    admin(&inner, &request)?;
+    let new: NewService = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+    let unknown = || Refusal::new("INVALID_PARAMETER", "There is no such service.");
+    let scheme = new.scheme.map(|name| scheme_of(&name).ok_or(name)).transpose().map_err(|_| {
+        let message = "A scheme is one of timestamped, raw, python-canonical, node-compact.";
+        Refusal::new("INVALID_PARAMETER", message)
+    })?;
+    if let Some(scheme) = scheme
+        && !inner.records.set_scheme(&id, scheme).await?
+    {
+        return Err(unknown());
+    }
+    if let Some(secret) = new.webhook_secret {
+        if secret.len() < crate::limits::SHORTEST_SECRET {
+            return Err(Refusal::new("INVALID_PARAMETER", "The webhook secret is too short."));
+        }
+        if !inner.records.set_secret(&id, &secret).await? {
+            return Err(unknown());
+        }
+    }
+    inner.changed();
+    services(inner, request).await
+}
+
+async fn question(
+    inner: Shared,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Refusal> {
+    admin(&inner, &request)?;
+    inner.records.expire(inner.now()).await?;
+    Ok(HttpResponse::Ok().json(told(&inner.records.story(&id).await?)))
+}
+
+/// A question with all that became of it, as JSON.
+fn told(story: &Story) -> Value {
+    let attempt = |attempt: &AttemptRow| {
+        json!({
+            "at": attempt.at, "url": attempt.url, "fault": attempt.fault, "status": attempt.status,
+            "headers": serde_json::from_str::<Value>(&attempt.headers).unwrap_or_default(),
+            "body": attempt.body, "answer": attempt.answer, "micros": attempt.micros,
+        })
+    };
+    let delivery = |(delivery, attempts): &(DeliveryRow, Vec<AttemptRow>)| {
+        json!({
+            "request_id": delivery.request_id, "body": delivery.body, "outcome": delivery.outcome,
+            "attempts": attempts.iter().map(attempt).collect::<Vec<_>>(),
+        })
+    };
+    let happened = story.happened.iter().map(
+        |happened| json!({ "at": happened.at, "what": happened.what, "detail": text(&happened.detail) }),
+    );
+    json!({
+        "notification_id": story.listed.id, "status": state::name(story.listed.status),
+        "service": story.listed.service, "action_id": story.listed.action,
+        "happened": happened.collect::<Vec<_>>(),
+        "deliveries": story.deliveries.iter().map(delivery).collect::<Vec<_>>(),
+    })
+}
+
+async fn deliver(
+    inner: Shared,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Refusal> {
+    admin(&inner, &request)?;
+    inner.records.again(&id, inner.now()).await?;
+    inner.answered.notify_one();
+    inner.changed();
+    Ok(HttpResponse::Accepted().finish())
+}

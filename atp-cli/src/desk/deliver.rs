@@ -1,0 +1,300 @@
+//! Brings answers to their services, again and again until they are taken, and misbehaves if told.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{
+    StreamExt as _,
+    future::{join_all, select},
+    pin_mut, stream,
+};
+use reqwest::{Body, Client, StatusCode};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use serde_json::json;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use super::{
+    fault::Fault,
+    inner::Inner,
+    records::{After, AttemptRow, DeliveryRow, ServiceRow},
+    refusal::Refusal,
+    signing::sign,
+};
+use crate::limits::{ANSWER_KEPT, BURST, DELIVERIES_AT_ONCE, OVERTAKEN_WITHIN};
+
+/// Delivers until the desk stops.
+pub(super) async fn run(inner: Arc<Inner>) {
+    let mut under_way = JoinSet::new();
+    let mut taken = BTreeSet::new();
+    let mut stop = inner.stop.subscribe();
+    loop {
+        let now = inner.now();
+        let room = DELIVERIES_AT_ONCE.saturating_sub(taken.len());
+        let at_it: Vec<i64> = taken.iter().copied().collect();
+        let due = if room == 0 { Ok(Vec::new()) } else { inner.records.due(now, room, &at_it).await };
+        for delivery in due.unwrap_or_default() {
+            taken.insert(delivery.nth);
+            let inner = Arc::clone(&inner);
+            under_way.spawn(async move {
+                let nth = delivery.nth;
+                deliver(&inner, delivery).await;
+                nth
+            });
+        }
+        let at_it: Vec<i64> = taken.iter().copied().collect();
+        let next = inner.records.next_due(&at_it).await.ok().flatten();
+        let until = next.map_or(Duration::from_secs(1), |next| {
+            // Its clock may be set by somebody, so it looks again.
+            let wait = TimeDelta::microseconds(next - inner.now().timestamp_micros());
+            wait.to_std().unwrap_or_default().min(Duration::from_secs(1))
+        });
+        let is_full = taken.len() >= DELIVERIES_AT_ONCE;
+        tokio::select! {
+            ended = under_way.join_next(), if !under_way.is_empty() => {
+                if let Some(Ok(nth)) = ended {
+                    taken.remove(&nth);
+                }
+            }
+            () = inner.answered.notified(), if !is_full => {}
+            () = sleep(until), if !is_full => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// Lets deadlines pass until the desk stops.
+pub(super) async fn expire(inner: Arc<Inner>) {
+    let mut stop = inner.stop.subscribe();
+    loop {
+        let passed = inner.records.expire(inner.now()).await.unwrap_or_default();
+        if passed > 0 {
+            inner.changed();
+        }
+        let next = inner.records.next_deadline().await.ok().flatten();
+        let wait = next.map_or(Duration::from_secs(1), |next| {
+            let wait = TimeDelta::microseconds(next - inner.now().timestamp_micros());
+            wait.to_std().unwrap_or_default().min(Duration::from_secs(1))
+        });
+        tokio::select! {
+            () = sleep(wait.max(Duration::from_millis(10))) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// One attempt, or several where the fault is that there are.
+async fn deliver(inner: &Inner, delivery: DeliveryRow) {
+    let fault = inner.faults().take();
+    let (attempts, after) = match prepare(inner, &delivery, fault).await {
+        Ok(service) => attempt(inner, &delivery, &service, fault).await,
+        Err(refusal) => {
+            tracing::error!(target: "atp_cli::desk", %refusal, question = delivery.question, "not delivered");
+            (Vec::new(), again(inner, &delivery))
+        }
+    };
+    inner.sent.send_modify(|count| *count += 1);
+    if let Err(refusal) = inner.records.attempted(&delivery, &attempts, after, inner.now()).await {
+        tracing::error!(target: "atp_cli::desk", %refusal, question = delivery.question, "not written down");
+    }
+    inner.changed();
+}
+
+/// Whom it goes to, with what a fault changes there.
+async fn prepare(inner: &Inner, delivery: &DeliveryRow, fault: Option<Fault>) -> Result<ServiceRow, Refusal> {
+    if fault == Some(Fault::RotateSecret) {
+        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let secret = inner.next_secret(&delivery.service).unwrap_or(secret);
+        inner.records.set_secret(&delivery.service, &secret).await?;
+    }
+    let service = inner.records.service(&delivery.service).await?;
+    service.ok_or_else(|| Refusal::new("INTERNAL_ERROR", "The service of the question is gone."))
+}
+
+async fn attempt(
+    inner: &Inner,
+    delivery: &DeliveryRow,
+    service: &ServiceRow,
+    fault: Option<Fault>,
+) -> (Vec<AttemptRow>, After) {
+    let sent = async || send(inner, delivery, service, fault).await;
+    let attempts = match fault {
+        Some(Fault::Drop) => vec![not_sent(inner, service, fault, "dropped on purpose, and not sent")],
+        Some(Fault::Delay(time)) => {
+            sleep(time).await;
+            vec![sent().await]
+        }
+        Some(Fault::Reorder) => {
+            let mut others = inner.sent.subscribe();
+            let overtaken = others.changed();
+            let patience = sleep(OVERTAKEN_WITHIN);
+            pin_mut!(overtaken, patience);
+            select(overtaken, patience).await;
+            vec![sent().await]
+        }
+        Some(Fault::Duplicate) => vec![sent().await, sent().await],
+        Some(Fault::Burst) => join_all((0..BURST).map(|_| sent())).await,
+        _ => vec![sent().await],
+    };
+    let after = judge(inner, delivery, &attempts, fault);
+    (attempts, after)
+}
+
+/// What a sender makes of the answers: success takes it, a fault of the service's side is tried
+/// again, and all else is final, unless the desk itself has damaged what it sent.
+fn judge(inner: &Inner, delivery: &DeliveryRow, attempts: &[AttemptRow], fault: Option<Fault>) -> After {
+    let is_success = |attempt: &AttemptRow| attempt.status.is_some_and(|status| (200..300).contains(&status));
+    let is_passing = |attempt: &AttemptRow| {
+        attempt.status.is_none_or(|status| status >= 500 || status == 408 || status == 429)
+    };
+    if fault != Some(Fault::DropAnswer) && attempts.iter().any(is_success) {
+        After::Taken
+    } else if fault.is_some_and(Fault::is_damage) || attempts.iter().any(is_passing) {
+        again(inner, delivery)
+    } else {
+        After::Refused
+    }
+}
+
+fn again(inner: &Inner, delivery: &DeliveryRow) -> After {
+    let attempts = u32::try_from(delivery.attempts).unwrap_or(u32::MAX);
+    if attempts.saturating_add(1) >= inner.settings.attempts {
+        return After::GivenUp;
+    }
+    let wait = inner.settings.first_wait.saturating_mul(2_u32.saturating_pow(attempts.min(20)));
+    let wait = wait.min(inner.settings.longest_wait);
+    After::Again(inner.now() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::hours(1)))
+}
+
+fn not_sent(inner: &Inner, service: &ServiceRow, fault: Option<Fault>, why: &str) -> AttemptRow {
+    AttemptRow {
+        at: inner.now().timestamp_micros(),
+        url: service.callback_url.clone(),
+        fault: fault.map(|fault| fault.to_string()),
+        headers: "{}".to_owned(),
+        body: String::new(),
+        status: None,
+        answer: why.to_owned(),
+        micros: 0,
+    }
+}
+
+async fn send(
+    inner: &Inner,
+    delivery: &DeliveryRow,
+    service: &ServiceRow,
+    fault: Option<Fault>,
+) -> AttemptRow {
+    let now: DateTime<Utc> = inner.now();
+    let signed = match sign(&delivery.body, &service.secret, service.scheme(), now, fault) {
+        Ok(signed) => signed,
+        Err(error) => return not_sent(inner, service, fault, &format!("it cannot be signed: {error}")),
+    };
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("X-ATP-Signature", &*signed.signature),
+        ("X-ATP-Request-ID", &*delivery.request_id),
+    ];
+    let mut request = inner.client.post(&service.callback_url);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(body(&signed.body, fault));
+    let began = Instant::now();
+    let answered = timeout(inner.settings.answer_within, async {
+        let response = request.send().await.map_err(|error| told(&error))?;
+        Ok::<_, String>((response.status(), start_of(response).await))
+    });
+    let answered = answered
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} ms", inner.settings.answer_within.as_millis())));
+    let (status, answer) = match answered {
+        Ok((status, answer)) if fault == Some(Fault::DropAnswer) => {
+            (None, format!("its answer was lost on purpose; it was {}: {answer}", status.as_u16()))
+        }
+        Ok((status, answer)) => (Some(i64::from(StatusCode::as_u16(&status))), answer),
+        Err(why) => (None, why),
+    };
+    AttemptRow {
+        at: now.timestamp_micros(),
+        url: service.callback_url.clone(),
+        fault: fault.map(|fault| fault.to_string()),
+        headers: json!(headers.iter().copied().collect::<std::collections::BTreeMap<_, _>>()).to_string(),
+        body: signed.body,
+        status,
+        answer,
+        micros: i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX),
+    }
+}
+
+/// The whole, or half of it, after which the connection breaks or nothing comes.
+fn body(text: &str, fault: Option<Fault>) -> Body {
+    let half = || Ok(Bytes::copy_from_slice(text.as_bytes().get(..text.len() / 2).unwrap_or_default()));
+    match fault {
+        Some(Fault::Truncate) => {
+            let broken = Err(io::Error::new(io::ErrorKind::BrokenPipe, "broken off on purpose"));
+            Body::wrap_stream(stream::iter([half(), broken]))
+        }
+        Some(Fault::TimeOut) => {
+            Body::wrap_stream(stream::iter([half()]).chain(stream::pending::<io::Result<Bytes>>()))
+        }
+        _ => Body::from(text.to_owned()),
+    }
+}
+
+/// What was wrong, with all that led to it, without the address.
+fn told(error: &reqwest::Error) -> String {
+    let mut told = String::from("not delivered");
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told.push_str(": ");
+        told.push_str(&error.to_string());
+        cause = error.source();
+    }
+    told
+}
+
+/// The start of what the service said.
+async fn start_of(mut response: reqwest::Response) -> String {
+    let mut body = Vec::new();
+    while let Ok(Some(part)) = response.chunk().await {
+        body.extend_from_slice(&part);
+        if body.len() > ANSWER_KEPT {
+            body.truncate(ANSWER_KEPT);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// A client that follows no redirect, through no proxy: whom it is for is on this machine, as a rule.
+pub(super) fn client() -> Result<Client, reqwest::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let trusting = |provider: Arc<_>| {
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok::<_, rustls::Error>(builder.with_platform_verifier()?.with_no_client_auth())
+    };
+    let client = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("atp-desk/", env!("CARGO_PKG_VERSION")));
+    // Where the system trusts nobody, nobody is reached by https.
+    let tls = trusting(Arc::clone(&provider)).or_else(|_| {
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        builder.map(|builder| builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    });
+    match tls {
+        Ok(tls) => client.tls_backend_preconfigured(tls).build(),
+        Err(_) => client.build(),
+    }
+}

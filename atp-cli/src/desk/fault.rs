@@ -1,0 +1,193 @@
+//! How the desk misbehaves, if it is told to: what networks, senders and clocks do to a service.
+
+use std::{collections::VecDeque, fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// What goes wrong with a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Fault {
+    /// It is sent a second time, after the first was answered.
+    Duplicate,
+    /// It waits until the next one was sent.
+    Reorder,
+    /// It waits so long.
+    Delay(Duration),
+    /// It is not sent; it is tried again.
+    Drop,
+    /// It arrives, but its answer is lost; it is tried again.
+    DropAnswer,
+    /// Its body never ends; it is tried again.
+    TimeOut,
+    /// Its connection breaks in the middle of the body; it is tried again.
+    Truncate,
+    /// It is signed with another secret; it is tried again.
+    WrongSignature,
+    /// Its times are long ago, under a good signature; it is tried again.
+    Stale,
+    /// Its times are of the future, under a good signature; it is tried again.
+    Future,
+    /// The same JSON in another spelling, under a good signature.
+    Respell,
+    /// The service's secret is changed first, and it is signed with the new one.
+    RotateSecret,
+    /// A hundred copies at once.
+    Burst,
+}
+
+impl Fault {
+    /// Every fault, with a delay of one second.
+    pub const ALL: [Self; 13] = [
+        Self::Duplicate,
+        Self::Reorder,
+        Self::Delay(Duration::from_secs(1)),
+        Self::Drop,
+        Self::DropAnswer,
+        Self::TimeOut,
+        Self::Truncate,
+        Self::WrongSignature,
+        Self::Stale,
+        Self::Future,
+        Self::Respell,
+        Self::RotateSecret,
+        Self::Burst,
+    ];
+
+    /// Whether whoever is sent it cannot take it for what was answered: it is tried again, whatever
+    /// is answered but success.
+    #[must_use]
+    pub fn is_damage(self) -> bool {
+        matches!(
+            self,
+            Self::Drop
+                | Self::DropAnswer
+                | Self::TimeOut
+                | Self::Truncate
+                | Self::WrongSignature
+                | Self::Stale
+                | Self::Future
+        )
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Reorder => "reorder",
+            Self::Delay(_) => "delay",
+            Self::Drop => "drop",
+            Self::DropAnswer => "drop-answer",
+            Self::TimeOut => "time-out",
+            Self::Truncate => "truncate",
+            Self::WrongSignature => "wrong-signature",
+            Self::Stale => "stale",
+            Self::Future => "future",
+            Self::Respell => "respell",
+            Self::RotateSecret => "rotate-secret",
+            Self::Burst => "burst",
+        }
+    }
+}
+
+/// Its name; of a delay also how long it is, in milliseconds.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Delay(time) => write!(f, "={}", time.as_millis()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// No fault of this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no fault: write one of {all}, and `delay=250` for 250 ms", all = Fault::ALL.map(Fault::name).join(", "))]
+pub struct UnknownFault(String);
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        let unknown = || UnknownFault(text.chars().take(40).collect());
+        if let Some(time) = text.strip_prefix("delay=") {
+            return time.parse().map(|time| Self::Delay(Duration::from_millis(time))).map_err(|_| unknown());
+        }
+        Self::ALL.into_iter().find(|fault| fault.name() == text).ok_or_else(unknown)
+    }
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        fault.to_string()
+    }
+}
+
+impl TryFrom<String> for Fault {
+    type Error = UnknownFault;
+
+    fn try_from(text: String) -> Result<Self, UnknownFault> {
+        text.parse()
+    }
+}
+
+/// Which deliveries go wrong, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Faults {
+    /// What goes wrong with the next attempts, one after the other.
+    next: VecDeque<Fault>,
+    /// What goes wrong with all others.
+    always: Option<Fault>,
+}
+
+impl Faults {
+    /// The next so many attempts go wrong in this way, after those that were set before.
+    pub fn next(&mut self, fault: Fault, attempts: usize) {
+        self.next.extend(std::iter::repeat_n(fault, attempts));
+    }
+
+    /// All attempts go wrong in this way, after those that were set before; none that they are right.
+    pub fn always(&mut self, fault: Option<Fault>) {
+        self.always = fault;
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What goes wrong with an attempt that begins now.
+    pub(super) fn take(&mut self) -> Option<Fault> {
+        self.next.pop_front().or(self.always)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_is_read_as_it_is_written() {
+        for fault in Fault::ALL.into_iter().chain([Fault::Delay(Duration::from_millis(250))]) {
+            assert_eq!(fault.to_string().parse(), Ok(fault));
+        }
+        for text in ["", "delay=", "delay=soon", "Duplicate", "everything"] {
+            let error = text.parse::<Fault>().unwrap_err();
+            assert!(error.to_string().contains("drop-answer"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_for_the_next_comes_before_what_is_set_for_all() {
+        let mut faults = Faults::default();
+        assert_eq!(faults.take(), None);
+        faults.next(Fault::Drop, 2);
+        faults.always(Some(Fault::Stale));
+        let taken: Vec<_> = (0..4).map(|_| faults.take()).collect();
+        assert_eq!(taken, [Fault::Drop, Fault::Drop, Fault::Stale, Fault::Stale].map(Some));
+        faults.clear();
+        assert_eq!(faults.take(), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! By which names a desk is called: a page elsewhere whose name was made to lead here reads nothing.
+
+use actix_web::{
+    Error, ResponseError as _,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header,
+    middleware::Next,
+    web,
+};
+
+use super::{inner::Inner, refusal::Refusal};
+
+/// Refuses requests to a name that is not the desk's.
+pub(super) async fn check(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let inner = request.app_data::<web::Data<Inner>>();
+    if inner.is_some_and(|inner| is_ours(host, &inner.settings.hosts)) {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    let refusal =
+        Refusal::new("INVALID_PARAMETER", "The desk is not called by this name; start it with --host NAME.");
+    Ok(request.into_response(refusal.error_response()))
+}
+
+/// Whether a host, perhaps with a port, is this machine or one of these.
+fn is_ours(host: &str, others: &[String]) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.to_ascii_lowercase();
+    matches!(&*name, "localhost" | "127.0.0.1" | "[::1]") || others.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ours;
+
+    #[test]
+    fn a_name_that_leads_here_by_a_trick_is_not_ours() {
+        let others = ["desk.test".to_owned()];
+        for (host, expected) in [
+            ("127.0.0.1:8700", true),
+            ("localhost", true),
+            ("LOCALHOST:1", true),
+            ("[::1]:8700", true),
+            ("desk.test:80", true),
+            ("evil.example", false),
+            ("evil.example:8700", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example:80", false),
+            ("127.0.0.1:8700:x", false),
+            ("", false),
+        ] {
+            assert_eq!(is_ours(host, &others), expected, "{host}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! With what a human answers: a control for each response type, and what it says as JSON.
+
+use std::collections::BTreeMap;
+
+use atp_core::{Action, Choosable, Expects, Field, NumberRules, TextRules, Violation};
+use maud::{Markup, html};
+use serde_json::{Map, Value, json};
+
+/// What a human has filled in: each name with its values, in their order.
+pub(super) type Entered = BTreeMap<String, Vec<String>>;
+
+/// The first value of a name.
+pub(super) fn first<'a>(entered: &'a Entered, name: &str) -> &'a str {
+    entered.get(name).and_then(|values| values.first()).map_or("", String::as_str)
+}
+
+fn all<'a>(entered: &'a Entered, name: &str) -> &'a [String] {
+    entered.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// The data of an answer, as JSON text; why it is none, in words for whoever filled it in.
+pub(super) fn data(action: &Action, entered: &Entered) -> Result<String, String> {
+    let value = first(entered, "data");
+    Ok(match &action.expects {
+        Expects::Simple => "null".to_owned(),
+        Expects::Binary(_) => match value {
+            "true" | "false" => value.to_owned(),
+            _ => return Err("Choose one of the two.".to_owned()),
+        },
+        Expects::Choice(_) if value.is_empty() => return Err("Choose one.".to_owned()),
+        Expects::Choice(_) | Expects::Text(_) => json!(lines(value)).to_string(),
+        Expects::MultiChoice(..) => json!(all(entered, "data")).to_string(),
+        Expects::Select(_) => match all(entered, "data") {
+            [] => return Err("Choose one, or some.".to_owned()),
+            [one] => json!(one).to_string(),
+            some => json!(some).to_string(),
+        },
+        Expects::Number(_) => number(value)?,
+        Expects::Form(fields) => form(fields, entered)?,
+        Expects::Json(_) => {
+            let parsed = serde_json::from_str::<&serde_json::value::RawValue>(value);
+            parsed.map_err(|error| format!("This is no JSON: {error}."))?;
+            value.trim().to_owned()
+        }
+        Expects::File(_) => file(entered)?,
+        _ => return Err("This kind of answer is not known here.".to_owned()),
+    })
+}
+
+/// A browser writes the end of a line as two characters.
+fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n")
+}
+
+/// A number as it was written.
+fn number(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match serde_json::from_str::<&serde_json::value::RawValue>(text) {
+        Ok(raw) if raw.get().starts_with(|start: char| start == '-' || start.is_ascii_digit()) => {
+            Ok(raw.get().to_owned())
+        }
+        _ => Err("Write a number, such as 12 or -1.5.".to_owned()),
+    }
+}
+
+fn form(fields: &[Field], entered: &Entered) -> Result<String, String> {
+    let mut members = Map::new();
+    for field in fields {
+        let value = first(entered, &format!("field.{}", field.name));
+        let value = match field.kind.as_deref() {
+            Some("boolean" | "checkbox") => json!(value == "true"),
+            _ if value.is_empty() => continue,
+            Some("number" | "integer") => {
+                let number = number(value).map_err(|error| format!("{}: {error}", name_of(field)))?;
+                serde_json::from_str(&number).map_err(|error| error.to_string())?
+            }
+            _ => json!(lines(value)),
+        };
+        members.insert(field.name.clone(), value);
+    }
+    Ok(Value::Object(members).to_string())
+}
+
+fn file(entered: &Entered) -> Result<String, String> {
+    let [name, kind, data, url] =
+        ["file.name", "file.type", "file.data", "file.url"].map(|name| first(entered, name));
+    if !data.is_empty() {
+        let kind = if kind.is_empty() { "application/octet-stream" } else { kind };
+        return Ok(json!({ "name": name, "content_type": kind, "data": data }).to_string());
+    }
+    if url.is_empty() {
+        return Err("Choose a file, or give the address where it is.".to_owned());
+    }
+    let name = url.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("file");
+    Ok(json!({ "name": name, "url": url }).to_string())
+}
+
+fn name_of(field: &Field) -> &str {
+    if field.label.is_empty() { &field.name } else { &field.label }
+}
+
+/// What stands beside a control that was filled in wrongly.
+pub(super) struct Faults<'a> {
+    /// What is wrong with the whole.
+    pub(super) whole: Option<&'a str>,
+    pub(super) violations: Vec<&'a Violation>,
+}
+
+impl Faults<'_> {
+    /// Those of a member, or of all that is not a member's.
+    fn at(&self, pointer: &str) -> Vec<String> {
+        let at = |violation: &&&Violation| violation.pointer() == pointer;
+        self.violations.iter().filter(at).map(|violation| told(violation)).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.whole.is_none() && self.violations.is_empty()
+    }
+
+    /// All of them that no field of a form has.
+    fn rest(&self, fields: &[Field]) -> Vec<String> {
+        let is_fields =
+            |violation: &Violation| fields.iter().any(|field| pointer(field) == violation.pointer());
+        let rest = self.violations.iter().filter(|violation| !is_fields(violation));
+        self.whole.map(str::to_owned).into_iter().chain(rest.map(|violation| told(violation))).collect()
+    }
+}
+
+fn pointer(field: &Field) -> String {
+    format!("/{}", field.name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn told(violation: &Violation) -> String {
+    let place = violation.pointer().trim_start_matches('/').replace('/', " › ");
+    let place = if place.is_empty() { "It".to_owned() } else { place };
+    format!("{place} {}; this is {}.", violation.rule(), violation.found())
+}
+
+/// The control of an action; `nth` keeps the ids of a page apart.
+pub(super) fn control(action: &Action, nth: usize, entered: &Entered, faults: &Faults<'_>) -> Markup {
+    let id = format!("a{nth}");
+    let fields: &[Field] = if let Expects::Form(fields) = &action.expects { fields } else { &[] };
+    let rest = faults.rest(fields);
+    let told = format!("{id}-fault");
+    let described = (!faults.is_empty()).then_some(&*told);
+    let value = first(entered, "data");
+    html! {
+        @match &action.expects {
+            Expects::Binary(labels) => {
+                fieldset aria-describedby=[described] {
+                    legend { "Your answer" }
+                    (radio(&id, 0, "true", labels.true_label.as_deref().unwrap_or("Yes"), value))
+                    (radio(&id, 1, "false", labels.false_label.as_deref().unwrap_or("No"), value))
+                }
+            }
+            Expects::Choice(options) => {
+                fieldset aria-describedby=[described] {
+                    legend { "Choose one" }
+                    @for (n, option) in options.0.iter().enumerate() {
+                        (radio(&id, n, &option.value, label_of(option), value))
+                    }
+                }
+            }
+            Expects::MultiChoice(options, selections) => {
+                fieldset aria-describedby=[described] {
+                    legend { "Choose " (how_many(selections.min_selections, selections.max_selections)) }
+                    @for (n, option) in options.0.iter().enumerate() { (check(&id, n, option, entered)) }
+                }
+            }
+            Expects::Select(options) => {
+                fieldset aria-describedby=[described] {
+                    legend { "Choose one, or some" }
+                    @for (n, option) in options.0.iter().enumerate() { (check(&id, n, option, entered)) }
+                }
+            }
+            Expects::Text(rules) => (text(&id, rules, value, described)),
+            Expects::Number(rules) => (number_control(&id, rules, value, described)),
+            Expects::Form(fields) => {
+                @for (n, field) in fields.iter().enumerate() { (field_control(&id, n, field, entered, faults)) }
+            }
+            Expects::Json(schema) => {
+                label for=(id) { "Your answer, as JSON" }
+                textarea id=(id) name="data" rows="8" spellcheck="false" aria-describedby=[described] {
+                    (if value.is_empty() { "{\n}" } else { value })
+                }
+                @if let Some(schema) = schema {
+                    details { summary { "What it must look like" } pre { (pretty(schema)) } }
+                }
+            }
+            Expects::File(_) => {
+                label for=(id) { "A file" }
+                input id=(id) type="file" data-file aria-describedby=[described];
+                @for name in ["name", "type", "data"] { input type="hidden" name={ "file." (name) }; }
+                label for={ (id) "-url" } { "or the address where it is" }
+                input id={ (id) "-url" } name="file.url" type="url" placeholder="https://" value=(first(entered, "file.url"));
+            }
+            _ => {}
+        }
+        @if !rest.is_empty() {
+            div.fault id=(told) role="alert" { @for fault in &rest { p { (fault) } } }
+        }
+    }
+}
+
+fn label_of(option: &Choosable) -> &str {
+    if option.label.is_empty() { &option.value } else { &option.label }
+}
+
+fn radio(id: &str, nth: usize, value: &str, label: &str, chosen: &str) -> Markup {
+    html! {
+        div.option {
+            input id={ (id) "-" (nth) } type="radio" name="data" value=(value) checked[value == chosen] required;
+            label for={ (id) "-" (nth) } { bdi { (label) } }
+        }
+    }
+}
+
+fn check(id: &str, nth: usize, option: &Choosable, entered: &Entered) -> Markup {
+    html! {
+        div.option {
+            input id={ (id) "-" (nth) } type="checkbox" name="data" value=(option.value)
+                checked[all(entered, "data").contains(&option.value)];
+            label for={ (id) "-" (nth) } { bdi { (label_of(option)) } }
+        }
+    }
+}
+
+fn how_many(least: Option<u64>, most: Option<u64>) -> String {
+    match (least.filter(|least| *least > 0), most) {
+        (Some(least), Some(most)) if least == most => format!("{least}"),
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        (Some(least), None) => format!("at least {least}"),
+        (None, Some(most)) => format!("at most {most}"),
+        (None, None) => "any number".to_owned(),
+    }
+}
+
+fn text(id: &str, rules: &TextRules, value: &str, described: Option<&str>) -> Markup {
+    let most = rules.max_length.unwrap_or(10_000).min(10_000);
+    html! {
+        label for=(id) { "Your answer" }
+        // A browser counts in other units, so the desk judges the length.
+        textarea id=(id) name="data" rows="4" placeholder=[&rules.placeholder] aria-describedby=[described]
+            required[rules.min_length.is_some_and(|least| least > 0)] { (value) }
+        p.hint {
+            @if let Some(least) = rules.min_length { "At least " (least) " characters. " }
+            "At most " (most) " characters."
+            @if rules.pattern.is_some() { " It must have a certain form." }
+        }
+    }
+}
+
+fn number_control(id: &str, rules: &NumberRules, value: &str, described: Option<&str>) -> Markup {
+    let text = |limit: &Option<atp_core::Decimal>| limit.as_ref().map(ToString::to_string);
+    let (least, most, step) = (text(&rules.min), text(&rules.max), text(&rules.step));
+    html! {
+        label for=(id) { "A number" }
+        input id=(id) name="data" type="number" required min=[&least] max=[&most]
+            step=(step.as_deref().filter(|step| *step != "0").unwrap_or("any")) value=(value)
+            aria-describedby=[described];
+        p.hint {
+            @if let Some(least) = &least { "At least " (least) ". " }
+            @if let Some(most) = &most { "At most " (most) ". " }
+            @if let Some(step) = &step { "In steps of " (step) "." }
+        }
+    }
+}
+
+fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults: &Faults<'_>) -> Markup {
+    let (id, name) = (format!("{id}-{nth}"), format!("field.{}", field.name));
+    let value = first(entered, &name);
+    let wrong = faults.at(&pointer(field));
+    let told = format!("{id}-fault");
+    let described = (!wrong.is_empty()).then_some(&*told);
+    let options = field.other.get("options").and_then(Value::as_array);
+    html! {
+        label for=(id) { bdi { (name_of(field)) } @if field.required { " (needed)" } }
+        @match (field.kind.as_deref(), options) {
+            (_, Some(options)) => {
+                select id=(id) name=(name) required[field.required] aria-describedby=[described] {
+                    option value="" { "–" }
+                    @for option in options {
+                        @let value_of = option.get("value").unwrap_or(option);
+                        @let text = value_of.as_str().map_or_else(|| value_of.to_string(), str::to_owned);
+                        option value=(text) selected[text == value] {
+                            (option.get("label").and_then(Value::as_str).unwrap_or(&text))
+                        }
+                    }
+                }
+            }
+            (Some("boolean" | "checkbox"), _) => {
+                input id=(id) name=(name) type="checkbox" value="true" checked[value == "true"] aria-describedby=[described];
+            }
+            (Some("textarea" | "multiline"), _) => {
+                textarea id=(id) name=(name) rows="4" required[field.required] aria-describedby=[described] { (value) }
+            }
+            (kind, _) => {
+                input id=(id) name=(name) type=(input_type(kind)) step=[(input_type(kind) == "number").then_some("any")]
+                    value=(value) required[field.required] aria-describedby=[described];
+            }
+        }
+        @if !wrong.is_empty() {
+            div.fault id=(told) role="alert" { @for fault in &wrong { p { (fault) } } }
+        }
+    }
+}
+
+fn input_type(kind: Option<&str>) -> &'static str {
+    match kind {
+        Some("email") => "email",
+        Some("url" | "uri") => "url",
+        Some("number" | "integer") => "number",
+        Some("date") => "date",
+        Some("tel") => "tel",
+        Some("password") => "password",
+        _ => "text",
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use atp_core::{Options, RawJson, Selections, validate};
+
+    use super::*;
+
+    fn entered(pairs: &[(&str, &str)]) -> Entered {
+        let mut entered = Entered::new();
+        for (name, value) in pairs {
+            entered.entry((*name).to_owned()).or_default().push((*value).to_owned());
+        }
+        entered
+    }
+
+    /// An action, what is filled in, and what comes of it.
+    type Row = (Action, &'static [(&'static str, &'static str)], &'static str);
+
+    #[test]
+    fn what_is_filled_in_fits_the_action_as_json() {
+        let ab = || Options::new([("a", "A"), ("b", "B")]);
+        let fields = vec![
+            Field::new("name", "Name").required(),
+            Field::new("n", "N").kind("number"),
+            Field::new("yes", "Yes").kind("boolean"),
+            Field::new("left", "Left out"),
+        ];
+        const FORM: &[(&str, &str)] =
+            &[("field.name", "Ada\r\nL"), ("field.n", "1.50"), ("field.yes", "true"), ("field.left", "")];
+        const FILE: &[(&str, &str)] =
+            &[("file.name", "a.txt"), ("file.type", "text/plain"), ("file.data", "aGk=")];
+        let table: Vec<Row> = vec![
+            (Action::simple("x", "X"), &[], "null"),
+            (Action::binary("x", "X", "Yes", "No"), &[("data", "false")], "false"),
+            (Action::choice("x", "X", ab()), &[("data", "b")], r#""b""#),
+            (
+                Action::multi_choice("x", "X", ab(), Selections::any()),
+                &[("data", "a"), ("data", "b")],
+                r#"["a","b"]"#,
+            ),
+            (Action::multi_choice("x", "X", ab(), Selections::any()), &[], "[]"),
+            (Action::text("x", "X", TextRules::new()), &[("data", "a\r\nb \"c\"")], r#""a\nb \"c\"""#),
+            (
+                Action::number("x", "X", NumberRules::new()),
+                &[("data", " 9007199254740993 ")],
+                "9007199254740993",
+            ),
+            (Action::select("x", "X", ab()), &[("data", "a")], r#""a""#),
+            (Action::select("x", "X", ab()), &[("data", "a"), ("data", "b")], r#"["a","b"]"#),
+            (Action::form("x", "X", fields), FORM, r#"{"n":1.50,"name":"Ada\nL","yes":true}"#),
+            (Action::json("x", "X"), &[("data", "{\"a\": 1.0}")], r#"{"a": 1.0}"#),
+            (Action::file("x", "X"), FILE, r#"{"content_type":"text/plain","data":"aGk=","name":"a.txt"}"#),
+            (
+                Action::file("x", "X"),
+                &[("file.url", "https://a.example/b.pdf")],
+                r#"{"name":"b.pdf","url":"https://a.example/b.pdf"}"#,
+            ),
+        ];
+        for (action, pairs, expected) in table {
+            let data = data(&action, &entered(pairs)).unwrap();
+            let (found, expected): (Value, Value) =
+                (serde_json::from_str(&data).unwrap(), serde_json::from_str(expected).unwrap());
+            assert_eq!(found, expected, "{action:?}");
+            validate(&action, Some(&RawJson::new(data).unwrap())).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_filled_in_is_asked_for_in_words() {
+        let ab = || Options::new([("a", "A"), ("b", "B")]);
+        let table: [Row; 7] = [
+            (Action::binary("x", "X", "Yes", "No"), &[], "Choose one of the two"),
+            (Action::choice("x", "X", ab()), &[], "Choose one"),
+            (Action::select("x", "X", ab()), &[], "Choose one, or some"),
+            (Action::number("x", "X", NumberRules::new()), &[("data", "twelve")], "Write a number"),
+            (Action::number("x", "X", NumberRules::new()), &[("data", "\"1\"")], "Write a number"),
+            (Action::json("x", "X"), &[("data", "{")], "This is no JSON"),
+            (Action::file("x", "X"), &[], "Choose a file"),
+        ];
+        for (action, pairs, expected) in table {
+            let error = data(&action, &entered(pairs)).unwrap_err();
+            assert!(error.contains(expected), "{action:?}: {error}");
+        }
+    }
+}

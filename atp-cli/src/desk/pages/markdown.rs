@@ -1,0 +1,55 @@
+//! Markdown of strangers, as HTML that does nothing.
+
+use maud::{Markup, PreEscaped};
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
+
+/// HTML in it shows as text, images as links, and of links only those that lead to a page.
+pub(super) fn safe(text: &str) -> Markup {
+    let mut is_dropped = Vec::new();
+    let events = Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
+    let events = events.filter_map(|event| match event {
+        Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
+        Event::Start(
+            Tag::Link { link_type, dest_url, id, .. } | Tag::Image { link_type, dest_url, id, .. },
+        ) => {
+            let leads = leads_to_a_page(&dest_url);
+            is_dropped.push(!leads);
+            let title = CowStr::Borrowed("");
+            leads.then_some(Event::Start(Tag::Link { link_type, dest_url, title, id }))
+        }
+        Event::End(TagEnd::Link | TagEnd::Image) => {
+            (!is_dropped.pop().unwrap_or(true)).then_some(Event::End(TagEnd::Link))
+        }
+        other => Some(other),
+    });
+    let mut out = String::new();
+    html::push_html(&mut out, events);
+    PreEscaped(out)
+}
+
+fn leads_to_a_page(url: &str) -> bool {
+    let url = url.trim_start().to_ascii_lowercase();
+    ["https://", "http://", "mailto:"].iter().any(|start| url.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::safe;
+
+    #[test]
+    fn nothing_in_it_runs_or_loads() {
+        for (text, expected) in [
+            ("**bold** _it_", "<p><strong>bold</strong> <em>it</em></p>\n"),
+            ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+            ("a <img src=x onerror=alert(1)> b", "<p>a &lt;img src=x onerror=alert(1)&gt; b</p>\n"),
+            ("[go](javascript:alert(1))", "<p>go</p>\n"),
+            ("[go]( JaVaScRiPt:alert(1))", "<p>go</p>\n"),
+            ("[go](data:text/html,x)", "<p>go</p>\n"),
+            ("[go](https://a.example)", "<p><a href=\"https://a.example\">go</a></p>\n"),
+            ("![see](https://a.example/i.png)", "<p><a href=\"https://a.example/i.png\">see</a></p>\n"),
+            ("[a [b](javascript:1) c](https://a.example)", "<p>[a b c](https://a.example)</p>\n"),
+        ] {
+            assert_eq!(safe(text).into_string().trim_end(), expected.trim_end(), "{text}");
+        }
+    }
+}

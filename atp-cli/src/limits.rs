@@ -1,0 +1,47 @@
+//! Every number that bounds something, with its reason.
+
+use std::time::Duration;
+
+/// How long a service has to answer: the protocol's five seconds.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the desk waits before it delivers again, the first time, unless set: who develops sees
+/// it happen.
+pub const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// The longest it waits, unless set.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// How often it delivers before it gives up, unless set: some ten minutes.
+pub const ATTEMPTS: u32 = 16;
+
+/// How many deliveries are under way at a time: more than a service on this machine answers at once.
+pub const DELIVERIES_AT_ONCE: usize = 64;
+
+/// Of a service's answer so much is kept, in bytes: error bodies are short, and a page shows them.
+pub const ANSWER_KEPT: usize = 16 * 1024;
+
+/// The longest request, in bytes: a question or an answer with a file in it.
+pub const REQUEST: usize = 16 * 1024 * 1024;
+
+/// Questions that a service may ask in a minute (protocol, section 4).
+pub const QUESTIONS_A_MINUTE: u32 = 100;
+
+/// Changes of status that a service may make in a minute (protocol, section 4).
+pub const CHANGES_A_MINUTE: u32 = 200;
+
+/// Copies of a delivery in a burst.
+pub const BURST: usize = 100;
+
+/// How long a delivery that is to be overtaken waits for the next at most.
+pub const OVERTAKEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// How far a time is off that is to be stale, or of the future: past any tolerance, and past the 72
+/// hours of a store.
+pub const TIME_OFF: chrono::TimeDelta = chrono::TimeDelta::hours(100);
+
+/// Questions on a page.
+pub const PAGE: u32 = 100;
+
+/// The shortest secret of a service, in bytes: shorter ones can be guessed.
+pub const SHORTEST_SECRET: usize = 16;
