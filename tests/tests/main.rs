@@ -3,6 +3,7 @@
 #![allow(clippy::type_complexity, reason = "tables of cases")]
 
 mod core;
+mod desk;
 mod layout;
 mod outbox;
 mod store;
