@@ -1,8 +1,24 @@
 //! The command itself, over real sockets, beside a service with a webhook and a store.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, which is what is meant"
+)]
+
 mod service;
 
-use std::{env, process::Command};
+use std::{
+    env,
+    fs::{self, Permissions},
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use actix_web::rt;
 use atp_actix::{
@@ -11,8 +27,8 @@ use atp_actix::{
 };
 use clap::CommandFactory as _;
 use serde_json::{Value, json};
-use service::{ESCAPES, Folder, Ran, SECRET, Service, ran, record_late, routes, run};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use service::{ESCAPES, Folder, Ran, SECRET, Service, ran, record_late, routes, run, stalling};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 
 const BODY: &str = r#"{"notification_id":"n-1", "action_id":"approve","timestamp":"2026-01-02T03:05:06Z"}"#;
 
@@ -31,7 +47,7 @@ fn verifier() -> Verifier {
 fn request(scheme: &str) -> String {
     let header = alone(&["sign", "--scheme", scheme, "--at", "2026-01-02T03:05:06Z"], BODY).out;
     format!(
-        "POST /atp/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n{}\r\n\r\n{BODY}",
+        "POST /atp/webhook HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n\r\n{BODY}",
         BODY.len(),
         header.trim()
     )
@@ -259,35 +275,7 @@ fn load_counts_what_each_kind_was_answered() {
 /// One connection, and a server that answers nothing for a while.
 #[test]
 fn load_counts_waiting_for_a_connection_as_waiting() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-        while let Ok((stream, _)) = listener.accept() {
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut first = true;
-            loop {
-                let mut len = 0;
-                loop {
-                    let mut line = String::new();
-                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                        len = value.trim().parse().unwrap();
-                    }
-                    if line == "\r\n" {
-                        break;
-                    }
-                }
-                reader.read_exact(&mut vec![0; len]).unwrap();
-                if std::mem::take(&mut first) {
-                    std::thread::sleep(std::time::Duration::from_millis(500));
-                }
-                (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
-            }
-        }
-    });
+    let address = stalling(Duration::from_millis(500));
     let ran = alone(
         &["--json", "load", "--to", &address, "--rate", "20", "--duration", "500ms", "--connections", "1"],
         "",
@@ -303,7 +291,7 @@ fn what_was_refused_is_listed_and_redriven_on_sqlite() {
     let service = Service::start();
     let file = service.folder.path().join("atp.sqlite");
     refused_and_redriven(&service, async move {
-        record_late(&SqliteStore::open(file).await.unwrap(), "late-1").await
+        record_late(&SqliteStore::open(file).await.unwrap(), "late-1").await;
     });
 }
 
@@ -440,7 +428,7 @@ fn a_database_of_another_kind_is_neither_changed_nor_used() {
             assert!(!ran.out.contains("hunter2"), "{ran:?}");
         }
     }
-    assert_eq!(std::fs::metadata(empty).unwrap().len(), 0);
+    assert_eq!(fs::metadata(empty).unwrap().len(), 0);
     let none = alone(&["refused"], "");
     assert!(none.code == 2 && none.err.contains("set DATABASE_URL"), "{none:?}");
 }
@@ -548,7 +536,7 @@ fn every_shell_and_every_command_has_its_page() {
 fn the_example_of_every_command_works_as_it_is_written() {
     let command = atp_cli::commands::Atp::command();
     let helps = command.get_subcommands().chain([&command]);
-    let binaries = std::path::Path::new(env!("CARGO_BIN_EXE_atp")).parent().unwrap().display();
+    let binaries = Path::new(env!("CARGO_BIN_EXE_atp")).parent().unwrap().display();
     let path = format!("{binaries}:{}", env::var("PATH").unwrap());
     for command in helps {
         let name = command.get_name();
@@ -603,4 +591,77 @@ fn all_that_is_done_with_sqlite_is_done_with_postgresql() {
     assert_eq!(find("schema")["state"], "good", "{examined:?}");
     drop(service);
     statement(format!("DROP DATABASE {name} WITH (FORCE)"));
+}
+
+/// In front of the server of `DATABASE_URL`, in each of its modes.
+#[test]
+fn doctor_sees_a_pooler_that_takes_the_session_away() {
+    let server = env::var("DATABASE_URL").ok().filter(|_| is_there("pgbouncer"));
+    let Some(server) = server else {
+        println!("SKIPPED: there is no DATABASE_URL, or no PgBouncer, so no pooler was tried");
+        return;
+    };
+    for (mode, state, says) in [
+        ("session", "good", "none that changes the session"),
+        ("transaction", "advice", "another session in each transaction"),
+        ("statement", "wrong", "not allowed in statement pooling mode"),
+    ] {
+        let (bouncer, url) = Bouncer::start(&server, mode);
+        let ran = alone(&["--json", "doctor", "--database", &url], "");
+        let lines = ran.lines();
+        let pooler = lines.iter().find(|line| line["check"] == "pooler").unwrap_or_else(|| panic!("{ran:?}"));
+        assert_eq!(pooler["state"], state, "{mode}: {ran:?}");
+        assert!(pooler["found"].as_str().unwrap().contains(says), "{mode}: {ran:?}");
+        drop(bouncer);
+    }
+}
+
+fn is_there(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// A PgBouncer, ended with it.
+struct Bouncer {
+    folder: Folder,
+}
+
+impl Bouncer {
+    fn start(server: &str, mode: &str) -> (Self, String) {
+        let url: PgConnectOptions = server.parse().unwrap();
+        let (host, server_port) = (url.get_host(), url.get_port());
+        let (_, login) = server.split_once("://").unwrap();
+        let (login, _) = login.rsplit_once('@').unwrap();
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = Folder::new();
+        let here = folder.path().display();
+        let settings = format!(
+            "[databases]\n* = host={host} port={server_port} user={user} password={password}\n[pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n\
+             pool_mode = {mode}\nlogfile = {here}/log\npidfile = {here}/pid\n"
+        );
+        let file = folder.write("bouncer.ini", settings);
+        // It does not run as root, so another writes its files.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let start = format!("pgbouncer -q -d {}", file.display());
+        let as_other =
+            format!("if [ $(id -u) = 0 ]; then su postgres -s /bin/sh -c '{start}'; else {start}; fi");
+        let started = Command::new("sh").arg("-c").arg(as_other).output().unwrap();
+        assert!(started.status.success(), "{started:?}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "PgBouncer does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        (Self { folder }, format!("postgres://{user}@127.0.0.1:{port}/postgres"))
+    }
+}
+
+impl Drop for Bouncer {
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(self.folder.path().join("pid")).unwrap_or_default();
+        if let Ok(pid) = pid.trim().parse::<u32>() {
+            let _ = Command::new("kill").arg(pid.to_string()).status();
+        }
+    }
 }

@@ -17,18 +17,54 @@ pub(super) struct Capture {
 
 /// Reads a raw HTTP request, or a HAR file or one entry of it, whichever it is.
 pub(super) fn read(bytes: &Bytes, entry: Option<usize>) -> Result<Capture, String> {
-    if bytes.trim_ascii_start().first() == Some(&b'{') {
-        return har(bytes, entry);
+    let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
+    let (method, mut capture) = match (is_json, entry) {
+        (true, entry) => har(bytes, entry)?,
+        (false, None) => raw(bytes)?,
+        (false, Some(_)) => return Err("--entry chooses an entry of a HAR file, and this is none".to_owned()),
+    };
+    capture.remark_on_head(&method);
+    Ok(capture)
+}
+
+impl Capture {
+    /// Tells for what a webhook refuses the request, however it is signed.
+    fn remark_on_head(&mut self, method: &str) {
+        if method != "POST" {
+            self.remarks.push("The method is not POST, which a webhook refuses with 405.".to_owned());
+        }
+        if !is_json(&value(&self.headers, "content-type").unwrap_or_default()) {
+            self.remarks.push(
+                "The content type is not application/json in UTF-8, which a webhook refuses with 415."
+                    .to_owned(),
+            );
+        }
+        if let Some(encoding) =
+            value(&self.headers, "content-encoding").filter(|encoding| encoding != "identity")
+        {
+            self.remarks.push(format!("The body is encoded ({encoding}), which a webhook refuses with 415."));
+        }
     }
-    if entry.is_some() {
-        return Err("--entry chooses an entry of a HAR file, and this is none".to_owned());
-    }
-    raw(bytes)
+}
+
+/// Whether it is `application/json`, in UTF-8 if it says.
+fn is_json(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
+    parts.next() == Some("application/json")
+        && parts
+            .filter_map(|part| part.strip_prefix("charset="))
+            .all(|name| name.trim_matches('"') == "utf-8")
+}
+
+/// The first value of a header, in lower case.
+fn value(headers: &[(String, Vec<u8>)], name: &str) -> Option<String> {
+    let mut values = headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    values.next().map(|(_, value)| String::from_utf8_lossy(value).to_ascii_lowercase())
 }
 
 /// A request line, headers, an empty line, and the body. Lines may end in LF alone, as an editor
 /// leaves them.
-fn raw(bytes: &Bytes) -> Result<Capture, String> {
+fn raw(bytes: &Bytes) -> Result<(String, Capture), String> {
     let (request, mut at) = line(bytes, 0).ok_or("it is empty")?;
     let request = String::from_utf8_lossy(request);
     let words: Vec<&str> = request.split(' ').collect();
@@ -52,7 +88,8 @@ fn raw(bytes: &Bytes) -> Result<Capture, String> {
             header(text).ok_or_else(|| format!("line {number} is no header: it has no name and colon"))?,
         );
     }
-    body(headers, bytes.slice(at.min(bytes.len())..))
+    let method = words.first().copied().unwrap_or_default().to_owned();
+    Ok((method, body(headers, bytes.slice(at.min(bytes.len())..))?))
 }
 
 /// The line at this place without its end, and where the next begins; nothing behind the last.
@@ -73,15 +110,8 @@ fn header(text: &[u8]) -> Option<(String, Vec<u8>)> {
 
 /// The body that the headers announce.
 fn body(headers: Vec<(String, Vec<u8>)>, rest: Bytes) -> Result<Capture, String> {
-    let value = |name: &str| {
-        let mut values = headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        values.next().map(|(_, value)| String::from_utf8_lossy(value).to_ascii_lowercase())
-    };
     let mut remarks = Vec::new();
-    if let Some(encoding) = value("content-encoding").filter(|encoding| encoding != "identity") {
-        remarks.push(format!("The body is encoded ({encoding}), which a webhook refuses with 415."));
-    }
-    let body = if value("transfer-encoding").is_some_and(|coding| coding.ends_with("chunked")) {
+    let body = if value(&headers, "transfer-encoding").is_some_and(|coding| coding.ends_with("chunked")) {
         // Tools that write requests down often write them decoded.
         chunked(&rest).unwrap_or_else(|| {
             remarks.push(
@@ -90,7 +120,7 @@ fn body(headers: Vec<(String, Vec<u8>)>, rest: Bytes) -> Result<Capture, String>
             rest.clone()
         })
     } else {
-        announced(rest, value("content-length").as_deref(), &mut remarks)?
+        announced(rest, value(&headers, "content-length").as_deref(), &mut remarks)?
     };
     Ok(Capture { headers, body, remarks })
 }
@@ -147,6 +177,7 @@ struct Entry {
 
 #[derive(Deserialize)]
 struct Request {
+    method: String,
     headers: Vec<Header>,
     #[serde(rename = "postData")]
     post_data: Option<PostData>,
@@ -167,7 +198,7 @@ struct PostData {
     encoding: Option<String>,
 }
 
-fn har(bytes: &[u8], entry: Option<usize>) -> Result<Capture, String> {
+fn har(bytes: &[u8], entry: Option<usize>) -> Result<(String, Capture), String> {
     let har: Har = serde_json::from_slice(bytes)
         .map_err(|error| format!("it begins as JSON, and is no HAR file nor an entry of one: {error}"))?;
     let request = match (har.log, har.request, entry) {
@@ -189,7 +220,7 @@ fn har(bytes: &[u8], entry: Option<usize>) -> Result<Capture, String> {
         }
         _ => data.text.into_bytes(),
     };
-    Ok(Capture { headers, body: body.into(), remarks: Vec::new() })
+    Ok((request.method, Capture { headers, body: body.into(), remarks: Vec::new() }))
 }
 
 /// The entry that was asked for, or the only one that has a signature.
@@ -233,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_raw_request_is_read_with_either_line_end_and_up_to_its_announced_length() {
-        let head = "POST /atp/webhook HTTP/1.1\r\nHost: x\r\nX-ATP-Signature:  abc \r\n";
+        let head = "POST /atp/webhook HTTP/1.1\r\nContent-Type: application/json; charset=utf-8\r\nX-ATP-Signature:  abc \r\n";
         for (text, body, remarks) in [
             (format!("{head}Content-Length: 2\r\n\r\n{{}}"), "{}", 0),
             (format!("{head}Content-Length: 2\r\n\r\n{{}}\n"), "{}", 1),
@@ -259,6 +290,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_webhook_refuses_whatever_is_signed_is_remarked() {
+        for (text, remarks) in [
+            ("POST / HTTP/1.1\nContent-Type: application/json\n\n{}", 0),
+            ("POST / HTTP/1.1\nContent-Type: Application/JSON ; Charset=\"UTF-8\"\n\n{}", 0),
+            ("POST / HTTP/1.1\nContent-Type: application/json;charset=latin1\n\n{}", 1),
+            ("PUT / HTTP/1.1\nContent-Type: application/json\n\n{}", 1),
+            ("POST / HTTP/1.1\nContent-Type: text/plain\n\n{}", 1),
+            ("POST / HTTP/1.1\n\n{}", 1),
+            ("GET / HTTP/1.1\nContent-Encoding: gzip\n\n{}", 3),
+        ] {
+            assert_eq!(read(text).unwrap().remarks.len(), remarks, "{text:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_request_is_refused_with_its_place() {
         for (text, says) in [
             ("", "empty"),
@@ -270,8 +316,11 @@ mod tests {
             ("{", "no HAR file"),
             ("{}", "neither `log` nor `request`"),
             (r#"{"log":{"entries":[]}}"#, "none of the 0 entries"),
-            (r#"{"request":{"headers":[]}}"#, "no `postData`"),
-            (r#"{"request":{"headers":[],"postData":{"text":"!","encoding":"base64"}}}"#, "no Base64"),
+            (r#"{"request":{"method":"POST","headers":[]}}"#, "no `postData`"),
+            (
+                r#"{"request":{"method":"POST","headers":[],"postData":{"text":"!","encoding":"base64"}}}"#,
+                "no Base64",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(says), "{text:?}: {error}");

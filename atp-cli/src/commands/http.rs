@@ -41,7 +41,6 @@ pub(super) fn client(url: &Url) -> Result<Client, Failure> {
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        .pool_max_idle_per_host(1)
         .user_agent(concat!("atp-cli/", env!("CARGO_PKG_VERSION")));
     // What is not encrypted goes to its host, whatever proxy the environment names.
     let builder = if is_encrypted { builder } else { builder.no_proxy() };
@@ -182,17 +181,17 @@ impl Meaning {
     }
 }
 
-impl std::fmt::Display for Answered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { status, took, .. } = self;
-        write!(f, "{status} in {:.1} ms: {}", took.as_secs_f64() * 1e3, Meaning::of(*status, *took).text())?;
+impl Answered {
+    /// The answer and what it means, for a terminal.
+    pub(super) fn shown(&self, meaning: &str) -> String {
+        let mut text = format!("{} in {:.1} ms: {meaning}", self.status, self.took.as_secs_f64() * 1e3);
         if let Some(after) = &self.retry_after {
-            write!(f, "; Retry-After: {}", Shown(after))?;
+            text = format!("{text}; Retry-After: {}", Shown(after));
         }
         if !self.body.is_empty() {
-            write!(f, "\n{}", Shown(&self.body))?;
+            text = format!("{text}\n{}", Shown(&self.body));
         }
-        if self.is_cut { write!(f, " .. (cut at {LONGEST_ANSWER} bytes)") } else { Ok(()) }
+        if self.is_cut { format!("{text} .. (cut at {LONGEST_ANSWER} bytes)") } else { text }
     }
 }
 
@@ -231,7 +230,7 @@ mod tests {
             body: "a\u{1b}[31m\nb".into(),
             is_cut: true,
         };
-        let text = answered.to_string();
+        let text = answered.shown("refused");
         assert!(!text.contains('\u{1b}'), "{text:?}");
         assert!(text.contains("Retry-After: \\u{1b}[2J") && text.ends_with("bytes)"), "{text:?}");
     }

@@ -1,6 +1,6 @@
 //! `atp redrive`: a delivery that was refused and kept, sent into the service's own webhook again.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use atp_actix::store::{Redrive as Request, Store};
 use atp_core::Verifier;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     database::{DatabaseArgs, ServiceArgs, failed, with_store},
-    http,
+    http::{self, Meaning},
     output::{End, Failure, Output},
     parts,
     secret::SecretArgs,
@@ -75,8 +75,10 @@ impl Redrive {
             Request::prepare(store, verifier, &self.service.service, self.id).await.map_err(failed)?;
         let answered = http::ask(client, Method::POST, &self.to, &request.headers, request.body).await;
         let answered = answered.map_err(|why| unanswered(&self.to, &why))?;
-        let hint = hint(answered.status);
-        let told = Told::of(answered);
+        let (status, hint) = (answered.status, hint(answered.status));
+        // Nobody waits for it but this command, and nobody sends it again.
+        let meaning = Meaning::of(status, Duration::ZERO);
+        let told = Told::new(answered, meaning, text(meaning));
         let end = told.end();
         output.print(&Redriven { id: self.id, told, hint })?;
         Ok(end)
@@ -93,6 +95,18 @@ impl Redrive {
             ))
         })?;
         store.reopen(service, &notification).await.map_err(failed)
+    }
+}
+
+/// What the answer to a redrive means.
+fn text(meaning: Meaning) -> &'static str {
+    match meaning {
+        Meaning::Taken => "it was taken",
+        Meaning::Refused => "it was refused once more, and stays kept",
+        Meaning::Again => {
+            "it was not handled, and stays kept: run this command again later, nobody else does"
+        }
+        Meaning::TooLate | Meaning::Undocumented => "this is no answer of a webhook: is the address right?",
     }
 }
 

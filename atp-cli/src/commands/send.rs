@@ -129,23 +129,19 @@ pub(super) fn unanswered(to: &Url, why: &str) -> Failure {
 }
 
 impl Told {
-    /// What this answer tells.
-    pub(super) fn of(answered: Answered) -> Self {
-        let shown = answered.to_string();
+    /// What this answer tells a sender.
+    fn of(answered: Answered) -> Self {
+        let meaning = Meaning::of(answered.status, answered.took);
+        Self::new(answered, meaning, meaning.text())
+    }
+
+    /// What this answer means, in a word and a sentence.
+    pub(super) fn new(answered: Answered, meaning: Meaning, text: &'static str) -> Self {
+        let shown = answered.shown(text);
         let Answered { status, took, retry_after, body, is_cut, .. } = answered;
-        let meaning = Meaning::of(status, took);
-        Self {
-            status,
-            ms: millis(took),
-            meaning: meaning.name(),
-            text: meaning.text(),
-            retry_after,
-            body,
-            is_cut,
-            fault: None,
-            is_good: meaning.is_good(),
-            shown,
-        }
+        let (ms, is_good) = (millis(took), meaning.is_good());
+        let meaning = meaning.name();
+        Self { status, ms, meaning, text, retry_after, body, is_cut, fault: None, is_good, shown }
     }
 
     /// Whether it was taken.

@@ -3,7 +3,8 @@
 use std::{
     env, fs,
     future::Future,
-    io::Write as _,
+    io::{BufRead, BufReader, Write as _},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::mpsc,
@@ -93,7 +94,7 @@ impl Service {
                 server.await.unwrap();
             });
         });
-        let (address, handle) = waiting.recv_timeout(Duration::from_secs(60)).unwrap();
+        let (address, handle) = waiting.recv_timeout(Duration::from_mins(1)).unwrap();
         Self { folder, address, database, handle, thread: Some(thread) }
     }
 
@@ -205,7 +206,7 @@ async fn fill(store: &impl Outbox) {
             Event::new("orders.shipped", number).unwrap().subject(format!("order-{number}")).service("acme");
         store.emit(&event).await.unwrap();
     }
-    let outgoing = store.lease("bus", 10, Duration::from_secs(60)).await.unwrap();
+    let outgoing = store.lease("bus", 10, Duration::from_mins(1)).await.unwrap();
     let parked = |reason: &str| SendEnd::Parked { reason: reason.to_owned() };
     let settled: Vec<_> = outgoing.iter().map(|outgoing| Settled::new(outgoing, parked(ESCAPES))).collect();
     assert_eq!(store.settle("bus", &settled).await.unwrap(), 2);
@@ -233,4 +234,38 @@ async fn reject() -> HttpResponse {
 /// Answers with the data, as it was signed.
 async fn echo(answer: AtpResponse<Raw>) -> String {
     answer.data.as_ref().map_or_else(String::new, |data| data.as_str().to_owned())
+}
+
+/// The address of a server of one connection that answers the first request after this time, and the
+/// others at once.
+pub(crate) fn stalling(time: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut left = Some(time);
+        while read_request(&mut reader).is_some() {
+            left.take().into_iter().for_each(thread::sleep);
+            (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        }
+    });
+    address
+}
+
+/// Reads a request, and forgets it.
+fn read_request(reader: &mut impl BufRead) -> Option<()> {
+    let mut len = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            len = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            return reader.read_exact(&mut vec![0; len]).ok();
+        }
+    }
 }

@@ -38,7 +38,7 @@ Bad is, and exits with 1: a forged answer that was taken, a status of 500 or mor
 sent.
 
 Example:
-  atp load --to http://127.0.0.1:8080/atp/webhook --rate 20 --duration 2s --notification 'load-{n}' --action approve"
+  atp load --to http://127.0.0.1:8080/atp/webhook --rate 20 --duration 2s --notification 'load-{}' --action approve"
 )]
 pub(super) struct Load {
     /// The address of the webhook.
@@ -57,9 +57,9 @@ pub(super) struct Load {
     /// another secret.
     #[arg(long, default_value = "fresh=100,duplicate=0,forged=0", value_parser = mix::read)]
     mix: Mix,
-    /// The notification that is answered; `{n}` in it counts from 0. A webhook with a store takes answers
+    /// The notification that is answered; `{}` in it counts from 0. A webhook with a store takes answers
     /// only to what its service has recorded.
-    #[arg(long, value_name = "ID", default_value = "load-{n}")]
+    #[arg(long, value_name = "ID", default_value = "load-{}")]
     notification: String,
     /// The action that is chosen.
     #[arg(long, value_name = "ID", default_value = "approve")]
@@ -101,9 +101,11 @@ struct Schedule {
 impl Load {
     pub(super) async fn run(&self, output: Output) -> Result<End, Failure> {
         let shared = Arc::new(self.shared()?);
+        let client = http::client(&self.to)?;
         let mut connections = Vec::new();
+        // Each has one answer under way, so there are as many connections at most.
         for _ in 0..self.connections {
-            let sender = Sender::new(Arc::clone(&shared), http::client(&self.to)?);
+            let sender = Sender::new(Arc::clone(&shared), client.clone());
             connections.push(tokio::spawn(sender.run()));
         }
         let mut tally = Tally::new()?;

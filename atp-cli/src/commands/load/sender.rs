@@ -20,7 +20,7 @@ use crate::commands::{
     output::Failure,
 };
 
-/// How long after the last is due nothing is sent any more.
+/// How long after the end what is late is still sent.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A connection.
@@ -102,7 +102,7 @@ impl Sender {
             return Ok((kind, last.clone()));
         }
         let shared = &self.shared;
-        let notification = shared.notification.replace("{n}", &number.to_string());
+        let notification = shared.notification.replace("{}", &number.to_string());
         let answer = Answer {
             notification: &notification,
             action: &shared.action,
