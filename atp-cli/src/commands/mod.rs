@@ -1,6 +1,6 @@
 //! What `atp` can do: one file a command.
 //!
-//! A command is a type of arguments with a `run`, a variant of [`Command`] and a line of
+//! A command is a type of arguments with a `run`, a variant of `Command` and a line of
 //! [`Atp::run`].
 
 mod capture;

@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn sixteen_bytes_are_the_least_and_thirty_two_advised() {
         for (text, state) in [
-            ("".to_owned(), State::Wrong),
+            (String::new(), State::Wrong),
             ("x".repeat(15), State::Wrong),
             ("x".repeat(16), State::Advice),
             ("x".repeat(31), State::Advice),

@@ -31,7 +31,7 @@ const FASTEST: f64 = 100_000.0;
 #[command(
     after_help = "The time of an answer is counted from when it was due, not from when it was sent. So a server \
 that stalls does not look fast because nothing was sent to it meanwhile (\"coordinated omission\"): what waits for a \
-free connection counts as waiting. What was due and found no connection until the end is told apart. The sender runs \
+free connection counts as waiting. What was due and found no connection until the end, and what got no answer, is told apart, and counts as 15 s at least. The sender runs \
 on the machine that you start it on, and shares it with a service that runs there.
 
 Bad is, and exits with 1: a forged answer that was taken, a status of 500 or more, no answer, or one that was never \

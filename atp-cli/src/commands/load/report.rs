@@ -6,7 +6,10 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::{Schedule, mix::Kind};
-use crate::commands::output::{End, Failure, Shown};
+use crate::commands::{
+    http::WAIT,
+    output::{End, Failure, Shown},
+};
 
 /// The longest time that is told apart, in microseconds.
 const LONGEST: u64 = 600_000_000;
@@ -65,16 +68,24 @@ impl Tally {
 
     /// Counts one, with its status or why there is none.
     pub(super) fn count(&mut self, kind: Kind, status: Result<u16, String>, since_due: Duration) {
+        // Who got no answer has not got it fast.
+        let mut time = since_due;
         if let Err(why) = &status {
             self.why.get_or_insert_with(|| why.clone());
+            time = time.max(WAIT);
         }
         *self.answers.entry((kind, status.ok())).or_default() += 1;
-        self.times.saturating_record(u64::try_from(since_due.as_micros()).unwrap_or(u64::MAX));
+        self.time(time);
     }
 
     /// Counts one that was due, and found no connection.
-    pub(super) fn never_sent(&mut self) {
+    pub(super) fn never_sent(&mut self, since_due: Duration) {
         self.never_sent += 1;
+        self.time(since_due.max(WAIT));
+    }
+
+    fn time(&mut self, time: Duration) {
+        self.times.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Takes in what another has counted.
@@ -175,7 +186,11 @@ impl fmt::Display for Report {
             }
         }
         let Times { p50, p90, p99, p99_9, max } = &self.ms_from_due;
-        writeln!(f, "ms from when an answer was due, waiting for a connection included:")?;
+        writeln!(
+            f,
+            "ms from when each was due, waiting for a connection included; without an answer {} s at least:",
+            WAIT.as_secs()
+        )?;
         write!(f, "  p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}")?;
         self.why_unanswered.iter().try_for_each(|why| write!(f, "\nno answer, for one: {}", Shown(why)))?;
         self.bad.iter().try_for_each(|bad| write!(f, "\nbad: {bad}"))
@@ -199,9 +214,11 @@ mod tests {
         ] {
             let mut tally = Tally::new().unwrap();
             tally.count(kind, status.clone(), Duration::from_millis(7));
-            let report = tally.report(&Schedule::new(1.0, Duration::from_secs(1)), 1);
+            let (report, is_answered) =
+                (tally.report(&Schedule::new(1.0, Duration::from_secs(1)), 1), status.is_ok());
             assert_eq!(report.end() == End::Bad, is_bad, "{kind:?} {status:?}: {report}");
-            assert!((report.ms_from_due.p50 - 7.0).abs() < 0.1, "{report}");
+            let expected = if is_answered { 7.0 } else { 15_000.0 };
+            assert!((report.ms_from_due.p50 / expected - 1.0).abs() < 0.01, "{report}");
         }
     }
 
@@ -210,7 +227,7 @@ mod tests {
         let (mut one, mut other) = (Tally::new().unwrap(), Tally::new().unwrap());
         one.count(Kind::Fresh, Ok(200), Duration::from_millis(1));
         other.count(Kind::Fresh, Ok(200), Duration::from_hours(1));
-        other.never_sent();
+        other.never_sent(Duration::ZERO);
         one.add(&other).unwrap();
         let report = one.report(&Schedule::new(3.0, Duration::from_secs(1)), 2);
         assert_eq!((report.due, report.answered, report.never_sent), (3, 2, 1));

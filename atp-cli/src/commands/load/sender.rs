@@ -85,7 +85,7 @@ impl Sender {
             let due = schedule.due(number);
             sleep_until(due.into()).await;
             if Instant::now() >= schedule.end {
-                tally.never_sent();
+                tally.never_sent(due.elapsed());
                 continue;
             }
             let (kind, delivery) = self.make(number)?;
