@@ -1,12 +1,9 @@
 //! `atp completions`: what makes a shell complete the command.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{
-    Atp,
-    output::{End, Failure, Output},
-};
+use super::output::{End, Failure, Output};
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -19,9 +16,10 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) -> Result<End, Failure> {
+    /// Of this command, with all that are in it.
+    pub(super) fn run(&self, mut whole: Command) -> Result<End, Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Atp::command(), "atp", &mut script);
+        clap_complete::generate(self.shell, &mut whole, "atp", &mut script);
         Output::verbatim(&String::from_utf8_lossy(&script))?;
         Ok(End::Done)
     }

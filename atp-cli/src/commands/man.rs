@@ -1,12 +1,9 @@
 //! `atp man`: the manual, as roff.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_mangen::Man as Page;
 
-use super::{
-    Atp,
-    output::{End, Failure, Output},
-};
+use super::output::{End, Failure, Output};
 
 /// Which page.
 #[derive(Debug, Args)]
@@ -18,8 +15,8 @@ pub(super) struct Man {
 }
 
 impl Man {
-    pub(super) fn run(&self) -> Result<End, Failure> {
-        let mut whole = Atp::command();
+    /// Of this command, with all that are in it.
+    pub(super) fn run(&self, mut whole: Command) -> Result<End, Failure> {
         whole.build();
         let command = match &self.command {
             None => whole,

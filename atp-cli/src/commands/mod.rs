@@ -24,7 +24,7 @@ mod verify;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use output::{Failure, Output};
 
@@ -103,8 +103,8 @@ impl Atp {
             Command::Parked(command) => command.run(output).await,
             Command::Release(command) => command.run(output).await,
             Command::Doctor(command) => command.run(output).await,
-            Command::Completions(command) => command.run(),
-            Command::Man(command) => command.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         };
         output.end(&end)
     }
@@ -112,8 +112,6 @@ impl Atp {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, Url};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::commands::{http, output::Failure};
 
 const CHECK: &str = "clock";
@@ -68,7 +68,7 @@ fn judge(before: DateTime<Utc>, date: DateTime<Utc>, after: DateTime<Utc>) -> Fi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::State;
+    use crate::commands::doctor::finding::State;
 
     #[test]
     fn a_clock_may_be_off_by_the_tolerance_and_no_more() {

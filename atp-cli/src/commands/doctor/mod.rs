@@ -4,6 +4,7 @@ mod clock;
 mod finding;
 mod pooler;
 mod postgres;
+mod schema;
 mod secret;
 mod sqlite;
 mod webhook;

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, postgres::PgConnectOptions};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::commands::{database, output::chain};
 
 const CHECK: &str = "pooler";
@@ -98,7 +98,7 @@ async fn prepared(connection: &mut PgConnection) -> sqlx::Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::State;
+    use crate::commands::doctor::finding::State;
 
     #[test]
     fn a_pooler_that_forgets_prepared_statements_is_wrong_and_one_that_does_not_is_not() {

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, postgres::PgConnectOptions};
 
-use super::{Finding, pooler, sqlite::of_schema};
+use super::{finding::Finding, pooler, schema};
 use crate::commands::{database, output::chain};
 
 const DATABASE: &str = "database";
@@ -36,7 +36,7 @@ async fn look(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
         of_pages(&pages),
         of_encoding(&encoding),
         of_read_only(&read_only),
-        of_schema(version),
+        schema::check(version),
     ])
 }
 
@@ -89,7 +89,7 @@ fn of_read_only(value: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::State;
+    use crate::commands::doctor::finding::State;
 
     #[test]
     fn what_would_lose_something_is_told() {

@@ -2,7 +2,7 @@
 
 use atp_core::Secret;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::commands::secret::SecretArgs;
 
 /// The length that the protocol advises, in bytes.
@@ -41,7 +41,7 @@ fn judge(text: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::State;
+    use crate::commands::doctor::finding::State;
 
     #[test]
     fn sixteen_bytes_are_the_least_and_thirty_two_advised() {

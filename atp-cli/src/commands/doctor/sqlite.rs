@@ -4,16 +4,12 @@ use std::path::Path;
 
 use sqlx::SqliteConnection;
 
-use super::Finding;
-use crate::commands::{
-    database::{self, KNOWN_SCHEMA},
-    output::chain,
-};
+use super::{finding::Finding, schema};
+use crate::commands::{database, output::chain};
 
 const DATABASE: &str = "database";
 const JOURNAL: &str = "journal_mode";
 const SYNCHRONOUS: &str = "synchronous";
-const SCHEMA: &str = "schema";
 
 /// Looks at the file, and changes nothing.
 pub(super) async fn check(file: &Path) -> Vec<Finding> {
@@ -32,7 +28,7 @@ async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Vec<Finding>> {
     let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
     let version = database::sqlite_schema(connection).await?;
-    Ok(vec![of_journal(&journal), of_synchronous(synchronous), of_schema(version)])
+    Ok(vec![of_journal(&journal), of_synchronous(synchronous), schema::check(version)])
 }
 
 fn of_journal(journal: &str) -> Finding {
@@ -67,19 +63,10 @@ fn of_synchronous(level: i64) -> Finding {
     }
 }
 
-/// Of either database.
-pub(super) fn of_schema(version: Option<i64>) -> Finding {
-    match (database::check(version), version) {
-        (Ok(()), _) => Finding::good(SCHEMA, format!("version {KNOWN_SCHEMA}, which this program knows")),
-        (Err(why), Some(version)) => Finding::wrong(SCHEMA, format!("version {version}"), why),
-        (Err(why), None) => Finding::wrong(SCHEMA, "no tables", why),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::State;
+    use crate::commands::doctor::finding::State;
 
     #[test]
     fn what_would_forget_is_told() {
@@ -90,10 +77,6 @@ mod tests {
             (of_synchronous(1), State::Advice),
             (of_synchronous(2), State::Good),
             (of_synchronous(3), State::Good),
-            (of_schema(None), State::Wrong),
-            (of_schema(Some(KNOWN_SCHEMA)), State::Good),
-            (of_schema(Some(KNOWN_SCHEMA + 1)), State::Wrong),
-            (of_schema(Some(KNOWN_SCHEMA - 1)), State::Wrong),
         ] {
             assert_eq!(finding.state, state, "{finding}");
         }

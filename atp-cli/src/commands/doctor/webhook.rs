@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use reqwest::{Method, Url};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::commands::{http, output::Failure};
 
 const CHECK: &str = "webhook";
@@ -44,7 +44,7 @@ fn judge(status: u16) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::State;
+    use crate::commands::doctor::finding::State;
 
     #[test]
     fn only_401_is_good() {

@@ -1,21 +1,20 @@
 //! `atp load`: answers at a steady rate, and how long a sender waits for each.
 
 mod mix;
+mod plan;
 mod report;
+mod schedule;
 mod sender;
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use atp_core::{Scheme, Secret, Verifier};
+use atp_core::{Secret, Verifier};
 use clap::Args;
 use futures_util::future::join_all;
 use reqwest::Url;
 use serde_json::value::RawValue;
 
-use self::{mix::Mix, report::Tally, sender::Sender};
+use self::{mix::Mix, plan::Plan, report::Tally, schedule::Schedule, sender::Sender};
 use super::{
     delivery, http,
     output::{End, Failure, Output},
@@ -31,8 +30,9 @@ const FASTEST: f64 = 100_000.0;
 #[command(
     after_help = "The time of an answer is counted from when it was due, not from when it was sent. So a server \
 that stalls does not look fast because nothing was sent to it meanwhile (\"coordinated omission\"): what waits for a \
-free connection counts as waiting. What was due and found no connection until the end, and what got no answer, is told apart, and counts as 15 s at least. The sender runs \
-on the machine that you start it on, and shares it with a service that runs there.
+free connection counts as waiting. What was due and found no connection until 5 s after the end, and what got no \
+answer, is told apart, and counts as 15 s at least. The sender runs on the machine that you start it on, and shares it \
+with a service that runs there.
 
 Bad is, and exits with 1: a forged answer that was taken, a status of 500 or more, no answer, or one that was never \
 sent.
@@ -74,38 +74,14 @@ pub(super) struct Load {
     secret: SecretArgs,
 }
 
-/// What all connections share.
-struct Shared {
-    to: Url,
-    verifier: Verifier,
-    forger: Verifier,
-    scheme: Scheme,
-    notification: String,
-    action: String,
-    data: Box<RawValue>,
-    mix: Mix,
-    schedule: Schedule,
-}
-
-/// When the answers are due.
-struct Schedule {
-    began: Instant,
-    rate: f64,
-    count: u64,
-    /// Which is next.
-    next: AtomicU64,
-    /// When nothing is sent any more, however much is due.
-    end: Instant,
-}
-
 impl Load {
     pub(super) async fn run(&self, output: Output) -> Result<End, Failure> {
-        let shared = Arc::new(self.shared()?);
+        let plan = Arc::new(self.plan()?);
         let client = http::client(&self.to)?;
         let mut connections = Vec::new();
         // Each has one answer under way, so there are as many connections at most.
         for _ in 0..self.connections {
-            let sender = Sender::new(Arc::clone(&shared), client.clone());
+            let sender = Sender::new(Arc::clone(&plan), client.clone());
             connections.push(tokio::spawn(sender.run()));
         }
         let mut tally = Tally::new()?;
@@ -113,15 +89,15 @@ impl Load {
             let of_one = of_one.map_err(|error| Failure::Unable(format!("a connection failed: {error}")))?;
             tally.add(&of_one?)?;
         }
-        let report = tally.report(&shared.schedule, self.connections);
+        let report = tally.report(&plan.schedule, self.connections);
         output.print(&report)?;
         Ok(report.end())
     }
 
-    fn shared(&self) -> Result<Shared, Failure> {
+    fn plan(&self) -> Result<Plan, Failure> {
         let other = Secret::new("the secret of somebody else, which is none");
         let other = other.map_err(|error| Failure::Unable(error.to_string()))?;
-        Ok(Shared {
+        Ok(Plan {
             to: self.to.clone(),
             verifier: Verifier::new(self.secret.secret()?),
             forger: Verifier::new(other),

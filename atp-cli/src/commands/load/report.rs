@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{Schedule, mix::Kind};
+use super::{
+    mix::Kind,
+    schedule::{Schedule, as_float},
+};
 use crate::commands::{
     http::WAIT,
     output::{End, Failure, Shown},
@@ -153,13 +156,6 @@ impl Tally {
     }
 }
 
-/// A count as a float; exact up to two to the 52nd.
-pub(super) fn as_float(count: u64) -> f64 {
-    let (high, low) = (count >> 32, count & u64::from(u32::MAX));
-    let part = |part: u64| u32::try_from(part).map_or(f64::INFINITY, f64::from);
-    part(high) * 4_294_967_296.0 + part(low)
-}
-
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
@@ -232,17 +228,5 @@ mod tests {
         let report = one.report(&Schedule::new(3.0, Duration::from_secs(1)), 2);
         assert_eq!((report.due, report.answered, report.never_sent), (3, 2, 1));
         assert!(report.ms_from_due.max >= 600_000.0, "{report}");
-    }
-
-    #[test]
-    fn a_count_is_the_same_as_a_float() {
-        for (count, float) in [
-            (0, 0.0),
-            (1, 1.0),
-            (4_294_967_296, 4_294_967_296.0),
-            (9_007_199_254_740_991, 9_007_199_254_740_991.0),
-        ] {
-            assert!((as_float(count) - float).abs() < 0.5, "{count}");
-        }
     }
 }
