@@ -1,6 +1,7 @@
 //! The database of a service, opened as the service opens it.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     str::FromStr as _,
     time::Duration,
@@ -24,7 +25,7 @@ pub(super) const KNOWN_SCHEMA: i64 = 2;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which database.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[group(skip)]
 pub(super) struct DatabaseArgs {
     /// The database of the service, as `sqlite:FILE` or `postgres://HOST/NAME`. Leave a password to the
@@ -161,6 +162,13 @@ pub(super) fn check(version: Option<i64>) -> Result<(), String> {
     }
 }
 
+/// Shows no URL: it may hold a password.
+impl fmt::Debug for DatabaseArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseArgs").field("is_given", &self.is_given()).finish()
+    }
+}
+
 /// What a store says that failed.
 #[allow(clippy::needless_pass_by_value, reason = "it is called by map_err")]
 pub(super) fn failed(error: StoreError) -> Failure {
@@ -260,7 +268,7 @@ mod tests {
             ("", false),
         ] {
             match args(url).place() {
-                Ok(_) => assert!(is_good, "{url:?}"),
+                Ok(_) => assert!(is_good && !format!("{:?}", args(url)).contains("hunter2"), "{url:?}"),
                 Err(error) => {
                     assert!(!is_good, "{url:?}: {error}");
                     assert!(!error.to_string().contains("hunter2@"), "{error}");
