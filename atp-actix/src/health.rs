@@ -13,11 +13,11 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
 use crate::{
     limits::{BETWEEN_LAG_READINGS, DEFAULT_HEALTH_WITHIN, DEFAULT_OLDEST_EVENT, HEALTH_LASTS},
-    store::{DEFAULT_SERVICE, Outbox},
+    store::{DEFAULT_SERVICE, Lag, Outbox, StoreError},
 };
 
 /// Says whether the service can do its work: the handler of a readiness route.
@@ -69,7 +69,7 @@ use crate::{
 /// | reason | what |
 /// |---|---|
 /// | `STORE_UNAVAILABLE` | the store did not answer a query within [`Health::within`] |
-/// | `OUTBOX_BEHIND` | the oldest event that waits for nothing but to be sent was written longer ago than [`Health::oldest`] |
+/// | `OUTBOX_BEHIND` | the oldest event that waits for nothing but to be sent was written longer ago than [`Health::oldest`], or there are too many to be counted |
 /// | `ENDING` | [`Store::drain`](crate::store::Store::drain) was called, so deliveries are answered 503 |
 ///
 /// However many probes come, they share one query a second, and one of what waits every 15 s, for
@@ -103,8 +103,22 @@ struct Settings<S> {
 struct Found {
     /// When that was, and what is wrong.
     last: Option<(Instant, Vec<&'static str>)>,
-    /// When the store was last asked what waits, and since when the oldest of it did.
-    waiting: Option<(Instant, Option<DateTime<Utc>>)>,
+    /// The store's count of what waits, while it is at it.
+    counting: Option<JoinHandle<Result<Vec<Lag>, StoreError>>>,
+    /// When it was last counted.
+    counted_at: Option<Instant>,
+    waiting: Waiting,
+}
+
+/// What is known of the oldest event that waits.
+#[derive(Clone, Copy, Default)]
+enum Waiting {
+    #[default]
+    Unknown,
+    /// There was too much to be counted.
+    Uncounted,
+    /// Since when it does, if one does.
+    Since(Option<DateTime<Utc>>),
 }
 
 const STORE_UNAVAILABLE: &str = "STORE_UNAVAILABLE";
@@ -177,17 +191,31 @@ impl<S: Outbox> Settings<S> {
             }
         }
         let Some(limit) = self.oldest else { return Vec::new() };
-        if found.waiting.is_none_or(|(when, _)| when.elapsed() >= BETWEEN_LAG_READINGS)
-            // Where there is so much that it is not counted in time, what was found last stands.
-            && let Ok(Ok(lag)) = timeout(self.within, self.store.lag()).await
+        // What takes longer than a probe may goes on by itself, and is shared by those that follow.
+        if found.counting.is_none() && found.counted_at.is_none_or(|at| at.elapsed() >= BETWEEN_LAG_READINGS)
         {
-            let oldest = lag.iter().filter_map(|lag| lag.oldest).min();
-            found.waiting = Some((Instant::now(), oldest));
+            let store = self.store.clone();
+            found.counting = Some(tokio::spawn(async move { store.lag().await }));
         }
-        let oldest = found.waiting.and_then(|(_, oldest)| oldest);
-        // The store's clock may be ahead of ours.
-        let age = oldest.map(|oldest| (Utc::now() - oldest).to_std().unwrap_or_default());
-        if age.is_some_and(|age| age > limit) { vec![OUTBOX_BEHIND] } else { Vec::new() }
+        if let Some(counting) = &mut found.counting
+            && let Ok(counted) = timeout(self.within, counting).await
+        {
+            (found.counting, found.counted_at) = (None, Some(Instant::now()));
+            found.waiting = match counted {
+                Ok(Ok(lag)) => Waiting::Since(lag.iter().filter_map(|lag| lag.oldest).min()),
+                // The store is there: there is too much to be counted.
+                Ok(Err(_)) | Err(_) => Waiting::Uncounted,
+            };
+        }
+        let is_behind = match found.waiting {
+            Waiting::Unknown => false,
+            Waiting::Uncounted => true,
+            // The store's clock may be ahead of ours.
+            Waiting::Since(oldest) => {
+                oldest.is_some_and(|oldest| (Utc::now() - oldest).to_std().unwrap_or_default() > limit)
+            }
+        };
+        if is_behind { vec![OUTBOX_BEHIND] } else { Vec::new() }
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) const LONGEST_POLL: Duration = Duration::from_hours(1);
 /// How many events that a sink did not take a relay remembers, for when they are due and for whether
 /// others got through meanwhile: more are found when it polls, and cost no attempt.
 pub(crate) const MOST_REMEMBERED: usize = 1000;
-/// After how many attempts an event is parked, unless set: some two hours after the first.
+/// After how many attempts an event is parked, unless set: within two hours of the first, as a rule after 80 minutes.
 pub const DEFAULT_ATTEMPTS: u32 = 20;
 
 /// How long what was sent stays in the store, unless set: long enough to look into it, and short
@@ -332,6 +332,8 @@ pub const DEFAULT_STATUS_CHANGES_A_MINUTE: u32 = 200;
 /// second for how differently long requests are on their way.
 #[cfg(feature = "client")]
 pub(crate) const CALLS_COME_BACK_AFTER: Duration = Duration::from_secs(61);
+/// How much later than the next call somebody is told to come back who is one of very many.
+pub(crate) const LONGEST_COMING_BACK: Duration = Duration::from_mins(10);
 
 /// The longest body of an ATP server that is read, in bytes: an answer has some hundred.
 #[cfg(feature = "client")]

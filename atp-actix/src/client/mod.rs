@@ -316,7 +316,7 @@ impl Client {
             (Some(pace), None) => pace.turn().await,
             (Some(pace), Some(within)) => {
                 let in_time = timeout(within, pace.turn()).await;
-                in_time.map_err(|_| ClientError::NotItsTurn { after: pace.opens_in() })?;
+                in_time.map_err(|_| ClientError::NotItsTurn { after: pace.come_back_in() })?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::limits::CALLS_COME_BACK_AFTER;
+use crate::limits::{CALLS_COME_BACK_AFTER, LONGEST_COMING_BACK};
 
 /// So many tokens, of which each call takes one; it comes back a minute after it was taken. So no
 /// minute sees more calls than there are tokens, and none waits that need not.
@@ -27,6 +27,8 @@ struct Standing {
     back_at: VecDeque<Instant>,
     /// Until when the server wants no calls at all.
     shut_until: Option<Instant>,
+    /// The last time that somebody was told to come back at.
+    told_last: Option<Instant>,
 }
 
 impl Pace {
@@ -55,9 +57,22 @@ impl Pace {
     }
 
     /// How long until a call may be made, if nobody else waited.
-    pub(super) fn opens_in(&self) -> Duration {
+    #[cfg(test)]
+    fn opens_in(&self) -> Duration {
         let now = Instant::now();
         self.standing().opens_at(self.tokens, now).map_or(Duration::ZERO, |until| until - now)
+    }
+
+    /// How long whoever gives up should wait before it asks again. Each is told a time of its own:
+    /// were all told when the next token comes back, all would come for that one.
+    pub(super) fn come_back_in(&self) -> Duration {
+        let (mut standing, now) = (self.standing(), Instant::now());
+        let opens_at = standing.opens_at(self.tokens, now).unwrap_or(now);
+        let apart = CALLS_COME_BACK_AFTER / u32::try_from(self.tokens).unwrap_or(u32::MAX);
+        let behind = standing.told_last.map_or(opens_at, |last| last + apart);
+        let at = opens_at.max(behind).min(opens_at + LONGEST_COMING_BACK);
+        standing.told_last = Some(at);
+        at - now
     }
 
     /// No call is made for so long: the server said so.
@@ -126,6 +141,22 @@ mod tests {
         let (gives_up, first, second) =
             tokio::join!(waits(SECOND), waits(100 * SECOND), waits(1000 * SECOND));
         assert_eq!((gives_up, first, second), (None, Some(61), Some(122)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_who_gives_up_is_told_a_time_of_its_own() {
+        let pace = Pace::new(61);
+        for _ in 0..61 {
+            pace.turn().await;
+        }
+        let told: Vec<_> = (0..3).map(|_| pace.come_back_in().as_secs()).collect();
+        assert_eq!(told, [61, 62, 63]);
+        let last = (0..10_000).map(|_| pace.come_back_in()).last();
+        assert_eq!(
+            last,
+            Some(CALLS_COME_BACK_AFTER + LONGEST_COMING_BACK),
+            "and it is not told to wait for ever"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,7 +107,7 @@ use crate::{
 /// | 3xx | `Away` | redirects are not followed: what is meant for one host is given to no other |
 /// | 410 | [`SendError::Gone`] | it wants no more, as Standard Webhooks has it |
 /// | 413, 422 | [`SendError::Refused`] | it says of these very bytes that it never takes them |
-/// | 408, 425, any other 4xx, any other 5xx | [`SendError::Again`] | it may be this event, or a fault of the receiver that is mended meanwhile: it is parked after all of its attempts, some two hours |
+/// | 408, 425, any other 4xx, any other 5xx | [`SendError::Again`] | it may be this event, or a fault of the receiver that is mended meanwhile: it is parked after all of its attempts, some 80 minutes |
 ///
 /// An `Away` while other events get through is an attempt of its own event, so one at which a
 /// receiver falls over is parked in the end. `Retry-After` is respected wherever an event comes

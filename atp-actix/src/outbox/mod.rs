@@ -85,17 +85,18 @@ pub use self::{
 /// | [`SendError::Again`], or it panics | comes again after 1 s, twice as long each time, up to 10 min, or when the receiver asks for it if that is later; parked after 20 attempts | those of its subject wait |
 /// | [`SendError::Later`] | comes again after 1 s or when the sink says; this is no attempt | those of its subject wait |
 /// | [`SendError::Refused`] | is parked at once | those of its subject wait |
-/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile, or before and after it and it alone did not | wait, for 1 s at first and 1 min at most |
+/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile, or before and after it and it alone did not | wait, for 1 s at first and 1 min at most; then one is tried, and if that finds it away too they wait again |
 /// | [`SendError::Gone`] | the same | wait for 1 min, and the log says so as an error |
 /// | nothing, since the process died | comes again when its lease has ended, which is an attempt | those of its subject wait |
 ///
 /// What is parked waits for [`Outbox::release`] or [`Outbox::forget`]; [`Outbox::parked`] lists it,
-/// and [`Outbox::lag`] counts what waits. A store that is away costs no attempt.
+/// and [`Outbox::lag`] counts what waits. A store that is away costs no attempt, but for what was under
+/// way then: of what is not heard before its lease ends nobody knows whether it was sent.
 ///
 /// # Order
 ///
 /// Events of one service about the same subject reach a sink in the order in which they were
-/// written, unless one of them is sent again because a relay died or was overtaken; across subjects
+/// written, where one was committed before the other was written, unless one of them is sent again because a relay died or was overtaken; across subjects
 /// nothing is promised.
 #[must_use = "a relay sends once it is started"]
 pub struct Relay<S> {
@@ -147,7 +148,8 @@ impl<S: Outbox> Relay<S> {
 
     /// Sets how often the store is asked where nobody says that there is something to send;
     /// [`DEFAULT_POLL`] unless set, 10 ms at least and an hour at most. What another process writes
-    /// is found no later than this.
+    /// is found no later than this; so is what is leased by one that died, once its lease has ended,
+    /// and what another relay leaves when it stops.
     pub fn poll(mut self, time: Duration) -> Self {
         self.settings.poll = time.clamp(SHORTEST_POLL, LONGEST_POLL);
         self
@@ -160,16 +162,18 @@ impl<S: Outbox> Relay<S> {
     }
 
     /// Sets how long an event waits after its first failure, and at most; 1 s and 10 min unless
-    /// set.
+    /// set, 10 ms at least.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.backoff = Backoff { first, longest };
+        self.settings.backoff =
+            Backoff { first: first.max(SHORTEST_POLL), longest: longest.max(SHORTEST_POLL) };
         self
     }
 
     /// Sets how long a sink that is away is left alone at first, and at most; 1 s and 1 min unless
-    /// set.
+    /// set, 10 ms at least.
     pub fn pause(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.pause = Backoff { first, longest };
+        self.settings.pause =
+            Backoff { first: first.max(SHORTEST_POLL), longest: longest.max(SHORTEST_POLL) };
         self
     }
 
@@ -185,6 +189,7 @@ impl<S: Outbox> Relay<S> {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(self) -> RunningRelay {
+        self.tell_of_names();
         let stop = watch::Sender::new(false);
         #[cfg(feature = "metrics")]
         let telling = {
@@ -201,6 +206,31 @@ impl<S: Outbox> Relay<S> {
         #[cfg(feature = "metrics")]
         let tasks = tasks.into_iter().chain([telling]).collect();
         RunningRelay { tasks, stop }
+    }
+}
+
+impl<S: Outbox> Relay<S> {
+    /// A name that is written wrongly fits nowhere, and nothing would say so.
+    fn tell_of_names(&self) {
+        let routes = self.store.get_routes();
+        let is_here = |name: &&String| self.sinks.iter().any(|(here, _)| here == *name);
+        let named = routes.get_events().iter().map(String::as_str).chain(routes.get_server());
+        let named: Vec<String> = named.map(str::to_owned).collect();
+        let elsewhere: Vec<&String> = named.iter().filter(|name| !is_here(name)).collect();
+        let unnamed: Vec<&String> =
+            self.sinks.iter().map(|(name, _)| name).filter(|name| !named.contains(name)).collect();
+        if !elsewhere.is_empty() {
+            tracing::info!(
+                target: "atp_actix::relay", sinks = ?elsewhere,
+                "the store's routes name sinks that this relay does not have: what is for them waits for another"
+            );
+        }
+        if !unnamed.is_empty() {
+            tracing::info!(
+                target: "atp_actix::relay", sinks = ?unnamed,
+                "the store's routes do not name these sinks: they get only events that name them"
+            );
+        }
     }
 }
 

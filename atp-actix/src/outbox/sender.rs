@@ -129,7 +129,8 @@ impl<S: Outbox> Sender<S> {
             let may_lease = !is_stopping && is_stored;
             let found;
             (is_stored, found) = self.settle_and_lease(may_lease).await;
-            if is_stopping && self.in_flight.is_empty() {
+            // What could not be told is sent again by whoever comes next.
+            if is_stopping && self.in_flight.is_empty() && (self.settled.is_empty() || !is_stored) {
                 return;
             }
             let wait = match found {
@@ -138,14 +139,15 @@ impl<S: Outbox> Sender<S> {
                 Ok(_) | Err(()) => AFTER_A_STORE_FAULT,
             };
             let (now, is_full) = (Instant::now(), self.room() == 0);
+            let is_away = !is_stored || found.is_err();
             let until = match (self.standing.paused_until, self.due.first()) {
-                _ if !is_stored || found.is_err() => now + wait,
+                _ if is_away => now + wait,
                 // While it is left alone nothing is due.
                 (Some(paused), _) => paused,
                 (None, Some(due)) => (now + wait).min(*due),
                 (None, None) => now + wait,
             };
-            let waits = is_stored && !is_full && !is_stopping;
+            let waits = !is_away && !is_full && !is_stopping;
             select! {
                 biased;
                 Some(ended) = self.in_flight.join_next() => {
@@ -157,7 +159,7 @@ impl<S: Outbox> Sender<S> {
                 }
                 _ = self.stop.changed(), if !is_stopping => {}
                 () = hints.next(), if waits => {}
-                () = sleep_until(until), if waits || !is_stored || self.standing.paused_until.is_some() => {}
+                () = sleep_until(until), if waits || is_away || self.standing.paused_until.is_some() => {}
             }
         }
     }
@@ -200,8 +202,13 @@ impl<S: Outbox> Sender<S> {
         }
         let Some(leased) = self.unless_away(leased) else { return (is_stored, Err(())) };
         let is_some = !leased.is_empty();
+        let is_stopping = *self.stop.borrow();
         for outgoing in leased {
-            if outgoing.failures >= self.settings.attempts {
+            if is_stopping {
+                let reason = "the relay stopped before it was sent".to_owned();
+                let end = SendEnd::Again { after: Duration::ZERO, is_own_fault: false, reason };
+                self.settled.push(Settled::new(&outgoing, end));
+            } else if outgoing.failures >= self.settings.attempts {
                 self.park(&outgoing, "its lease ended without a word: whoever sent it died".to_owned());
             } else {
                 self.begin(outgoing);

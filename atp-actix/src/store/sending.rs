@@ -108,7 +108,7 @@ pub struct Lag {
     /// How many are parked.
     pub parked: u64,
     /// When the oldest of those was written that wait for nothing but to be sent, so without what is
-    /// behind a parked one; none where there is none.
+    /// behind a parked one as soon as a relay has looked at that; none where there is none.
     pub oldest: Option<DateTime<Utc>>,
 }
 

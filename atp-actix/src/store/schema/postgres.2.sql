@@ -171,7 +171,7 @@ END';
 CREATE FUNCTION atp_tidy(before BIGINT, batch BIGINT, OUT rows BIGINT, OUT events BIGINT) LANGUAGE plpgsql
     VOLATILE
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off AS '
+    SET enable_mergejoin = off AS '
 BEGIN
     rows := 0;
     events := 0;

@@ -335,6 +335,11 @@ mod tests {
         entered
     }
 
+    const FORM: &[(&str, &str)] =
+        &[("field.name", "Ada\r\nL"), ("field.n", "1.50"), ("field.yes", "true"), ("field.left", "")];
+    const FILE: &[(&str, &str)] =
+        &[("file.name", "a.txt"), ("file.type", "text/plain"), ("file.data", "aGk=")];
+
     /// An action, what is filled in, and what comes of it.
     type Row = (Action, &'static [(&'static str, &'static str)], &'static str);
 
@@ -347,10 +352,6 @@ mod tests {
             Field::new("yes", "Yes").kind("boolean"),
             Field::new("left", "Left out"),
         ];
-        const FORM: &[(&str, &str)] =
-            &[("field.name", "Ada\r\nL"), ("field.n", "1.50"), ("field.yes", "true"), ("field.left", "")];
-        const FILE: &[(&str, &str)] =
-            &[("file.name", "a.txt"), ("file.type", "text/plain"), ("file.data", "aGk=")];
         let table: Vec<Row> = vec![
             (Action::simple("x", "X"), &[], "null"),
             (Action::binary("x", "X", "Yes", "No"), &[("data", "false")], "false"),

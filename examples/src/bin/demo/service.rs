@@ -11,7 +11,7 @@ use atp_actix::{
     client::ApiKey,
     store::{Outgoing, Question, Routes, SqliteStore, Store as _},
 };
-use atp_cli::desk::{Registered, RunningDesk};
+use atp_cli::desk::RunningDesk;
 use atp_examples::Failure;
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +22,6 @@ pub const PATH: &str = "/atp/webhook";
 /// What the service holds while it runs.
 pub struct Service {
     pub store: SqliteStore,
-    pub registered: Registered,
     folder: PathBuf,
     url: String,
     server: ServerHandle,
@@ -59,7 +58,7 @@ impl Service {
         let client = Client::new(&desk.url(), ApiKey::new(registered.api_key.clone())?)?;
         let relay = Relay::new(store.clone()).sink("atp", AtpSink::new(client, store.clone()));
         let relay = relay.sink("events", Told(store.clone())).start();
-        Ok(Self { store, registered, folder, url, server: handle, relay })
+        Ok(Self { store, folder, url, server: handle, relay })
     }
 
     /// Where its page is.
