@@ -3,19 +3,22 @@
 use std::time::Duration;
 
 use atp_actix::{
-    AtpResponse, Error, Events,
+    AtpResponse, Error, Events, Relay,
     store::{Event, MemoryStore, Outbox, Outgoing, PostgresStore, Routes, SendEnd, Settled, SqliteStore},
 };
+use futures_util::future::{join, join_all};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::support::{
     asked::{approve, record},
     databases::{Database as _, PostgresDatabase, SqliteDatabase},
     mounted::{Mounted, webhook},
-    scripted::{emit, event},
+    scripted::{Does, Scripted, emit, event, until, waiting},
 };
 
 const LEASE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 trait Routed: Outbox {
     fn routed(self, routes: Routes) -> Self;
@@ -31,6 +34,8 @@ routed!(MemoryStore, SqliteStore, PostgresStore);
 
 crate::support::databases::on_every_store!(
     many_of_one_subject_hide_no_other,
+    what_is_behind_another_is_sent_without_a_poll,
+    what_is_beside_many_of_one_subject_is_sent_without_a_poll,
     of_two_events_with_one_id_in_one_handler_the_first_is_written,
     a_reason_may_be_any_text,
 );
@@ -62,6 +67,33 @@ async fn many_of_one_subject_hide_no_other(store: impl Routed) {
         assert_eq!(ids(&next), [format!("many.{nth}")]);
         assert_eq!(store.settle("bus", &ends(&next, &SendEnd::Sent)).await.expect("an answer"), 1);
     }
+}
+
+/// A relay that had to poll for each of them would send one an hour.
+async fn what_is_behind_another_is_sent_without_a_poll(store: impl Routed) {
+    let store = store.routed(Routes::new().events("bus"));
+    for nth in 0..20 {
+        emit(&store, format!("many.{nth}"), "many").await;
+    }
+    let bus = Scripted::new(|_| Does::Take);
+    let relay = Relay::new(store.clone()).sink("bus", bus.clone()).poll(Duration::from_hours(1)).start();
+    until("all are sent", PATIENCE, async || waiting(&store, "bus").await == (0, 0)).await;
+    assert!(bus.taken().into_iter().eq((0..20).map(|nth| format!("many.{nth}"))), "{:?}", bus.taken());
+    relay.stop().await;
+}
+
+/// More of one subject than are asked for at a time: what was put aside is no reason to rest.
+async fn what_is_beside_many_of_one_subject_is_sent_without_a_poll(store: impl Routed) {
+    let store = store.routed(Routes::new().events("bus"));
+    for nth in 0..20 {
+        emit(&store, format!("many.{nth}"), "many").await;
+    }
+    emit(&store, "other.0", "other").await;
+    let bus = Scripted::new(|outgoing| if outgoing.event.id == "many.0" { Does::Hang } else { Does::Take });
+    let relay = Relay::new(store.clone()).sink("bus", bus.clone()).send_within(Duration::from_mins(4));
+    let relay = relay.concurrency(4).poll(Duration::from_hours(1)).start();
+    until("the other is sent", PATIENCE, async || bus.taken() == ["other.0"]).await;
+    drop(relay);
 }
 
 async fn of_two_events_with_one_id_in_one_handler_the_first_is_written(store: impl Routed) {
@@ -124,6 +156,31 @@ async fn what_is_settled_lets_those_behind_it_go_or_is_not_settled_on_sqlite() {
     assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.2"]);
 }
 
+/// Somebody puts it aside while another says that the older one is sent.
+#[actix_web::test]
+async fn what_is_put_aside_while_the_older_is_settled_is_due_on_postgres() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let store = database.store().clone().routes(Routes::new().events("bus"));
+    let slow = "CREATE FUNCTION slow() RETURNS TRIGGER LANGUAGE plpgsql AS
+                 'BEGIN PERFORM pg_sleep(0.6); RETURN new; END';
+        CREATE TRIGGER slow BEFORE UPDATE ON atp_sends FOR EACH ROW
+        WHEN (old.due_at IS NOT NULL AND new.due_at IS NULL AND new.sent_at IS NULL) EXECUTE FUNCTION slow()";
+    sqlx::raw_sql(slow).execute(&database.pool).await.expect("a trigger");
+    emit(&store, "one.1", "one").await;
+    emit(&store, "one.2", "one").await;
+    let first = store.lease("bus", 1, LEASE).await.expect("an answer");
+    assert_eq!(ids(&first), ["one.1"]);
+    let settling = async {
+        sleep(Duration::from_millis(200)).await;
+        store.settle("bus", &ends(&first, &SendEnd::Sent)).await
+    };
+    let (put_aside, settled) = join(store.lease("bus", 10, LEASE), settling).await;
+    let mut second = put_aside.expect("an answer");
+    assert_eq!(settled.expect("an answer"), 1);
+    second.extend(store.lease("bus", 10, LEASE).await.expect("an answer"));
+    assert_eq!(ids(&second), ["one.2"], "it is behind nobody");
+}
+
 /// Each relay tidies, and the sinks of one event have it at different times.
 #[actix_web::test]
 async fn many_who_tidy_leave_no_event_without_a_sink_on_postgres() {
@@ -142,7 +199,7 @@ async fn many_who_tidy_leave_no_event_without_a_sink_on_postgres() {
         let sent = "UPDATE atp_sends SET due_at = NULL, sent_at = CASE WHEN sink = 'bus' THEN seq ELSE 1000000 - seq END";
         sqlx::raw_sql(sent).execute(&database.pool).await.expect("all is sent");
         let mut tidied = 0;
-        for done in futures_util::future::join_all((0..4).map(|_| store.tidy(Duration::ZERO))).await {
+        for done in join_all((0..4).map(|_| store.tidy(Duration::ZERO))).await {
             tidied += done.expect("an answer");
         }
         tidied += store.tidy(Duration::ZERO).await.expect("an answer");

@@ -3,8 +3,10 @@
 pub(crate) mod atp_relay;
 pub(crate) mod atp_sink;
 pub(crate) mod behind;
+pub(crate) mod causes;
 pub(crate) mod channel;
 pub(crate) mod client;
+pub(crate) mod clocks;
 pub(crate) mod cloudevents;
 pub(crate) mod costs;
 pub(crate) mod health;

@@ -116,6 +116,23 @@ async fn one_that_hangs_the_sink_while_others_get_through_is_parked() {
     }
 }
 
+/// Each time it hangs others get through, so that no other is to wait for it.
+#[tokio::test(start_paused = true)]
+async fn one_that_hangs_while_others_get_through_holds_up_none_of_them() {
+    let (store, _) = store_by_tokio(routes());
+    let bus = Scripted::new(|outgoing| if outgoing.event.id == "bad.1" { Does::Hang } else { Does::Take });
+    let relay = Relay::new(store.clone()).sink("bus", bus.clone()).attempts(3).start();
+    emit(&store, "bad.1", "bad").await;
+    for nth in 0..60 {
+        sleep(Duration::from_millis(900)).await;
+        emit(&store, format!("good-{nth}.1"), &format!("good-{nth}")).await;
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(bus.taken().len(), nth + 1, "good-{nth} waits for another");
+    }
+    assert_eq!((bus.calls_of("bad.1").len(), waiting(&store, "bus").await), (3, (0, 1)));
+    relay.stop().await;
+}
+
 /// A sink that dies of each load and comes back parks nothing: it is away, and no event is at fault.
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_comes_and_goes_parks_nothing() {
