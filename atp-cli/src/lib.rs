@@ -5,4 +5,5 @@
 
 pub mod commands;
 pub mod desk;
+mod https;
 pub mod limits;

@@ -22,9 +22,10 @@ use std::{
 
 use actix_web::rt;
 use atp_actix::{
-    atp_core::{Scheme, Secret, Verifier},
+    atp_core::{Action, Notification, Scheme, Secret, Verifier},
     store::{PostgresStore, SqliteStore},
 };
+use atp_cli::desk::{Desk, RunningDesk};
 use clap::CommandFactory as _;
 use serde_json::{Value, json};
 use service::{ESCAPES, Folder, Ran, SECRET, Service, ran, record_late, routes, run, stalling};
@@ -531,6 +532,52 @@ fn every_shell_and_every_command_has_its_page() {
     }
 }
 
+const ADMIN: &str = "admin-of-the-desk";
+const USER: &str = "user-of-the-desk";
+
+/// A desk at which `n-1` waits and `n-2` is answered.
+async fn desk_with_questions(callback: &str) -> RunningDesk {
+    let desk = Desk::new().admin_token(ADMIN).user_token(USER).start().await.unwrap();
+    let service = desk.register_with_secret("orders", callback, SECRET).await.unwrap();
+    for id in ["n-1", "n-2"] {
+        let question = Notification::new("Deploy?", "").id(id).action(Action::simple("approve", "Approve"));
+        desk.ask(&service.service_id, &question).await.unwrap();
+    }
+    desk.answer("n-2", "approve", &()).await.unwrap();
+    desk
+}
+
+#[test]
+fn what_waits_at_a_desk_is_listed_answered_once_and_sent_again_elsewhere() {
+    let (folder, service) = (Folder::new(), Service::start());
+    let desk = rt::System::new().block_on(desk_with_questions(&service.webhook()));
+    let url = desk.url();
+    let atp = |arguments: &[&str]| {
+        let arguments = [&["--json"], arguments, &["--desk", &*url]].concat();
+        run(folder.path(), &arguments, b"", &[("ATP_DESK_ADMIN_TOKEN", ADMIN), ("ATP_DESK_USER_TOKEN", USER)])
+    };
+    let pending = atp(&["pending"]);
+    assert_eq!((pending.code, &pending.lines()[0]["id"]), (0, &json!("n-1")), "{pending:?}");
+    let wrong = atp(&["answer", "n-1", "deny"]);
+    assert!(wrong.code == 1 && wrong.out.contains("INVALID_ACTION_ID"), "{wrong:?}");
+    assert_eq!(atp(&["answer", "n-1", "approve"]).code, 0);
+    let again = atp(&["answer", "n-1", "approve"]);
+    assert!(again.code == 1 && again.out.contains("NOTIFICATION_ALREADY_RESPONDED"), "{again:?}");
+    assert!(atp(&["pending"]).lines().is_empty());
+    assert_eq!(atp(&["replay", "n-1"]).code, 0);
+    // Somebody else, who takes nothing.
+    let patience = Instant::now() + Duration::from_secs(20);
+    let elsewhere = loop {
+        let elsewhere = atp(&["replay", "n-1", "--to", &format!("{}/elsewhere", service.address)]);
+        if elsewhere.code != 3 || Instant::now() > patience {
+            break elsewhere;
+        }
+    };
+    assert_eq!((elsewhere.code, &elsewhere.json()["status"]), (1, &json!(404)), "{elsewhere:?}");
+    let stranger = run(folder.path(), &["pending", "--desk", &url], b"", &[("ATP_DESK_USER_TOKEN", "guess")]);
+    assert!(stranger.code == 3 && stranger.err.contains("AUTH_INVALID_TOKEN"), "{stranger:?}");
+}
+
 /// Each in a folder and beside a service as the examples have it.
 #[test]
 fn the_example_of_every_command_works_as_it_is_written() {
@@ -549,12 +596,23 @@ fn the_example_of_every_command_works_as_it_is_written() {
         let file = service.folder.path().join("atp.sqlite");
         rt::System::new()
             .block_on(async { record_late(&SqliteStore::open(file).await.unwrap(), "late-1").await });
+        let desk = rt::System::new().block_on(desk_with_questions(&service.webhook()));
         for example in examples.lines().map(str::trim) {
             assert!(example.starts_with("atp "), "{name}: {example}");
             let here = example.replace("http://127.0.0.1:8080", &service.address);
+            let here = here.replace("http://127.0.0.1:8700", &desk.url());
             let mut shell = Command::new("sh");
             shell.arg("-c").arg(&here).current_dir(service.folder.path());
-            let ran = ran(&mut shell, b"", &[("PATH", &path), ("ATP_WEBHOOK_SECRET", SECRET)]);
+            let ran = ran(
+                &mut shell,
+                b"",
+                &[
+                    ("PATH", &path),
+                    ("ATP_WEBHOOK_SECRET", SECRET),
+                    ("ATP_DESK_ADMIN_TOKEN", ADMIN),
+                    ("ATP_DESK_USER_TOKEN", USER),
+                ],
+            );
             assert_eq!(ran.code, 0, "{name}: {here}: {ran:?}");
         }
     }

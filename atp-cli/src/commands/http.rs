@@ -1,9 +1,6 @@
 //! Requests to the webhook of a service, and what the answers mean to a sender.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::{
@@ -11,14 +8,10 @@ use reqwest::{
     header::{DATE, HeaderName, RETRY_AFTER},
     redirect,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::{CryptoProvider, ring},
-};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::timeout;
 
 use super::output::{Failure, Shown, chain};
+use crate::https::tls;
 
 /// The time that a sender gives a webhook.
 pub(super) const SENDER_WAITS: Duration = Duration::from_secs(5);
@@ -45,19 +38,6 @@ pub(super) fn client(url: &Url) -> Result<Client, Failure> {
     // What is not encrypted goes to its host, whatever proxy the environment names.
     let builder = if is_encrypted { builder } else { builder.no_proxy() };
     builder.build().map_err(|error| unable(&error))
-}
-
-/// Whom it trusts: who the system trusts.
-fn tls(is_encrypted: bool) -> Result<ClientConfig, rustls::Error> {
-    let provider = CryptoProvider::get_default().cloned();
-    let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let trusting = if is_encrypted {
-        config.with_platform_verifier()?
-    } else {
-        config.with_root_certificates(RootCertStore::empty())
-    };
-    Ok(trusting.with_no_client_auth())
 }
 
 /// What a server answered.

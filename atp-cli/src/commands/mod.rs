@@ -3,10 +3,13 @@
 //! A command is a type of arguments with a `run`, a variant of `Command` and a line of
 //! [`Atp::run`].
 
+mod answer;
 mod capture;
 mod completions;
 mod database;
 mod delivery;
+mod desk;
+mod desk_at;
 mod doctor;
 mod http;
 mod load;
@@ -14,9 +17,11 @@ mod man;
 mod output;
 mod parked;
 mod parts;
+mod pending;
 mod redrive;
 mod refused;
 mod release;
+mod replay;
 mod secret;
 mod send;
 mod sign;
@@ -53,6 +58,14 @@ Example:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Starts a desk: an ATP server to develop against, with an inbox page.
+    Desk(Box<desk::Desk>),
+    /// Lists the questions of a desk that wait for a human.
+    Pending(pending::Pending),
+    /// Answers a question at a desk, as a human does.
+    Answer(answer::Answer),
+    /// Sends once more what a desk has sent, to the service or elsewhere.
+    Replay(replay::Replay),
     /// Signs a body, and prints the header.
     Sign(sign::Sign),
     /// Sends one signed answer to a webhook, or one with a fault, and says what came of it.
@@ -94,6 +107,10 @@ impl Atp {
     pub async fn run(self) -> ExitCode {
         let output = Output::new(self.json);
         let end = match self.command {
+            Command::Desk(command) => command.run(output).await,
+            Command::Pending(command) => command.run(output).await,
+            Command::Answer(command) => command.run(output).await,
+            Command::Replay(command) => command.run(output).await,
             Command::Sign(command) => command.run(output),
             Command::Send(command) => command.run(output).await,
             Command::Verify(command) => command.run(output),

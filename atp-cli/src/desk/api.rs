@@ -143,7 +143,18 @@ fn check_callback(url: &str, allows_http: bool) -> Result<(), Refusal> {
 async fn ask(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
     let service = caller(&inner, &request).await?;
     inner.paced(&inner.questions, &service.id)?;
-    let mut notification: Notification = read_notification(&body)?;
+    let (id, status) = ask_for(&inner, &service, read_notification(&body)?).await?;
+    Ok(HttpResponse::Created().json(json!({
+        "notification_id": id, "status": status, "estimated_delivery": inner.now(),
+    })))
+}
+
+/// Keeps a question of a service; its id, and where it stands.
+pub(super) async fn ask_for(
+    inner: &Inner,
+    service: &ServiceRow,
+    mut notification: Notification,
+) -> Result<(String, Status), Refusal> {
     notification.check().map_err(|error| {
         let code = match error.pointer() {
             pointer if pointer.starts_with("/actions/") => "MALFORMED_ACTION",
@@ -154,13 +165,11 @@ async fn ask(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<Ht
     })?;
     let id = notification.id.get_or_insert_with(|| Uuid::new_v4().to_string()).clone();
     notification.status = None;
-    let (status, is_known) = inner.records.ask(&service, &id, &notification, inner.now()).await?;
+    let (status, is_known) = inner.records.ask(service, &id, &notification, inner.now()).await?;
     if !is_known {
         inner.changed();
     }
-    Ok(HttpResponse::Created().json(json!({
-        "notification_id": id, "status": status, "estimated_delivery": inner.now(),
-    })))
+    Ok((id, status))
 }
 
 /// Reads a question; the code says what is wrong with it.

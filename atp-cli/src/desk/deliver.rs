@@ -15,8 +15,6 @@ use futures_util::{
     pin_mut, stream,
 };
 use reqwest::{Body, Client, StatusCode};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use serde_json::json;
 use tokio::{
     task::JoinSet,
@@ -24,6 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use super::DeskError;
 use super::{
     fault::Fault,
     inner::Inner,
@@ -31,6 +30,7 @@ use super::{
     refusal::Refusal,
     signing::sign,
 };
+use crate::https::tls;
 use crate::limits::{ANSWER_KEPT, BURST, DELIVERIES_AT_ONCE, OVERTAKEN_WITHIN};
 
 /// Delivers until the desk stops.
@@ -278,23 +278,13 @@ async fn start_of(mut response: reqwest::Response) -> String {
 }
 
 /// A client that follows no redirect, through no proxy: whom it is for is on this machine, as a rule.
-pub(super) fn client() -> Result<Client, reqwest::Error> {
-    let provider = Arc::new(ring::default_provider());
-    let trusting = |provider: Arc<_>| {
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok::<_, rustls::Error>(builder.with_platform_verifier()?.with_no_client_auth())
-    };
+/// Where the system trusts nobody, nobody is reached by https.
+pub(super) fn client() -> Result<Client, DeskError> {
+    let tls = tls(true).or_else(|_| tls(false)).map_err(|error| DeskError::Tls(error.to_string()))?;
     let client = Client::builder()
+        .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .user_agent(concat!("atp-desk/", env!("CARGO_PKG_VERSION")));
-    // Where the system trusts nobody, nobody is reached by https.
-    let tls = trusting(Arc::clone(&provider)).or_else(|_| {
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        builder.map(|builder| builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-    });
-    match tls {
-        Ok(tls) => client.tls_backend_preconfigured(tls).build(),
-        Err(_) => client.build(),
-    }
+    Ok(client.build()?)
 }

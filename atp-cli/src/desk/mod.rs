@@ -45,7 +45,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
-use atp_core::{ClientResponded, Scheme};
+use atp_core::{ClientResponded, Notification, Scheme};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -92,6 +92,9 @@ pub enum DeskError {
     /// It cannot send.
     #[error("the desk cannot send: {0}")]
     Client(#[from] reqwest::Error),
+    /// It can send nothing encrypted.
+    #[error("the desk cannot send: {0}")]
+    Tls(String),
     /// It cannot have a thread.
     #[error("the desk cannot run: {0}")]
     Thread(io::Error),
@@ -187,10 +190,15 @@ impl Desk {
         self
     }
 
-    /// Sets the tokens of the administrator, who registers services, and of the human's client; made
-    /// anew unless set.
-    pub fn tokens(mut self, admin: impl Into<String>, user: impl Into<String>) -> Self {
-        (self.admin_token, self.user_token) = (Some(admin.into()), Some(user.into()));
+    /// Sets the token of the administrator, who registers services; made anew unless set.
+    pub fn admin_token(mut self, token: impl Into<String>) -> Self {
+        self.admin_token = Some(token.into());
+        self
+    }
+
+    /// Sets the token of the human's client; made anew unless set.
+    pub fn user_token(mut self, token: impl Into<String>) -> Self {
+        self.user_token = Some(token.into());
         self
     }
 
@@ -337,6 +345,14 @@ impl RunningDesk {
     /// Sets how far its clock is off, in milliseconds; at most a year.
     pub fn set_clock_skew(&self, millis: i64) {
         self.inner.set_skew(millis);
+    }
+
+    /// Asks a question for a service, as the service does by its API key; the question's id.
+    pub async fn ask(&self, service_id: &str, notification: &Notification) -> Result<String, Refusal> {
+        let unknown = || Refusal::new("INVALID_PARAMETER", "There is no such service.");
+        let service = self.inner.records.service(service_id).await?.ok_or_else(unknown)?;
+        let (id, _) = api::ask_for(&self.inner, &service, notification.clone()).await?;
+        Ok(id)
     }
 
     /// Answers a question as a human.

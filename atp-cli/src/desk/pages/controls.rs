@@ -273,8 +273,11 @@ fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults:
     let told = format!("{id}-fault");
     let described = (!wrong.is_empty()).then_some(&*told);
     let options = field.other.get("options").and_then(Value::as_array);
+    let is_check = options.is_none() && matches!(field.kind.as_deref(), Some("boolean" | "checkbox"));
     html! {
-        label for=(id) { bdi { (name_of(field)) } @if field.required { " (needed)" } }
+        @if !is_check {
+            label for=(id) { bdi { (name_of(field)) } @if field.required { " (needed)" } }
+        }
         @match (field.kind.as_deref(), options) {
             (_, Some(options)) => {
                 select id=(id) name=(name) required[field.required] aria-describedby=[described] {
@@ -289,7 +292,10 @@ fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults:
                 }
             }
             (Some("boolean" | "checkbox"), _) => {
-                input id=(id) name=(name) type="checkbox" value="true" checked[value == "true"] aria-describedby=[described];
+                div.option {
+                    input id=(id) name=(name) type="checkbox" value="true" checked[value == "true"] aria-describedby=[described];
+                    label for=(id) { bdi { (name_of(field)) } }
+                }
             }
             (Some("textarea" | "multiline"), _) => {
                 textarea id=(id) name=(name) rows="4" required[field.required] aria-describedby=[described] { (value) }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     layout::{self, moment, segment, short},
-    visitor,
+    markdown, visitor,
 };
 use crate::{
     desk::{
@@ -107,7 +107,7 @@ fn item(question: &Listed, now: DateTime<Utc>) -> Markup {
             @if let Some(project) = &notification.context.project {
                 " " span.tag { bdi { (short(project, 60)) } }
             }
-            p.about { bdi { (short(&notification.context.description, 160)) } }
+            p.about { bdi { (short(&markdown::words(&notification.context.description), 160)) } }
             (deadline(question, now))
         }
     }

@@ -27,6 +27,21 @@ pub(super) fn safe(text: &str) -> Markup {
     PreEscaped(out)
 }
 
+/// Its words, without what they look like. Of a long text the start is enough.
+pub(super) fn words(text: &str) -> String {
+    let mut words = String::new();
+    for event in Parser::new(super::layout::short(text, 2000).as_str()) {
+        match event {
+            Event::Text(text) | Event::Code(text) | Event::Html(text) | Event::InlineHtml(text) => {
+                words += &text;
+            }
+            Event::SoftBreak | Event::HardBreak | Event::End(_) if !words.ends_with(' ') => words.push(' '),
+            _ => {}
+        }
+    }
+    words
+}
+
 fn leads_to_a_page(url: &str) -> bool {
     let url = url.trim_start().to_ascii_lowercase();
     ["https://", "http://", "mailto:"].iter().any(|start| url.starts_with(start))

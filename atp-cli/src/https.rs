@@ -1,0 +1,23 @@
+//! Whom a client of HTTPS trusts.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::{CryptoProvider, ring},
+};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+/// Who the system trusts. Where nothing is encrypted nobody is trusted, and no certificates are
+/// needed on this machine.
+pub(crate) fn tls(is_encrypted: bool) -> Result<ClientConfig, rustls::Error> {
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let trusting = if is_encrypted {
+        config.with_platform_verifier()?
+    } else {
+        config.with_root_certificates(RootCertStore::empty())
+    };
+    Ok(trusting.with_no_client_auth())
+}
