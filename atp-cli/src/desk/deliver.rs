@@ -22,8 +22,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::DeskError;
 use super::{
+    error::DeskError,
     fault::Fault,
     inner::Inner,
     records::{After, AttemptRow, DeliveryRow, ServiceRow},

@@ -25,6 +25,7 @@
 mod api;
 mod control;
 mod deliver;
+mod error;
 mod fault;
 mod host;
 mod inner;
@@ -52,6 +53,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub use self::{
+    error::DeskError,
     fault::{Fault, Faults, UnknownFault},
     refusal::Refusal,
 };
@@ -70,34 +72,6 @@ pub struct Desk {
     file: Option<PathBuf>,
     admin_token: Option<String>,
     user_token: Option<String>,
-}
-
-/// A desk that cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum DeskError {
-    /// Its address is taken, or is not this machine's.
-    #[error("the desk cannot listen on {address}: {error}")]
-    Address {
-        /// Where it should listen.
-        address: SocketAddr,
-        /// What is wrong.
-        error: io::Error,
-    },
-    /// It would be open to other machines without a token for its page.
-    #[error("{0} can be reached from other machines: set a token that whoever opens the page must show")]
-    Open(SocketAddr),
-    /// Its file cannot be opened.
-    #[error("the desk cannot keep what it is told: {0}")]
-    File(#[from] sqlx::Error),
-    /// It cannot send.
-    #[error("the desk cannot send: {0}")]
-    Client(#[from] reqwest::Error),
-    /// It can send nothing encrypted.
-    #[error("the desk cannot send: {0}")]
-    Tls(String),
-    /// It cannot have a thread.
-    #[error("the desk cannot run: {0}")]
-    Thread(io::Error),
 }
 
 impl Default for Desk {

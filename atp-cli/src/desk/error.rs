@@ -1,0 +1,31 @@
+//! Why a desk does not start.
+
+use std::{io, net::SocketAddr};
+
+/// A desk that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// Its address is taken, or is not this machine's.
+    #[error("the desk cannot listen on {address}: {error}")]
+    Address {
+        /// Where it should listen.
+        address: SocketAddr,
+        /// What is wrong.
+        error: io::Error,
+    },
+    /// It would be open to other machines without a token for its page.
+    #[error("{0} can be reached from other machines: set a token that whoever opens the page must show")]
+    Open(SocketAddr),
+    /// Its file cannot be opened.
+    #[error("the desk cannot keep what it is told: {0}")]
+    File(#[from] sqlx::Error),
+    /// It cannot send.
+    #[error("the desk cannot send: {0}")]
+    Client(#[from] reqwest::Error),
+    /// It can send nothing encrypted.
+    #[error("the desk cannot send: {0}")]
+    Tls(String),
+    /// It cannot have a thread.
+    #[error("the desk cannot run: {0}")]
+    Thread(io::Error),
+}
