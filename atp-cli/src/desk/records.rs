@@ -501,7 +501,7 @@ impl Records {
         Ok(next.bind(json!(taken).to_string()).fetch_one(&mut *connection).await?)
     }
 
-    /// Keeps what came of an attempt of a delivery.
+    /// Keeps what came of an attempt of a delivery; copies that a fault makes are of one attempt.
     pub(super) async fn attempted(
         &self,
         delivery: &DeliveryRow,
@@ -535,10 +535,9 @@ impl Records {
             After::Again(at) => (Some(micros(at)), None),
         };
         sqlx::query(
-            "UPDATE deliveries SET attempts = attempts + $2, due_at = $3, outcome = $4 WHERE nth = $1",
+            "UPDATE deliveries SET attempts = attempts + 1, due_at = $2, outcome = $3 WHERE nth = $1",
         )
         .bind(delivery.nth)
-        .bind(i64::try_from(attempts.len()).unwrap_or(i64::MAX))
         .bind(due_at)
         .bind(outcome)
         .execute(&mut *tx)

@@ -88,6 +88,7 @@ impl<D: Transactional<Store: Routed>> Service<D> {
         let registered = desk.register_with_secret(&name, &callback, SECRET).await.expect("a service");
         let key = ApiKey::new(registered.api_key.clone()).expect("a key");
         let client = Client::new(&desk.url(), key).expect("a client");
+        let client = client.notifications_a_minute(1_000_000).status_changes_a_minute(1_000_000);
         let told = Told::default();
         let relay = Relay::new(store.clone()).sink("bus", told.clone());
         let relay = relay.sink("atp", AtpSink::new(client, store)).start();
