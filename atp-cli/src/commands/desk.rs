@@ -63,11 +63,11 @@ struct Started {
     url: String,
     admin_token: String,
     user_token: String,
-    services: Vec<Service>,
+    services: Vec<Entry>,
 }
 
 #[derive(Serialize)]
-struct Service {
+struct Entry {
     service_id: String,
     api_key: String,
     /// One that was given is known to whoever gave it, and told nobody else.
@@ -136,12 +136,12 @@ impl Desk {
     }
 
     /// Each that is not registered yet.
-    async fn register(&self, desk: &RunningDesk) -> Result<Vec<Service>, Failure> {
+    async fn register(&self, desk: &RunningDesk) -> Result<Vec<Entry>, Failure> {
         let secret = env::var("ATP_WEBHOOK_SECRET").unwrap_or_default();
         let mut services = Vec::new();
         for (name, url) in &self.service {
             match desk.register_with_secret(name, url, &secret).await {
-                Ok(registered) => services.push(Service {
+                Ok(registered) => services.push(Entry {
                     service_id: registered.service_id,
                     api_key: registered.api_key,
                     webhook_secret: Some(registered.webhook_secret).filter(|_| secret.is_empty()),

@@ -35,6 +35,7 @@ mod records;
 mod refusal;
 mod signing;
 mod state;
+mod surrogates;
 
 use std::{
     fmt, io,

@@ -117,8 +117,13 @@ async fn call(
     token: &str,
     body: Option<Value>,
 ) -> (u16, String) {
-    let address = Address(desk.url().trim_start_matches("http://").parse().expect("an address"));
     let body = body.map(|body| body.to_string()).unwrap_or_default();
+    call_with(desk, method, path, token, &body).await
+}
+
+/// [`call`] with any body.
+async fn call_with(desk: &RunningDesk, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+    let address = Address(desk.url().trim_start_matches("http://").parse().expect("an address"));
     let authorization =
         if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
     let request = format!(

@@ -3,7 +3,7 @@
 use atp_cli::desk::{Desk, RunningDesk};
 use serde_json::json;
 
-use super::{call, story};
+use super::{call, call_with, story};
 use crate::support::server::Address;
 
 async fn desk_with_a_question(title: &str) -> RunningDesk {
@@ -65,6 +65,32 @@ async fn text_of_strangers_shows_as_text() {
         }
         desk.stop().await;
     }
+}
+
+#[actix_web::test]
+async fn half_a_character_and_a_very_long_text_show_too() {
+    let desk = Desk::new().start().await.expect("a desk");
+    let service = desk.register("orders", "http://127.0.0.1:9/").await.expect("a service");
+    let long = "long ".repeat(200_000);
+    for (id, title) in [("n-1", r"cut \ud83d here".to_owned()), ("n-2", long)] {
+        let question = format!(
+            r#"{{"id":"{id}","context":{{"title":"{title}","description":"{title}"}},
+            "actions":[{{"id":"a","label":"{title}","response_type":"text"}}]}}"#
+        );
+        let (status, body) =
+            call_with(&desk, "POST", "/api/v1/notifications", &service.api_key, &question).await;
+        assert_eq!(status, 201, "{body}");
+    }
+    let answer = r#"{"notification_id":"n-1","action_id":"a","response_data":"half \ude00"}"#;
+    let (status, body) = call_with(&desk, "POST", "/api/v1/client/respond", desk.user_token(), answer).await;
+    assert_eq!(status, 200, "{body}");
+    for (path, part) in
+        [("/?show=all", "cut \u{fffd} here"), ("/questions/n-1", "cut \u{fffd} here"), ("/questions/n-2", "long long")]
+    {
+        let (status, page) = call(&desk, "GET", path, "", None).await;
+        assert!(status == 200 && page.contains(part), "{path}: {status}");
+    }
+    desk.stop().await;
 }
 
 #[actix_web::test]
