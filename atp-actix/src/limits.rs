@@ -332,7 +332,9 @@ pub const DEFAULT_STATUS_CHANGES_A_MINUTE: u32 = 200;
 /// second for how differently long requests are on their way.
 #[cfg(feature = "client")]
 pub(crate) const CALLS_COME_BACK_AFTER: Duration = Duration::from_secs(61);
+
 /// How much later than the next call somebody is told to come back who is one of very many.
+#[cfg(feature = "client")]
 pub(crate) const LONGEST_COMING_BACK: Duration = Duration::from_mins(10);
 
 /// The longest body of an ATP server that is read, in bytes: an answer has some hundred.

@@ -84,9 +84,11 @@ async fn half_a_character_and_a_very_long_text_show_too() {
     let answer = r#"{"notification_id":"n-1","action_id":"a","response_data":"half \ude00"}"#;
     let (status, body) = call_with(&desk, "POST", "/api/v1/client/respond", desk.user_token(), answer).await;
     assert_eq!(status, 200, "{body}");
-    for (path, part) in
-        [("/?show=all", "cut \u{fffd} here"), ("/questions/n-1", "cut \u{fffd} here"), ("/questions/n-2", "long long")]
-    {
+    for (path, part) in [
+        ("/?show=all", "cut \u{fffd} here"),
+        ("/questions/n-1", "cut \u{fffd} here"),
+        ("/questions/n-2", "long long"),
+    ] {
         let (status, page) = call(&desk, "GET", path, "", None).await;
         assert!(status == 200 && page.contains(part), "{path}: {status}");
     }
