@@ -82,7 +82,8 @@ use crate::{
 ///
 /// What waits behind a parked event waits until somebody looks after that
 /// ([`Outbox::release`], [`Outbox::forget`]), and makes nobody unready. A receiver that is away makes
-/// all wait, in each process. The webhook decides as ever meanwhile: where it is rather behind than away, ask
+/// all wait, in each process. The webhook decides as ever meanwhile: where it is rather behind than
+/// away, ask
 /// [`Health::whatever_waits`], and watch what waits by the metrics.
 pub struct Health<S>(Arc<Inner<S>>);
 

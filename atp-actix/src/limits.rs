@@ -88,7 +88,8 @@ pub(crate) const LONGEST_POLL: Duration = Duration::from_hours(1);
 /// How many events that a sink did not take a relay remembers, for when they are due and for whether
 /// others got through meanwhile: more are found when it polls, and cost no attempt.
 pub(crate) const MOST_REMEMBERED: usize = 1000;
-/// After how many attempts an event is parked, unless set: within two hours of the first, as a rule after 80 minutes.
+/// After how many attempts an event is parked, unless set: within two hours of the first, as a
+/// rule after 80 minutes.
 pub const DEFAULT_ATTEMPTS: u32 = 20;
 
 /// How long what was sent stays in the store, unless set: long enough to look into it, and short

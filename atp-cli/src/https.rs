@@ -1,7 +1,8 @@
-//! Whom a client of HTTPS trusts.
+//! A client of HTTP that goes where it is told, and nowhere else.
 
 use std::sync::Arc;
 
+use reqwest::{ClientBuilder, redirect, retry};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
@@ -20,4 +21,13 @@ pub(crate) fn tls(is_encrypted: bool) -> Result<ClientConfig, rustls::Error> {
         config.with_root_certificates(RootCertStore::empty())
     };
     Ok(trusting.with_no_client_auth())
+}
+
+/// A client that follows nobody elsewhere and sends nothing twice.
+pub(crate) fn builder(tls: ClientConfig) -> ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
 }

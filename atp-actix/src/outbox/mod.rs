@@ -96,8 +96,8 @@ pub use self::{
 /// # Order
 ///
 /// Events of one service about the same subject reach a sink in the order in which they were
-/// written, where one was committed before the other was written, unless one of them is sent again because a relay died or was overtaken; across subjects
-/// nothing is promised.
+/// written, where one was committed before the other was written, unless one of them is sent again
+/// because a relay died or was overtaken; across subjects nothing is promised.
 #[must_use = "a relay sends once it is started"]
 pub struct Relay<S> {
     store: S,
@@ -164,16 +164,14 @@ impl<S: Outbox> Relay<S> {
     /// Sets how long an event waits after its first failure, and at most; 1 s and 10 min unless
     /// set, 10 ms at least.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.backoff =
-            Backoff { first: first.max(SHORTEST_POLL), longest: longest.max(SHORTEST_POLL) };
+        self.settings.backoff = at_least_a_moment(first, longest);
         self
     }
 
     /// Sets how long a sink that is away is left alone at first, and at most; 1 s and 1 min unless
     /// set, 10 ms at least.
     pub fn pause(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.pause =
-            Backoff { first: first.max(SHORTEST_POLL), longest: longest.max(SHORTEST_POLL) };
+        self.settings.pause = at_least_a_moment(first, longest);
         self
     }
 
@@ -209,16 +207,20 @@ impl<S: Outbox> Relay<S> {
     }
 }
 
+/// Without a wait a relay would never rest.
+fn at_least_a_moment(first: Duration, longest: Duration) -> Backoff {
+    Backoff { first: first.max(SHORTEST_POLL), longest: longest.max(SHORTEST_POLL) }
+}
+
 impl<S: Outbox> Relay<S> {
     /// A name that is written wrongly fits nowhere, and nothing would say so.
     fn tell_of_names(&self) {
         let routes = self.store.get_routes();
-        let is_here = |name: &&String| self.sinks.iter().any(|(here, _)| here == *name);
         let named = routes.get_events().iter().map(String::as_str).chain(routes.get_server());
-        let named: Vec<String> = named.map(str::to_owned).collect();
-        let elsewhere: Vec<&String> = named.iter().filter(|name| !is_here(name)).collect();
-        let unnamed: Vec<&String> =
-            self.sinks.iter().map(|(name, _)| name).filter(|name| !named.contains(name)).collect();
+        let named: Vec<&str> = named.collect();
+        let here: Vec<&str> = self.sinks.iter().map(|(name, _)| &**name).collect();
+        let elsewhere: Vec<&&str> = named.iter().filter(|name| !here.contains(name)).collect();
+        let unnamed: Vec<&&str> = here.iter().filter(|name| !named.contains(name)).collect();
         if !elsewhere.is_empty() {
             tracing::info!(
                 target: "atp_actix::relay", sinks = ?elsewhere,

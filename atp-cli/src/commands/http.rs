@@ -6,12 +6,11 @@ use bytes::Bytes;
 use reqwest::{
     Client, Method, Response, Url,
     header::{DATE, HeaderName, RETRY_AFTER},
-    redirect,
 };
 use tokio::time::timeout;
 
 use super::output::{Failure, Shown, chain};
-use crate::https::tls;
+use crate::https::{builder, tls};
 
 /// The time that a sender gives a webhook.
 pub(super) const SENDER_WAITS: Duration = Duration::from_secs(5);
@@ -29,12 +28,7 @@ pub(super) fn client(url: &Url) -> Result<Client, Failure> {
         Failure::Unable(format!("no client of HTTP can be made: {}", chain(error)))
     };
     let tls = tls(is_encrypted).map_err(|error| unable(&error))?;
-    let builder = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .user_agent(concat!("atp-cli/", env!("CARGO_PKG_VERSION")));
+    let builder = builder(tls).user_agent(concat!("atp-cli/", env!("CARGO_PKG_VERSION")));
     // What is not encrypted goes to its host, whatever proxy the environment names.
     let builder = if is_encrypted { builder } else { builder.no_proxy() };
     builder.build().map_err(|error| unable(&error))

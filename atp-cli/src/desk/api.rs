@@ -15,7 +15,7 @@ use super::{
     inner::Inner,
     records::{Filter, Listed, ServiceRow, Unanswered},
     refusal::Refusal,
-    signing::Responder,
+    signing::{Responder, new_secret},
     state::{self, Step},
     surrogates::mended,
 };
@@ -112,18 +112,21 @@ pub(super) async fn register_service(
         return Err(Refusal::new("MISSING_REQUIRED_FIELD", "A service has a name.").detail("field", "name"));
     }
     check_callback(callback_url, inner.settings.allows_http)?;
-    let made = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    let secret = if secret.is_empty() { &made } else { secret };
-    if secret.len() < SHORTEST_SECRET {
-        let short = format!(
-            "The webhook secret has {} bytes; {SHORTEST_SECRET} are needed, 32 are advised.",
-            secret.len()
-        );
-        return Err(Refusal::new("INVALID_PARAMETER", short).detail("field", "webhook_secret"));
-    }
-    let service = inner.records.register(name, description, callback_url, secret).await?;
+    let secret = if secret.is_empty() { new_secret() } else { secret.to_owned() };
+    check_secret(&secret)?;
+    let service = inner.records.register(name, description, callback_url, &secret).await?;
     inner.changed();
     Ok(service)
+}
+
+/// A short secret can be guessed.
+pub(super) fn check_secret(secret: &str) -> Result<(), Refusal> {
+    if secret.len() >= SHORTEST_SECRET {
+        return Ok(());
+    }
+    let (len, least) = (secret.len(), SHORTEST_SECRET);
+    let short = format!("The webhook secret has {len} bytes; {least} are needed, 32 are advised.");
+    Err(Refusal::new("INVALID_PARAMETER", short).detail("field", "webhook_secret"))
 }
 
 /// Answers go encrypted, or stay on this machine.

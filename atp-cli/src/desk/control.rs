@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    api::shows,
+    api::{check_secret, shows},
     fault::Fault,
     inner::Inner,
     records::{AttemptRow, DeliveryRow, Story, scheme_of, text},
@@ -118,9 +118,7 @@ async fn set_service(
         return Err(unknown());
     }
     if let Some(secret) = new.webhook_secret {
-        if secret.len() < crate::limits::SHORTEST_SECRET {
-            return Err(Refusal::new("INVALID_PARAMETER", "The webhook secret is too short."));
-        }
+        check_secret(&secret)?;
         if !inner.records.set_secret(&id, &secret).await? {
             return Err(unknown());
         }

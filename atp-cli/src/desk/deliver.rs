@@ -20,7 +20,6 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use uuid::Uuid;
 
 use super::{
     error::DeskError,
@@ -28,10 +27,12 @@ use super::{
     inner::Inner,
     records::{After, AttemptRow, DeliveryRow, ServiceRow},
     refusal::Refusal,
-    signing::sign,
+    signing::{new_secret, sign},
 };
-use crate::https::tls;
-use crate::limits::{ANSWER_KEPT, BURST, DELIVERIES_AT_ONCE, OVERTAKEN_WITHIN};
+use crate::{
+    https::{builder, tls},
+    limits::{ANSWER_KEPT, BURST, DELIVERIES_AT_ONCE, OVERTAKEN_WITHIN},
+};
 
 /// Delivers until the desk stops.
 pub(super) async fn run(inner: Arc<Inner>) {
@@ -39,10 +40,8 @@ pub(super) async fn run(inner: Arc<Inner>) {
     let mut taken = BTreeSet::new();
     let mut stop = inner.stop.subscribe();
     loop {
-        let now = inner.now();
         let room = DELIVERIES_AT_ONCE.saturating_sub(taken.len());
-        let at_it: Vec<i64> = taken.iter().copied().collect();
-        let due = if room == 0 { Ok(Vec::new()) } else { inner.records.due(now, room, &at_it).await };
+        let due = if room == 0 { Ok(Vec::new()) } else { inner.records.due(inner.now(), room, &taken).await };
         for delivery in due.unwrap_or_default() {
             taken.insert(delivery.nth);
             let inner = Arc::clone(&inner);
@@ -52,14 +51,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 nth
             });
         }
-        let at_it: Vec<i64> = taken.iter().copied().collect();
-        let next = inner.records.next_due(&at_it).await.ok().flatten();
-        let until = next.map_or(Duration::from_secs(1), |next| {
-            // Its clock may be set by somebody, so it looks again.
-            let wait = TimeDelta::microseconds(next - inner.now().timestamp_micros());
-            wait.to_std().unwrap_or_default().min(Duration::from_secs(1))
-        });
         let is_full = taken.len() >= DELIVERIES_AT_ONCE;
+        let next = if is_full { None } else { inner.records.next_due(&taken).await.ok().flatten() };
+        let wait = until(&inner, next);
         tokio::select! {
             ended = under_way.join_next(), if !under_way.is_empty() => {
                 if let Some(Ok(nth)) = ended {
@@ -67,7 +61,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 }
             }
             () = inner.answered.notified(), if !is_full => {}
-            () = sleep(until), if !is_full => {}
+            () = sleep(wait), if !is_full => {}
             _ = stop.changed() => return,
         }
     }
@@ -82,15 +76,21 @@ pub(super) async fn expire(inner: Arc<Inner>) {
             inner.changed();
         }
         let next = inner.records.next_deadline().await.ok().flatten();
-        let wait = next.map_or(Duration::from_secs(1), |next| {
-            let wait = TimeDelta::microseconds(next - inner.now().timestamp_micros());
-            wait.to_std().unwrap_or_default().min(Duration::from_secs(1))
-        });
+        let wait = until(&inner, next);
         tokio::select! {
             () = sleep(wait.max(Duration::from_millis(10))) => {}
             _ = stop.changed() => return,
         }
     }
+}
+
+/// How long until a time of the desk's clock; no longer than a second, since somebody may set it.
+fn until(inner: &Inner, next: Option<i64>) -> Duration {
+    let longest = Duration::from_secs(1);
+    next.map_or(longest, |next| {
+        let wait = TimeDelta::microseconds(next - inner.now().timestamp_micros());
+        wait.to_std().unwrap_or_default().min(longest)
+    })
 }
 
 /// One attempt, or several where the fault is that there are.
@@ -113,8 +113,7 @@ async fn deliver(inner: &Inner, delivery: DeliveryRow) {
 /// Whom it goes to, with what a fault changes there.
 async fn prepare(inner: &Inner, delivery: &DeliveryRow, fault: Option<Fault>) -> Result<ServiceRow, Refusal> {
     if fault == Some(Fault::RotateSecret) {
-        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let secret = inner.next_secret(&delivery.service).unwrap_or(secret);
+        let secret = inner.next_secret(&delivery.service).unwrap_or_else(new_secret);
         inner.records.set_secret(&delivery.service, &secret).await?;
     }
     let service = inner.records.service(&delivery.service).await?;
@@ -281,10 +280,6 @@ async fn start_of(mut response: reqwest::Response) -> String {
 /// Where the system trusts nobody, nobody is reached by https.
 pub(super) fn client() -> Result<Client, DeskError> {
     let tls = tls(true).or_else(|_| tls(false)).map_err(|error| DeskError::Tls(error.to_string()))?;
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .user_agent(concat!("atp-desk/", env!("CARGO_PKG_VERSION")));
+    let client = builder(tls).no_proxy().user_agent(concat!("atp-desk/", env!("CARGO_PKG_VERSION")));
     Ok(client.build()?)
 }

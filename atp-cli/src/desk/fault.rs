@@ -158,6 +158,11 @@ impl Faults {
         *self = Self::default();
     }
 
+    /// Whether anything goes wrong.
+    pub(super) fn is_any(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// What goes wrong with an attempt that begins now.
     pub(super) fn take(&mut self) -> Option<Fault> {
         self.next.pop_front().or(self.always)

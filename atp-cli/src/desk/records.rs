@@ -1,7 +1,7 @@
 //! What the desk keeps, in an SQLite file or in memory: services, questions, answers and how they
 //! were delivered.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use atp_core::{Action, ClientResponded, Notification, RawJson, Scheme, Status, validate};
 use chrono::{DateTime, Utc};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     refusal::Refusal,
-    signing::{Answer, Responder},
+    signing::{Answer, Responder, new_secret},
     state::{self, Step, step},
 };
 use crate::limits::PAGE;
@@ -42,9 +42,7 @@ impl ServiceRow {
 
 /// The scheme of this name.
 pub(super) fn scheme_of(name: &str) -> Option<Scheme> {
-    [Scheme::Timestamped, Scheme::Raw, Scheme::PythonCanonical, Scheme::NodeCompact]
-        .into_iter()
-        .find(|scheme| scheme.name() == name)
+    Scheme::ALL.into_iter().find(|scheme| scheme.name() == name)
 }
 
 /// A question in a list.
@@ -63,6 +61,7 @@ struct QuestionRow {
     service: String,
     notification: String,
     status: String,
+    deadline: Option<i64>,
     action: Option<String>,
     data: Option<String>,
 }
@@ -175,7 +174,7 @@ impl Filter {
     }
 }
 
-const COLUMNS: &str = "id, service, notification, status, action, data";
+const COLUMNS: &str = "id, service, notification, status, deadline, action, data";
 
 fn micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
@@ -230,7 +229,7 @@ impl Records {
         .bind(json!(description).to_string())
         .bind(callback_url)
         .bind(secret)
-        .bind(format!("sk_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+        .bind(format!("sk_{}", new_secret()))
         .bind(Scheme::Timestamped.name())
         .fetch_one(&mut *connection)
         .await?;
@@ -367,38 +366,33 @@ impl Records {
         now: DateTime<Utc>,
     ) -> Result<ClientResponded, Unanswered> {
         let mut connection = self.connection().await;
-        let mut tx = connection.begin().await.map_err(Refusal::from)?;
+        let mut tx = connection.begin().await?;
         let row = at_its_time(&mut tx, id, now).await?;
-        let (service, listed) = (row.service.clone(), QuestionRow { ..row }.listed()?);
-        if let Err(refusal) = step(listed.status, Step::Answered) {
-            tx.commit().await.map_err(Refusal::from)?;
-            return Err(refusal.detail("notification_id", id).into());
+        if let Err(refusal) = advance(&mut tx, &row, Step::Answered, action, now).await {
+            // An expiry that came to light stays.
+            tx.commit().await?;
+            return Err(refusal.into());
         }
+        let listed = row.listed()?;
         fits(&listed.notification, action, data)?;
-        let body = Answer { notification_id: id, action_id: action, data, responder, at: now }.body();
-        let kept: Result<(), sqlx::Error> = async {
-            sqlx::query("UPDATE questions SET status = 'responded', action = $2, data = $3 WHERE id = $1")
-                .bind(id)
-                .bind(action)
-                .bind(data.as_str())
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query(
-                "INSERT INTO deliveries (question, service, request_id, body, attempts, due_at)
-                 VALUES ($1, $2, $3, $4, 0, $5)",
-            )
+        sqlx::query("UPDATE questions SET action = $2, data = $3 WHERE id = $1")
             .bind(id)
-            .bind(service)
-            .bind(format!("req_{}", Uuid::new_v4().simple()))
-            .bind(body)
-            .bind(micros(now))
+            .bind(action)
+            .bind(data.as_str())
             .execute(&mut *tx)
             .await?;
-            happened(&mut tx, id, now, "answered", action).await?;
-            tx.commit().await
-        }
-        .await;
-        kept.map_err(Refusal::from)?;
+        sqlx::query(
+            "INSERT INTO deliveries (question, service, request_id, body, attempts, due_at)
+             VALUES ($1, $2, $3, $4, 0, $5)",
+        )
+        .bind(id)
+        .bind(listed.service)
+        .bind(format!("req_{}", Uuid::new_v4().simple()))
+        .bind(Answer { notification_id: id, action_id: action, data, responder, at: now }.body())
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
         let told = json!({
             "notification_id": id, "action_id": action, "status": Status::Responded, "responded_at": now,
         });
@@ -431,13 +425,10 @@ impl Records {
     /// How many there are under each filter.
     pub(super) async fn counts(&self) -> Result<[i64; 5], Refusal> {
         let mut connection = self.connection().await;
-        let mut counts = [0; 5];
-        for (count, filter) in counts.iter_mut().zip(Filter::ALL) {
-            let counted =
-                sqlx::AssertSqlSafe(format!("SELECT count(*) FROM questions WHERE {}", filter.condition()));
-            *count = sqlx::query_scalar(counted).fetch_one(&mut *connection).await?;
-        }
-        Ok(counts)
+        let counts = Filter::ALL.map(|filter| format!("count(*) FILTER (WHERE {})", filter.condition()));
+        let counts = sqlx::AssertSqlSafe(format!("SELECT {} FROM questions", counts.join(", ")));
+        let counts: (i64, i64, i64, i64, i64) = sqlx::query_as(counts).fetch_one(&mut *connection).await?;
+        Ok(counts.into())
     }
 
     /// A question with all that became of it.
@@ -477,7 +468,7 @@ impl Records {
         &self,
         now: DateTime<Utc>,
         most: usize,
-        taken: &[i64],
+        taken: &BTreeSet<i64>,
     ) -> Result<Vec<DeliveryRow>, Refusal> {
         let mut connection = self.connection().await;
         let due = sqlx::query_as(
@@ -492,7 +483,7 @@ impl Records {
     }
 
     /// When the next delivery is due, without those that somebody is at.
-    pub(super) async fn next_due(&self, taken: &[i64]) -> Result<Option<i64>, Refusal> {
+    pub(super) async fn next_due(&self, taken: &BTreeSet<i64>) -> Result<Option<i64>, Refusal> {
         let mut connection = self.connection().await;
         let next = sqlx::query_scalar(
             "SELECT min(due_at) FROM deliveries WHERE due_at IS NOT NULL
@@ -588,6 +579,12 @@ impl From<Refusal> for Unanswered {
     }
 }
 
+impl From<sqlx::Error> for Unanswered {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
 /// The text of a JSON text.
 pub(super) fn text(json: &str) -> String {
     serde_json::from_str(json).unwrap_or_default()
@@ -614,9 +611,7 @@ async fn at_its_time(
     now: DateTime<Utc>,
 ) -> Result<QuestionRow, Refusal> {
     let row = find(tx, id).await?.ok_or_else(|| not_found(id))?;
-    let deadline = sqlx::query_scalar("SELECT deadline FROM questions WHERE id = $1").bind(id);
-    let deadline: Option<i64> = deadline.fetch_one(&mut **tx).await?;
-    if deadline.is_none_or(|deadline| deadline > micros(now)) {
+    if row.deadline.is_none_or(|deadline| deadline > micros(now)) {
         return Ok(row);
     }
     let status = advance(tx, &row, Step::DeadlinePassed, "", now).await?;

@@ -6,6 +6,7 @@ use atp_core::{RawJson, Scheme, Secret, Verifier};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::fault::Fault;
 use crate::limits::TIME_OFF;
@@ -40,6 +41,11 @@ impl Answer<'_> {
             json!(self.responder),
         )
     }
+}
+
+/// A secret that nobody knows yet.
+pub(super) fn new_secret() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 /// A body, with its signature.
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_answer_verifies_in_every_scheme_and_in_another_spelling() {
-        for scheme in [Scheme::Timestamped, Scheme::Raw, Scheme::PythonCanonical, Scheme::NodeCompact] {
+        for scheme in Scheme::ALL {
             for data in ["null", r#"{"a/b":[1.50,"é\"e\\"],"note":"\ud83d\ude00"}"#] {
                 for fault in [None, Some(Fault::Respell)] {
                     let signed = sign(&body(data), SECRET, scheme, Utc::now(), fault).unwrap();
@@ -152,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_damaged_answer_does_not_verify_in_any_scheme() {
-        for scheme in [Scheme::Timestamped, Scheme::Raw, Scheme::PythonCanonical, Scheme::NodeCompact] {
+        for scheme in Scheme::ALL {
             for fault in [Fault::WrongSignature, Fault::Stale, Fault::Future] {
                 let signed = sign(&body("true"), SECRET, scheme, Utc::now(), Some(fault)).unwrap();
                 assert!(verified(&signed).is_none(), "{scheme:?} {fault}");

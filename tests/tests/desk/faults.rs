@@ -14,8 +14,6 @@ use crate::support::{
     orders::Transactional,
 };
 
-const SCHEMES: [Scheme; 4] = [Scheme::Timestamped, Scheme::Raw, Scheme::PythonCanonical, Scheme::NodeCompact];
-
 #[actix_web::test]
 async fn each_decision_takes_effect_once_whatever_goes_wrong_on_sqlite() {
     each_decision_takes_effect_once(SqliteDatabase::new().await).await;
@@ -38,7 +36,7 @@ async fn each_decision_takes_effect_once<D: Transactional<Store: Routed>>(databa
     let rotations = (0..100_000).map(|nth| if nth % 2 == 0 { OTHER_SECRET } else { atp_tests::SECRET });
     desk.set_next_secrets(&service.registered.service_id, rotations.map(str::to_owned));
     let mut ids = Vec::new();
-    for scheme in SCHEMES {
+    for scheme in Scheme::ALL {
         desk.set_scheme(&service.registered.service_id, scheme).await.expect("a scheme");
         for fault in Fault::ALL {
             let fault = if matches!(fault, Fault::Delay(_)) {

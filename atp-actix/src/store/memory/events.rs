@@ -215,12 +215,13 @@ impl Events {
             }
         }
         let oldest = |sink: &str| {
-            let is_waiting = |seq: &&i64| {
-                let send = self.sends.get(&(sink.to_owned(), **seq));
+            let waits = |seq: &i64| {
+                let send = self.sends.get(&(sink.to_owned(), *seq));
                 send.is_some_and(|send| matches!(send.state, State::Waiting))
             };
-            let seq = self.first(sink).iter().copied().filter(|seq| is_waiting(&seq)).min();
-            seq.and_then(|seq| self.written.get(&seq)).map(|(_, written_at)| *written_at)
+            // They come in the order of their places.
+            let (_, written_at) = self.written.get(&self.first(sink).into_iter().find(waits)?)?;
+            Some(*written_at)
         };
         for (sink, lag) in &mut lags {
             lag.oldest = oldest(sink);

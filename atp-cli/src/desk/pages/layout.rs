@@ -16,7 +16,7 @@ pub(super) fn page(inner: &Inner, title: &str, here: Option<&str>, content: &Mar
     let link = |to: &str, name: &str| {
         html! { a href=(to) aria-current=[(here == Some(to)).then_some("page")] { (name) } }
     };
-    let is_off = inner.skew() != 0 || *inner.faults() != crate::desk::Faults::default();
+    let is_off = inner.skew() != 0 || inner.faults().is_any();
     let page = html! {
         (DOCTYPE)
         html lang="en" {

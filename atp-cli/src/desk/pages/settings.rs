@@ -80,7 +80,7 @@ async fn try_change(inner: &Inner, request: &HttpRequest, changed: &Changed) -> 
 
 fn content(inner: &Inner, services: &[ServiceRow]) -> Markup {
     let faults = serde_json::to_string(&*inner.faults()).unwrap_or_default();
-    let is_off = *inner.faults() != crate::desk::Faults::default();
+    let is_off = inner.faults().is_any();
     let token = || html! { input type="hidden" name="token" value=(inner.form_token); };
     html! {
         h1 { "Settings" }
@@ -116,7 +116,7 @@ fn content(inner: &Inner, services: &[ServiceRow]) -> Markup {
                     p { "Answers go to " code { (service.callback_url) } }
                     label for={ "scheme" (nth) } { "They are signed as" }
                     select id={ "scheme" (nth) } name="scheme" {
-                        @for scheme in [Scheme::Timestamped, Scheme::Raw, Scheme::PythonCanonical, Scheme::NodeCompact] {
+                        @for scheme in Scheme::ALL {
                             option value=(scheme.name()) selected[scheme == service.scheme()] { (scheme.name()) }
                         }
                     }
