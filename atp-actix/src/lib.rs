@@ -116,6 +116,8 @@
 //! * `sqlite` (default): [`store::SqliteStore`]. Handlers that write in its transactions need sqlx
 //!   0.9, the version that `atp_actix::sqlx` is.
 //! * `postgres`: `store::PostgresStore`, with the same sqlx.
+//! * `postgres-tls`: TLS to PostgreSQL, by rustls with ring; `sslmode=verify-full` trusts whom the
+//!   system trusts. Without it a connection is not encrypted, and one that must be is an error.
 //! * `metrics`: tells the recorder of the crate `metrics` of deliveries, secrets, clocks and what
 //!   waits to be sent; the module `metrics` has the table.
 //! * `outbox-http`: `HttpSink`, which posts events to a receiver, as CloudEvents, signed if asked. It

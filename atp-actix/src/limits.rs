@@ -92,8 +92,8 @@ pub(crate) const MOST_REMEMBERED: usize = 1000;
 /// rule after 80 minutes.
 pub const DEFAULT_ATTEMPTS: u32 = 20;
 
-/// How long what was sent stays in the store, unless set: long enough to look into it, and short
-/// enough to keep the tables small.
+/// How long an event stays in the store though it was sent to all, unless set: long enough to look
+/// into it, and short enough to keep the tables small.
 pub const DEFAULT_KEEP_SENT: Duration = Duration::from_hours(1);
 
 /// How long an event waits after its first failure, and a sink that is away is left alone at first,
@@ -133,6 +133,13 @@ pub(crate) const HTTP_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long a relay waits after a fault of the store.
 pub(crate) const AFTER_A_STORE_FAULT: Duration = Duration::from_secs(1);
+
+/// How long before its lease ends the latest attempt at an event has ended.
+pub(crate) const ROOM_TO_SETTLE: Duration = Duration::from_secs(5);
+
+/// How long after a lease what was written or is due since then waits for the next, where nothing
+/// else wakes who sends: no human notices it, and those who write are held up less.
+pub(crate) const BETWEEN_LEASES: Duration = Duration::from_millis(20);
 
 /// How often what was sent is deleted.
 pub(crate) const BETWEEN_TIDYINGS: Duration = Duration::from_mins(1);
@@ -179,6 +186,21 @@ pub(crate) const PUT_ASIDE_BATCH: u32 = 500;
 /// is longer, and the next call goes on.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const LONGEST_PUTTING_ASIDE: Duration = Duration::from_secs(1);
+/// How often what is due is looked for from the start, where there always is more.
+#[cfg(feature = "postgres")]
+pub(crate) const FROM_THE_START_EVERY: Duration = Duration::from_secs(1);
+/// How much of a SQLite file the connection keeps that leases and settles what leaves, in KiB as SQLite
+/// has it: the pages that are looked up where a million events wait.
+#[cfg(feature = "sqlite")]
+pub(crate) const QUICK_CACHE: &str = "-16384";
+/// After so many pages of 4 KiB a SQLite file's journal is written back into it: with a thousand, which
+/// SQLite takes, a tenth less of what leaves is sent, with 16,000 no more. A decision takes as long.
+#[cfg(feature = "sqlite")]
+pub(crate) const WAL_PAGES: &str = "4000";
+/// Events that are looked through in one step for those that were sent, where most wait: that many are
+/// looked up in some hundredths of a second.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) const TIDY_LOOK: i64 = 20_000;
 /// Events that are deleted in one transaction once they were sent: it holds up nobody for long.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const TIDY_BATCH: i64 = 500;
@@ -231,7 +253,7 @@ pub(crate) const DOUBT_LASTS: Duration = Duration::from_mins(1);
 #[cfg(feature = "postgres")]
 pub(crate) const PROBE_WAITS: Duration = Duration::from_secs(1);
 
-/// How long the tables may take to be made.
+/// How long the tables may take to be made, or an index of many rows.
 #[cfg(feature = "postgres")]
 pub(crate) const LONGEST_MIGRATION: Duration = Duration::from_mins(1);
 

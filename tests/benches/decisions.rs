@@ -53,7 +53,7 @@ fn main() {
 
 async fn serve(kind: &str, url: &str) {
     match (kind, url.strip_prefix("sqlite:")) {
-        ("ours", _) => ours::serve(url, Routes::new()).await,
+        ("ours", _) => ours::serve(url, Routes::new(), &()).await,
         (kind, Some(file)) => {
             let options = sqlite_options(Path::new(file));
             // One writes at a time in any case; waiting for the connection is cheaper than for the

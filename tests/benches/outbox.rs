@@ -2,12 +2,15 @@
 //! on PostgreSQL beside a loop that is written by hand; the rate with a million events waiting over
 //! that with a thousand; the memory of the relay meanwhile; and what an event adds to a decision.
 //!
-//! `cargo bench -p atp-tests --bench outbox [-- rounds [waiting [seconds [sqlite | postgres]]]]`
+//! `cargo bench -p atp-tests --bench outbox [-- rounds [waiting [seconds [sqlite | postgres [relay]]]]]`;
+//! with `relay` nothing is measured but how long decisions take beside one.
 //!
 //! The loop by hand locks a batch (`FOR UPDATE SKIP LOCKED`), hands it to the same sink in the same
 //! process, deletes it and commits. It keeps no order, no time at which anything is due, no failure
 //! and nothing that was sent, and a batch that fails in part is sent again as a whole. It is measured
-//! with a flush for each batch, as it comes by itself, and without; and beside NATS JetStream
+//! with a flush for each batch, as it comes by itself, and without; with a lease, which it takes before
+//! and deletes afterwards under its attempt, as one does who holds no transaction open while a sink is
+//! called and counts what a dead process had begun; and beside NATS JetStream
 //! (`NATS_URL`), to which both publish a batch at once and wait until all of it is acknowledged.
 //!
 //! Rounds are interleaved: one way after the other, then the next round; a ratio is of one round.
@@ -18,6 +21,7 @@ mod measured;
 mod memory;
 
 use std::{
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -27,7 +31,7 @@ use std::{
 
 use async_nats::jetstream::{self, message::PublishMessage};
 use atp_actix::{
-    NatsSink, Relay, SendError, Sink,
+    NatsSink, Relay, RunningRelay, SendError, Sink,
     atp_core::{Fingerprint, Scheme},
     limits::DEFAULT_CONCURRENCY,
     store::{
@@ -35,6 +39,7 @@ use atp_actix::{
         Store,
     },
 };
+use chrono::Utc;
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::{
@@ -44,14 +49,14 @@ use sqlx::{
 use tokio::{
     sync::{Notify, Semaphore},
     task::yield_now,
-    time::sleep,
+    time::{sleep, sleep_until},
 };
 use tracing::{Metadata, Subscriber, span, subscriber::Interest};
 
 use self::measured::{
     database::{Database, seed, sqlite_options},
-    load::{Cpu, Ids, Server, load},
-    ours,
+    load::{Cpu, Ids, Server, approve, load},
+    ours::{self, Beside},
     ratio::{median, spread},
 };
 use self::memory::memory;
@@ -59,15 +64,16 @@ use self::memory::memory;
 /// How many events are sent in a round.
 const A_ROUND: usize = 4000;
 
+/// How many decisions a second a webhook is sent beside a relay: a part of what it can.
+const A_SECOND: u32 = 200;
+
 /// How many wait at least, beside those of the round.
 const FEW: usize = 1000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if arguments.first().map(String::as_str) == Some("serve") {
-        let routes = Routes::new();
-        let routes = if arguments[1] == "told" { routes.events("bus") } else { routes };
-        return actix_web::rt::System::new().block_on(ours::serve(&arguments[2], routes));
+        return actix_web::rt::System::new().block_on(serve(&arguments[1], &arguments[2]));
     }
     let number =
         |nth: usize, default: usize| arguments.get(nth).and_then(|text| text.parse().ok()).unwrap_or(default);
@@ -75,10 +81,58 @@ fn main() {
         rounds: number(0, 5),
         waiting: number(1, 1_000_000),
         time: Duration::from_secs(number(2, 2) as u64),
+        is_relay_alone: arguments.get(4).is_some_and(|part| part == "relay"),
     };
     let only = arguments.get(3).map(String::as_str);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(measure(&plan, only));
+}
+
+/// Who is told of decisions by a relay beside the webhook.
+#[derive(Clone, Copy)]
+enum Receiver {
+    Takes,
+    Hangs,
+    Fails,
+    IsAway,
+}
+
+impl Sink for Receiver {
+    async fn send(&self, _: &Outgoing) -> Result<(), SendError> {
+        match self {
+            Self::Takes => Ok(()),
+            Self::Hangs => pending().await,
+            Self::Fails => Err(SendError::again("it fails")),
+            Self::IsAway => Err(SendError::away("it is away")),
+        }
+    }
+}
+
+/// A relay to these, if there are any.
+struct Receivers<'a>(&'a [(&'a str, Receiver)]);
+
+impl Beside for Receivers<'_> {
+    type Running = Option<RunningRelay>;
+
+    fn start(&self, store: &impl Outbox) -> Self::Running {
+        let relay = Relay::new(store.clone());
+        let relay = self.0.iter().fold(relay, |relay, (name, receiver)| relay.sink(*name, *receiver));
+        (!self.0.is_empty()).then(|| relay.start())
+    }
+}
+
+/// Serves decisions of which nobody is told, or sinks with a relay that sends to them or without.
+async fn serve(kind: &str, url: &str) {
+    let in_trouble = [("hangs", Receiver::Hangs), ("fails", Receiver::Fails), ("is away", Receiver::IsAway)];
+    let (sinks, is_sent): (&[_], bool) = match kind {
+        "untold" => (&[], false),
+        "told" => (&[("bus", Receiver::Takes)], false),
+        "sent" => (&[("bus", Receiver::Takes)], true),
+        "told to sinks in trouble" => (&in_trouble, false),
+        _ => (&in_trouble, true),
+    };
+    let routes = sinks.iter().fold(Routes::new(), |routes, (name, _)| routes.events(*name));
+    ours::serve(url, routes, &Receivers(if is_sent { sinks } else { &[] })).await;
 }
 
 struct Plan {
@@ -87,12 +141,14 @@ struct Plan {
     waiting: usize,
     /// How long a load of decisions takes.
     time: Duration,
+    is_relay_alone: bool,
 }
 
 async fn measure(plan: &Plan, only: Option<&str>) {
     let Plan { rounds, waiting, .. } = plan;
     println!(
-        "Medians (least to most) of {rounds} rounds of {A_ROUND} events; {waiting} wait where many do.\n"
+        "Medians (least to most) of {rounds} rounds of {A_ROUND} events; {waiting} wait where many do. Beside a relay: \
+         percentiles of all rounds together.\n"
     );
     if only != Some("postgres") {
         let [few, many] = [Database::sqlite(0).await, Database::sqlite(1).await];
@@ -106,8 +162,10 @@ async fn measure(plan: &Plan, only: Option<&str>) {
         return println!("no PostgreSQL was found, so nothing was measured on it");
     };
     let stores = [open_postgres(&few).await, open_postgres(&many).await];
-    beside_by_hand(&few, &stores[0], plan).await;
-    beside_nats_by_hand(&few, &stores[0], plan).await;
+    if !plan.is_relay_alone {
+        beside_by_hand(&few, &stores[0], plan).await;
+        beside_nats_by_hand(&few, &stores[0], plan).await;
+    }
     measure_on([few, many], stores, plan).await;
 }
 
@@ -122,10 +180,19 @@ async fn open_postgres(database: &Database) -> PostgresStore {
 }
 
 async fn measure_on<S: Outbox>([few, many]: [Database; 2], stores: [S; 2], plan: &Plan) {
-    beside_many([&few, &many], &stores, plan).await;
+    if !plan.is_relay_alone {
+        beside_many([&few, &many], &stores, plan).await;
+    }
     drop(stores);
     many.end().await;
-    beside_untold(&few, plan).await;
+    let ids = Ids { next: AtomicUsize::new(0), seeded: 600_000 };
+    for statement in seed(ids.seeded) {
+        few.run(&statement).await;
+    }
+    if !plan.is_relay_alone {
+        beside_untold(&few, &ids, plan).await;
+    }
+    beside_a_relay(&few, &ids, plan).await;
     few.end().await;
 }
 
@@ -149,15 +216,6 @@ impl Taker {
         if self.taken.fetch_add(1, Ordering::Relaxed) + 1 == self.enough.load(Ordering::Relaxed) {
             self.is_enough.notify_one();
         }
-    }
-}
-
-struct Bus(Arc<Taker>);
-
-impl Sink for Bus {
-    async fn send(&self, outgoing: &Outgoing) -> Result<(), SendError> {
-        self.0.take(&outgoing.event.data);
-        Ok(())
     }
 }
 
@@ -207,12 +265,15 @@ impl Sink for Published {
     }
 }
 
-/// Events a second of a relay that sends so many.
-async fn relayed(store: &impl Outbox, count: usize) -> f64 {
-    let taker = Taker::of(count);
-    relayed_to(store, Bus(Arc::clone(&taker)), &taker, count).await
+/// A relay to a gate. What it does when it starts, it counts what waits, is over.
+async fn gated(store: &impl Outbox, gate: &Arc<Gate>) -> RunningRelay {
+    let relay = Relay::new(store.clone()).sink("bus", Gated(Arc::clone(gate)));
+    let relay = relay.send_within(Duration::from_mins(10)).start();
+    sleep(Duration::from_secs(2)).await;
+    relay
 }
 
+/// Events a second of a relay that is started for so many.
 async fn relayed_to(store: &impl Outbox, sink: impl Sink, taker: &Taker, count: usize) -> f64 {
     let started = Instant::now();
     let relay = Relay::new(store.clone()).sink("bus", sink).start();
@@ -240,6 +301,30 @@ async fn by_hand(pool: &PgPool, count: usize, publish: impl AsyncFn(&[PgRow])) -
         delete.execute(&mut *tx).await.expect("deleted");
         tx.commit().await.expect("a commit");
         // As a loop does that looks whether it is to stop.
+        yield_now().await;
+    }
+    taken as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Events a second of a loop by hand that leases before it sends, with no transaction open meanwhile.
+async fn by_hand_with_leases(pool: &PgPool, count: usize, publish: impl Fn(&PgRow)) -> f64 {
+    let started = Instant::now();
+    let mut taken = 0;
+    while taken < count {
+        let events = sqlx::query(
+            "UPDATE by_hand AS h SET leased_until = now() + interval '30 s', attempt = attempt + 1 FROM (
+                 SELECT seq FROM by_hand WHERE leased_until <= now() ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED) AS due
+             WHERE h.seq = due.seq
+             RETURNING h.seq, service, id, kind, subject, time, data, traceparent, attempt",
+        );
+        let events = events.bind(i64::from(DEFAULT_CONCURRENCY)).fetch_all(pool).await.expect("events");
+        events.iter().for_each(&publish);
+        taken += events.len();
+        let delete = "DELETE FROM by_hand AS h USING unnest($1, $2) AS sent (seq, attempt)
+            WHERE h.seq = sent.seq AND h.attempt = sent.attempt";
+        let seqs: Vec<i64> = events.iter().map(|event| event.get("seq")).collect();
+        let attempts: Vec<i64> = events.iter().map(|event| event.get("attempt")).collect();
+        sqlx::query(delete).bind(seqs).bind(attempts).execute(pool).await.expect("deleted");
         yield_now().await;
     }
     taken as f64 / started.elapsed().as_secs_f64()
@@ -284,9 +369,10 @@ impl<'a> Filler<'a> {
     /// Into the outbox.
     async fn waiting(&mut self, count: usize) {
         let events = self.next(count);
+        let now = Utc::now().timestamp_micros();
         let fill = format!(
             "INSERT INTO atp_events (service, id, kind, subject, time, data, written_at)
-             SELECT *, 1700000000000000 FROM ({events}) AS e;
+             SELECT *, {now} FROM ({events}) AS e;
              INSERT INTO atp_sends (sink, seq, service, subject, due_at, leased_until, attempt, failures)
              SELECT 'bus', seq, service, subject, time, 0, 0, 0 FROM atp_events
              WHERE seq > (SELECT coalesce(max(seq), 0) FROM atp_sends)"
@@ -307,7 +393,8 @@ async fn beside_by_hand(database: &Database, store: &PostgresStore, plan: &Plan)
     let table =
         "CREATE TABLE by_hand (seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, service TEXT NOT NULL,
         id TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT, time BIGINT NOT NULL, data TEXT NOT NULL,
-        traceparent TEXT, UNIQUE (service, id))";
+        traceparent TEXT, leased_until TIMESTAMPTZ NOT NULL DEFAULT '-infinity', attempt BIGINT NOT NULL DEFAULT 0,
+        UNIQUE (service, id))";
     database.run(table).await;
     let pool = |is_flushed: &'static str| {
         let options: sqlx::postgres::PgConnectOptions = database.url().parse().expect("a URL");
@@ -320,22 +407,38 @@ async fn beside_by_hand(database: &Database, store: &PostgresStore, plan: &Plan)
         filler.waiting(FEW).await;
         filler.waiting_by_hand(FEW).await;
         database.rest().await;
-        let (mut over, mut over_unflushed, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        // It runs already, as it does in a service.
+        let gate = Gate::new();
+        let relay = gated(store, &gate).await;
+        let (mut over, mut over_unflushed, mut over_leased, mut rates) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..plan.rounds {
             filler.waiting(A_ROUND).await;
-            filler.waiting_by_hand(2 * A_ROUND).await;
-            let ours = relayed(store, A_ROUND).await;
+            filler.waiting_by_hand(3 * A_ROUND).await;
+            let ours = gate.let_through(A_ROUND).await;
             let taker = Taker::of(usize::MAX);
             let take = async |events: &[PgRow]| events.iter().for_each(|event| taker.take(event.get("data")));
             over.push(ours / by_hand(&flushed, A_ROUND, take).await);
             over_unflushed.push(ours / by_hand(&unflushed, A_ROUND, take).await);
+            let take = |event: &PgRow| taker.take(event.get("data"));
+            over_leased.push(ours / by_hand_with_leases(&unflushed, A_ROUND, take).await);
             rates.push(ours);
         }
         println!(
-            "PostgreSQL, {a_subject} a subject: {:.0} events/s, {} of the loop by hand, {} of one that does not flush",
+            "PostgreSQL, {a_subject} a subject: {:.0} events/s, {} of the loop by hand, {} of one that does not flush, {} of \
+             one that leases and does not flush",
             median(&mut rates),
             spread(&mut over),
-            spread(&mut over_unflushed)
+            spread(&mut over_unflushed),
+            spread(&mut over_leased)
+        );
+        gate.open.close();
+        relay.stop().await;
+        let began = Instant::now();
+        let tidied = store.tidy(Duration::ZERO).await.expect("an answer");
+        println!(
+            "PostgreSQL, {a_subject} a subject: {:.0} sent events/s are deleted",
+            tidied as f64 / began.elapsed().as_secs_f64()
         );
         // What is left of these is not of the next.
         database.run("DELETE FROM by_hand; DELETE FROM atp_sends; DELETE FROM atp_events").await;
@@ -396,13 +499,8 @@ async fn beside_many<S: Outbox>([few, many]: [&Database; 2], stores: &[S; 2], pl
         few.rest().await;
         many.rest().await;
         let (mut ratios, mut rates) = (Vec::new(), Vec::new());
-        // What a relay does when it starts, it counts what waits, is over before it is measured.
         let gates = [Gate::new(), Gate::new()];
-        let relays = [0, 1].map(|nth: usize| {
-            let relay = Relay::new(stores[nth].clone()).sink("bus", Gated(Arc::clone(&gates[nth])));
-            relay.send_within(Duration::from_mins(10)).start()
-        });
-        sleep(Duration::from_secs(2)).await;
+        let relays = [gated(&stores[0], &gates[0]).await, gated(&stores[1], &gates[1]).await];
         let before = memory(std::process::id());
         let mut most = before;
         for _ in 0..plan.rounds {
@@ -450,11 +548,7 @@ async fn watched<T>(doing: impl Future<Output = T>) -> (T, u64) {
 
 // What an event adds to a decision.
 
-async fn beside_untold(database: &Database, plan: &Plan) {
-    let ids = Ids { next: AtomicUsize::new(0), seeded: 200_000 };
-    for statement in seed(ids.seeded) {
-        database.run(&statement).await;
-    }
+async fn beside_untold(database: &Database, ids: &Ids, plan: &Plan) {
     database.rest().await;
     if let Database::Postgres { .. } = database {
         // What was sent before takes room that is not of these.
@@ -465,14 +559,16 @@ async fn beside_untold(database: &Database, plan: &Plan) {
     let servers = ["untold", "told"].map(|kind| Server::start(kind, &database.url()));
     for connections in [1, 32] {
         for server in &servers {
-            load(&[server], connections, plan.time / 4, &ids, false).await;
+            load(&[server], connections, plan.time / 4, ids, false).await;
         }
+        // PostgreSQL keeps a plan that it made for a table that it had counted as empty.
+        database.rest().await;
         let (mut ratios, mut tails, mut rates) = (Vec::new(), Vec::new(), Vec::new());
         let mut used = [const { Cpu::NONE }; 2];
         for _ in 0..plan.rounds {
             let mut round = Vec::new();
             for (server, used) in servers.iter().zip(&mut used) {
-                let seen = used.during(server, load(&[server], connections, plan.time, &ids, false)).await;
+                let seen = used.during(server, load(&[server], connections, plan.time, ids, false)).await;
                 round.push(seen);
             }
             ratios.push(round[0].rate / round[1].rate);
@@ -505,6 +601,71 @@ async fn beside_untold(database: &Database, plan: &Plan) {
         "{}: {told} statements for a decision that is told, {untold} for one that is not\n",
         database.name()
     );
+}
+
+/// The webhook with a relay in its process over that without, at a steady rate.
+async fn beside_a_relay(database: &Database, ids: &Ids, plan: &Plan) {
+    for (sinks, without, with) in [
+        ("a sink that takes at once", "told", "sent"),
+        ("three that hang, fail and are away", "told to sinks in trouble", "sent to sinks in trouble"),
+    ] {
+        database.run("DELETE FROM atp_sends; DELETE FROM atp_events").await;
+        database.rest().await;
+        // Without it twice: what of a ratio is of this machine shows by these two.
+        let kinds = [without, with, without];
+        let mut seen = [const { Vec::new() }; 3];
+        for round in 0..plan.rounds {
+            // Each comes after each other as often.
+            let order = [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1], [0, 2, 1], [1, 2, 0]];
+            for nth in order[round % order.len()] {
+                // One at a time, or the relay of one sends what the other is told.
+                let server = Server::start(kinds[nth], &database.url());
+                load(&[&server], 1, plan.time / 4, ids, false).await;
+                seen[nth].extend(steady(&server, plan.time * 5, ids).await);
+                drop(server);
+                database.run("DELETE FROM atp_sends; DELETE FROM atp_events").await;
+            }
+        }
+        let percentiles = seen.map(|mut latencies| {
+            latencies.sort_unstable();
+            [50, 99].map(|percent| latencies[latencies.len() * percent / 100].as_secs_f64())
+        });
+        let [without, with, again] = percentiles;
+        println!(
+            "{}, {A_SECOND} decisions/s, a relay to {sinks}: {:.2} of the time without it, at the 99th percentile {:.2} \
+             (of {:.1} ms); without it once more {:.2} and {:.2}",
+            database.name(),
+            with[0] / without[0],
+            with[1] / without[1],
+            without[1] * 1000.0,
+            again[0] / without[0],
+            again[1] / without[1],
+        );
+    }
+    println!();
+}
+
+/// Approves so many a second, however long the answers take: one that comes late to its turn counts
+/// from when that was. How long each took.
+async fn steady(server: &Server, time: Duration, ids: &Ids) -> Vec<Duration> {
+    /// Enough that one which is slow holds up no other.
+    const CONNECTIONS: u32 = 16;
+    let started = Instant::now();
+    let workers = (0..CONNECTIONS).map(async |nth| {
+        let mut stream = server.connect().await;
+        let mut latencies = Vec::new();
+        for turn in 0.. {
+            let due = started + Duration::from_secs(1) * (turn * CONNECTIONS + nth) / A_SECOND;
+            if due > started + time {
+                break;
+            }
+            sleep_until(due.into()).await;
+            approve(&mut stream, ids.next()).await;
+            latencies.push(due.elapsed());
+        }
+        latencies
+    });
+    join_all(workers).await.into_iter().flatten().collect()
 }
 
 /// What an event takes in the tables, with its row for one sink.

@@ -1,5 +1,6 @@
 //! What the test programs share.
 
+pub mod desk;
 pub mod killing;
 pub mod socket;
 

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::killing::Point;
+use crate::{desk, killing::Point};
 
 /// How many events a relay has under way, and so how many a kill may leave.
 pub const AT_ONCE: u32 = 4;
@@ -82,11 +82,17 @@ impl Sink for Socket {
     }
 }
 
-/// Starts a relay to the receiver that `VICTIM_SINK` names, if it does.
+/// Starts a relay to the receiver that `VICTIM_SINK` names, if it does, and to the desk of
+/// `VICTIM_DESK`.
 pub fn relay(store: &impl Outbox, point: &Arc<Point>) -> Option<RunningRelay> {
     let address = env::var("VICTIM_SINK").ok()?;
     let relay = Relay::new(store.clone()).sink("bus", Socket::new(address, Arc::clone(point)));
     let relay = relay.concurrency(AT_ONCE).poll(Duration::from_millis(100));
     // What a kill leaves leased is free again soon.
-    Some(relay.send_within(Duration::from_secs(2)).start())
+    let relay = relay.send_within(Duration::from_secs(2));
+    let Some(desk) = desk::sink(store) else { return Some(relay.start()) };
+    // That a killed desk is back is seen soon, however often it was killed under the same event.
+    let (soon, later) = (Duration::from_millis(50), Duration::from_millis(300));
+    let relay = relay.sink("atp", desk).pause(soon, later).backoff(soon, later).attempts(u32::MAX);
+    Some(relay.send_within(Duration::from_secs(1)).start())
 }

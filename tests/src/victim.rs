@@ -6,7 +6,10 @@
 //! that `VICTIM_RUNS` names.
 //!
 //! Where `VICTIM_SINK` names an address, its decisions and the events of its handlers are sent
-//! there; with `--relay` in place of a point it serves nothing, and sends what others write.
+//! there; with `--relay` in place of a point it serves nothing, and sends what others write. Where
+//! `VICTIM_DESK` names a desk, its questions go there with the key of `VICTIM_KEY`.
+//!
+//! `victim desk:FILE` is a desk. `VICTIM_LISTEN` says where either listens.
 
 use std::{env, fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
 
@@ -17,6 +20,7 @@ use atp_actix::{
     store::{Event, Outbox, PostgresStore, Routes, SqliteStore},
 };
 use atp_tests::{
+    desk,
     killing::{Killing, Point},
     socket,
 };
@@ -25,6 +29,9 @@ use atp_tests::{
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = env::args().skip(1);
     let database = arguments.next().ok_or("which database?")?;
+    if let Some(file) = database.strip_prefix("desk:") {
+        return desk::serve(file).await;
+    }
     let (first, second) = (arguments.next(), arguments.next());
     let kill = match (first.as_deref(), second) {
         (Some("--kill"), Some(point)) => Some(point),
@@ -35,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sent = Arc::clone(&point);
     let sends_only = first.as_deref() == Some("--relay");
     let is_told = env::var_os("VICTIM_SINK").is_some() && !sends_only;
-    let routes = if is_told { Routes::new().events("bus") } else { Routes::new() };
+    let routes = desk::routes(if is_told { Routes::new().events("bus") } else { Routes::new() });
     if let Some(file) = database.strip_prefix("sqlite:") {
         let store = SqliteStore::open(file).await?.routes(routes);
         if sends_only {
@@ -68,9 +75,11 @@ async fn serve(
     let app = move || {
         // A claim that a kill left behind is free again soon.
         let decisions = Decisions::in_store(store.clone()).lease(Duration::from_millis(300));
+        // And a question that a kill has made the desk ask twice is soon known to be another.
+        let decisions = decisions.unknown_grace(Duration::from_secs(5));
         App::new().service(handlers(Webhook::new(atp_tests::PATH, verifier.clone()).store(decisions)))
     };
-    let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0")?;
+    let server = HttpServer::new(app).workers(1).bind(desk::address()?)?;
     println!("{}", server.addrs().first().ok_or("no address")?);
     Ok(server.run().await?)
 }

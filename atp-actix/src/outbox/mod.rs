@@ -87,11 +87,12 @@ pub use self::{
 /// | [`SendError::Refused`] | is parked at once | those of its subject wait |
 /// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile, or before and after it and it alone did not | wait, for 1 s at first and 1 min at most; then one is tried, and if that finds it away too they wait again |
 /// | [`SendError::Gone`] | the same | wait for 1 min, and the log says so as an error |
-/// | nothing, since the process died | comes again when its lease has ended, which is an attempt | those of its subject wait |
+/// | nothing, since the process died that sent it, or had leased it ahead | comes again when its lease has ended, which is an attempt | those of its subject wait |
 ///
 /// What is parked waits for [`Outbox::release`] or [`Outbox::forget`]; [`Outbox::parked`] lists it,
 /// and [`Outbox::lag`] counts what waits. A store that is away costs no attempt, but for what was under
-/// way then: of what is not heard before its lease ends nobody knows whether it was sent.
+/// way or leased ahead then: of what is not heard before its lease ends nobody knows whether it was
+/// sent.
 ///
 /// # Order
 ///
@@ -133,7 +134,10 @@ impl<S: Outbox> Relay<S> {
         self
     }
 
-    /// Sets how many events are sent to a sink at a time; [`DEFAULT_CONCURRENCY`] unless set.
+    /// Sets how many events are sent to a sink at a time; [`DEFAULT_CONCURRENCY`] unless set. As many
+    /// more are leased ahead, so that they begin while the store is asked for those behind them. No
+    /// other relay sends them meanwhile; they go back to the store when the sink is away or the relay
+    /// stops.
     pub fn concurrency(mut self, sends: u32) -> Self {
         self.settings.concurrency = sends.max(1);
         self
@@ -175,8 +179,9 @@ impl<S: Outbox> Relay<S> {
         self
     }
 
-    /// Sets how long what was sent stays in the store; [`DEFAULT_KEEP_SENT`] unless set. As long
-    /// an event of the service's own is known by its id and not written a second time.
+    /// Sets how long an event stays in the store, from when it was written, though it was sent to all;
+    /// [`DEFAULT_KEEP_SENT`] unless set. As long an event of the service's own is known by its id
+    /// and not written a second time.
     pub fn keep_sent(mut self, time: Duration) -> Self {
         self.settings.keep_sent = time;
         self

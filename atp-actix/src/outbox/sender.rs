@@ -1,7 +1,7 @@
 //! Sends to one sink: leases, calls, and says what came of it.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet, VecDeque},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -14,7 +14,7 @@ use futures_util::{
 use tokio::{
     select,
     sync::watch,
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinSet, yield_now},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::Instrument as _;
@@ -22,8 +22,11 @@ use tracing::Instrument as _;
 use super::sink::{AnySink, SendError};
 use crate::{
     backoff::{Backoff, jittered},
-    limits::{AFTER_A_STORE_FAULT, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE, MOST_REMEMBERED},
-    store::{Outbox, Outgoing, SendEnd, Settled, StoreError},
+    limits::{
+        AFTER_A_STORE_FAULT, BETWEEN_LEASES, BETWEEN_TIDYINGS, LONGEST_SEND_LEASE, MOST_REMEMBERED,
+        ROOM_TO_SETTLE,
+    },
+    store::{Hints, Outbox, Outgoing, SendEnd, Settled, StoreError},
 };
 #[cfg(feature = "metrics")]
 use crate::{metrics, reporter::apart};
@@ -41,11 +44,17 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// How long an event is leased: longer than it is sent, so that nobody else begins meanwhile,
-    /// with room to say what came of it.
+    /// How long an event is leased: as long as the one before it may take, and it itself, so that
+    /// nobody else begins meanwhile, with room to say what came of it.
     fn lease(&self) -> Duration {
-        (self.send_within * 2).saturating_add(Duration::from_secs(10)).min(LONGEST_SEND_LEASE)
+        ((self.send_within + ROOM_TO_SETTLE) * 2).min(LONGEST_SEND_LEASE)
     }
+}
+
+/// An event that was leased, and when.
+struct Leased {
+    outgoing: Outgoing,
+    at: Instant,
 }
 
 /// One attempt that ended.
@@ -75,10 +84,14 @@ pub(super) struct Sender<S> {
     settings: Settings,
     stop: watch::Receiver<bool>,
     standing: Standing,
+    /// Leased and not begun: with these the next begin while the store is asked for more.
+    next: VecDeque<Leased>,
     /// Each in a task of its own, which goes on while the store is slow.
     in_flight: JoinSet<Attempt>,
     /// What came of attempts, until the store has it.
     settled: Vec<Settled>,
+    /// When the store was asked last for what is due.
+    leased_at: Option<Instant>,
     /// When what failed is due again, as far as it is known here.
     due: BTreeSet<Instant>,
     /// The places of events that alone found the sink away between two that it took: the next time
@@ -101,8 +114,10 @@ impl<S: Outbox> Sender<S> {
             settings,
             stop,
             standing: Standing::default(),
+            next: VecDeque::new(),
             in_flight: JoinSet::new(),
             settled: Vec::new(),
+            leased_at: None,
             due: BTreeSet::new(),
             suspects: HashSet::new(),
         }
@@ -122,99 +137,151 @@ impl<S: Outbox> Sender<S> {
 
     async fn send(mut self) {
         let mut hints = self.store.hints();
-        let mut is_stored = true;
+        let (mut is_stored, mut found) = (true, Ok(false));
         loop {
             self.standing.paused_until.take_if(|until| *until <= Instant::now());
             let is_stopping = *self.stop.borrow();
+            if is_stopping {
+                self.give_back("the relay stopped before it was sent");
+            }
+            // While the store is away what came of more could not be told.
+            if is_stored && found.is_ok() {
+                self.begin_next();
+            }
             let may_lease = !is_stopping && is_stored;
-            let found;
             (is_stored, found) = self.settle_and_lease(may_lease).await;
             // What could not be told is sent again by whoever comes next.
             if is_stopping && self.in_flight.is_empty() && (self.settled.is_empty() || !is_stored) {
                 return;
             }
-            let wait = match found {
-                Ok(true) if is_stored => Duration::ZERO,
-                Ok(false) if is_stored => jittered(self.settings.poll),
-                Ok(_) | Err(()) => AFTER_A_STORE_FAULT,
-            };
-            let (now, is_full) = (Instant::now(), self.room() == 0);
-            let is_away = !is_stored || found.is_err();
-            let until = match (self.standing.paused_until, self.due.first()) {
-                _ if is_away => now + wait,
-                // While it is left alone nothing is due.
-                (Some(paused), _) => paused,
-                (None, Some(due)) => (now + wait).min(*due),
-                (None, None) => now + wait,
-            };
-            let waits = !is_away && !is_full && !is_stopping;
-            select! {
-                biased;
-                Some(ended) = self.in_flight.join_next() => {
-                    self.judge(ended);
-                    // What ended at the same time is told to the store with it.
-                    while let Some(ended) = self.in_flight.try_join_next() {
-                        self.judge(ended);
-                    }
-                }
-                _ = self.stop.changed(), if !is_stopping => {}
-                () = hints.next(), if waits => {}
-                () = sleep_until(until), if waits || is_away || self.standing.paused_until.is_some() => {}
+            if is_stored && found == Ok(true) {
+                // Those that were begun end meanwhile.
+                yield_now().await;
+                self.judge_ended();
+                continue;
             }
+            self.wait(&mut hints, is_stopping, is_stored && found.is_ok()).await;
         }
     }
 
-    /// How many more may be sent now.
+    /// Waits for what may end, change or be due.
+    async fn wait(&mut self, hints: &mut Hints, is_stopping: bool, is_store_there: bool) {
+        let (now, is_full) = (Instant::now(), self.room() == 0);
+        // What comes one by one is leased together, or those who decide wait for each lease.
+        let rested = self.leased_at.map_or(now, |leased_at| leased_at + BETWEEN_LEASES);
+        let polled = now + jittered(self.settings.poll);
+        let until = match (self.standing.paused_until, self.due.first()) {
+            _ if !is_store_there => now + AFTER_A_STORE_FAULT,
+            // While it is left alone nothing is due.
+            (Some(paused), _) => paused,
+            (None, Some(due)) => polled.min((*due).max(rested)),
+            (None, None) => polled,
+        };
+        let waits = is_store_there && !is_full && !is_stopping;
+        let is_timed = waits || !is_store_there || self.standing.paused_until.is_some();
+        select! {
+            biased;
+            Some(ended) = self.in_flight.join_next() => {
+                self.judge(ended);
+                // What ended at the same time is told to the store with it.
+                self.judge_ended();
+            }
+            _ = self.stop.changed(), if !is_stopping => {}
+            () = hints.next().then(|()| sleep_until(rested)), if waits => {}
+            () = sleep_until(until), if is_timed => {}
+        }
+    }
+
+    /// How many more may be leased now: as many as are sent at a time and as many again, which wait,
+    /// once half of those are begun.
     fn room(&self) -> u32 {
         if self.standing.paused_until.is_some() {
             return 0;
         }
+        let [next, in_flight] = [self.next.len(), self.in_flight.len()].map(saturated);
+        let concurrency = self.settings.concurrency;
         // One finds out whether it is there again.
-        let most = if self.standing.away > 0 { 1 } else { self.settings.concurrency };
-        most.saturating_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
+        let most = match self.standing.away {
+            0 if next > concurrency / 2 => 0,
+            0 => concurrency.saturating_mul(2),
+            _ => 1,
+        };
+        most.saturating_sub(in_flight.saturating_add(next))
     }
 
-    /// Tells the store what came of attempts, and takes what is due meanwhile, as far as there is
-    /// room: whether the store knows all, and whether there may be more to take.
+    /// Begins what is leased, as far as there is room.
+    fn begin_next(&mut self) {
+        while saturated(self.in_flight.len()) < self.settings.concurrency
+            && let Some(Leased { outgoing, at }) = self.next.pop_front()
+        {
+            // The store may have been silent since.
+            if at.elapsed() + self.settings.send_within + ROOM_TO_SETTLE < self.settings.lease() {
+                self.begin(outgoing);
+            } else {
+                let reason = "its lease ended before it was sent".to_owned();
+                self.settled.push(faultless(&outgoing, Duration::ZERO, reason));
+            }
+        }
+    }
+
+    /// Begins nothing of what is leased: it is due again.
+    fn give_back(&mut self, reason: &str) {
+        let again = |Leased { outgoing, .. }| faultless(&outgoing, Duration::ZERO, reason.to_owned());
+        self.settled.extend(self.next.drain(..).map(again));
+    }
+
+    /// Tells the store what came of attempts, and takes what is due, as far as there is room: whether
+    /// the store knows all, and whether there may be more to take.
     async fn settle_and_lease(&mut self, may_lease: bool) -> (bool, Result<bool, ()>) {
         let room = if may_lease { self.room() } else { 0 };
         let now = Instant::now();
         if room > 0 {
+            self.leased_at = Some(now);
             // What is due by now is found, or somebody else has it.
             self.due.retain(|due| *due > now);
         }
-        let settling = async {
-            if self.settled.is_empty() { Ok(0) } else { self.store.settle(&self.name, &self.settled).await }
+        // Where nothing is sent meanwhile the second finds what was behind what is told first, and
+        // need not be asked again.
+        let is_idle = self.in_flight.is_empty() && self.next.is_empty();
+        let (settled, leased) = if is_idle {
+            let settled = self.settle().await;
+            // What is leased could not be begun.
+            let leased = if settled.is_ok() { self.lease(room).await } else { Ok(Vec::new()) };
+            (settled, leased)
+        } else {
+            join(self.settle(), self.lease(room)).await
         };
-        let leasing = async {
-            if room == 0 {
-                Ok(Vec::new())
-            } else {
-                self.store.lease(&self.name, room, self.settings.lease()).await
-            }
-        };
-        let (settled, leased) = join(settling, leasing).await;
         // What was behind what is sent now may not have been there yet.
-        let are_promoted = !self.settled.is_empty();
+        let are_promoted = !self.settled.is_empty() && (!is_idle || room == 0);
         let is_stored = self.unless_away(settled).is_some();
         if is_stored {
             self.remember_settled();
         }
         let Some(leased) = self.unless_away(leased) else { return (is_stored, Err(())) };
         let is_some = !leased.is_empty();
-        let is_stopping = *self.stop.borrow();
         for outgoing in leased {
-            if is_stopping {
-                let reason = "the relay stopped before it was sent".to_owned();
-                let end = SendEnd::Again { after: Duration::ZERO, is_own_fault: false, reason };
-                self.settled.push(Settled::new(&outgoing, end));
-            } else if outgoing.failures >= self.settings.attempts {
+            if outgoing.failures >= self.settings.attempts {
                 self.park(&outgoing, "its lease ended without a word: whoever sent it died".to_owned());
             } else {
-                self.begin(outgoing);
+                self.next.push_back(Leased { outgoing, at: now });
             }
         }
+        let may_begin = is_stored && !*self.stop.borrow();
+        if may_begin {
+            self.begin_next();
+        }
         (is_stored, Ok((is_some || are_promoted) && self.room() > 0))
+    }
+
+    async fn settle(&self) -> Result<usize, StoreError> {
+        if self.settled.is_empty() { Ok(0) } else { self.store.settle(&self.name, &self.settled).await }
+    }
+
+    async fn lease(&self, room: u32) -> Result<Vec<Outgoing>, StoreError> {
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        self.store.lease(&self.name, room, self.settings.lease()).await
     }
 
     /// None if the store is away.
@@ -269,6 +336,13 @@ impl<S: Outbox> Sender<S> {
         self.in_flight.spawn(attempt.instrument(span));
     }
 
+    /// What ended by now.
+    fn judge_ended(&mut self) {
+        while let Some(ended) = self.in_flight.try_join_next() {
+            self.judge(ended);
+        }
+    }
+
     /// What is to become of an event after an attempt.
     fn judge(&mut self, ended: Result<Attempt, JoinError>) {
         // Whatever a sink leaves behind may panic when it is dropped: its event comes again when its
@@ -285,7 +359,11 @@ impl<S: Outbox> Sender<S> {
                 tracing::info!(target: "atp_actix::relay", sink = self.name, "the sink is back");
             }
             let found_away = &self.standing.found_away;
-            if found_away.len() == 1 && self.suspects.len() < MOST_REMEMBERED {
+            if found_away.len() == 1 {
+                if self.suspects.len() >= MOST_REMEMBERED {
+                    // Most of them another relay has: those of this one are found again.
+                    self.suspects.clear();
+                }
                 self.suspects.extend(found_away);
             }
             self.standing = Standing { last_sent: Some(now), ..Standing::default() };
@@ -309,8 +387,7 @@ impl<S: Outbox> Sender<S> {
             SendError::Later { after, reason } => {
                 self.count("later");
                 let after = self.settings.pause.after(1, after);
-                let end = SendEnd::Again { after, is_own_fault: false, reason };
-                return self.settled.push(Settled::new(&outgoing, end));
+                return self.settled.push(faultless(&outgoing, after, reason));
             }
             SendError::Gone { reason } => {
                 tracing::error!(target: "atp_actix::relay", sink = self.name, reason, "the sink is gone for good");
@@ -361,8 +438,19 @@ impl<S: Outbox> Sender<S> {
         }
         let after =
             self.standing.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        self.settled.push(Settled::new(outgoing, SendEnd::Again { after, is_own_fault: false, reason }));
+        // Nothing is leased here meanwhile, and it may be back sooner.
+        self.give_back("the sink was away before it was sent");
+        self.settled.push(faultless(outgoing, after, reason));
     }
+}
+
+/// It comes again after so long, which is no fault of it.
+fn faultless(outgoing: &Outgoing, after: Duration, reason: String) -> Settled {
+    Settled::new(outgoing, SendEnd::Again { after, is_own_fault: false, reason })
+}
+
+fn saturated(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Deletes what was sent long enough ago, now and then.

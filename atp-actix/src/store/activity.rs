@@ -114,6 +114,12 @@ impl Activity {
         self.waiting().notes.len()
     }
 
+    /// How many deliveries are being worked on, those included whose sender was answered already.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.0.work.borrow().under_way
+    }
+
     /// Whether this verifier's secrets are those that the service has been mounted with before, if
     /// it was. With others, who holds one secret could decide what was asked under the other.
     pub(crate) fn admits(&self, service: &str, verifier: &Verifier) -> bool {
@@ -138,7 +144,7 @@ impl Activity {
         let mut work = self.0.work.subscribe();
         let ended = work.wait_for(|work| work.under_way == 0 && !work.is_written);
         let _ = timeout(within, ended).await;
-        self.0.work.borrow().under_way
+        self.under_way()
     }
 
     /// Whether nothing new may begin.

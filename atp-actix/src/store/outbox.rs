@@ -8,8 +8,9 @@ use super::{Event, Hints, Lag, Outgoing, Parked, Settled, Store, StoreError};
 /// [`Outbox::emit`], and looks after what is parked.
 ///
 /// An event is written once, with one row for each of its sinks, and that row alone tells what came
-/// of it there. Of the events of one service and subject only the oldest that is unsent is due at a
-/// sink; a parked one holds back those behind it, and no others.
+/// of it there; it is gone when the event is sent, or given up. Of the events of one service and
+/// subject only the oldest that is unsent is due at a sink; a parked one holds back those behind it,
+/// and no others.
 pub trait Outbox: Store {
     /// Writes an event of the service's own. Says whether it was not there yet: of two with one
     /// service and id the first stays. Durable.
@@ -57,9 +58,9 @@ pub trait Outbox: Store {
     /// What waits for each sink for which anything waits or is parked. It counts: ask now and then.
     fn lag(&self) -> impl Future<Output = Result<Vec<Lag>, StoreError>> + Send;
 
-    /// Deletes what was sent longer ago than this, in batches; how many events went. And lets be due
-    /// what would be due farther ahead than the longest time between two attempts, since a clock
-    /// was set back. Not durable.
+    /// Deletes the events that were written longer ago than this and of which nothing is left to be
+    /// sent, in batches; how many went. And lets be due what would be due farther ahead than the
+    /// longest time between two attempts, since a clock was set back. Not durable.
     fn tidy(&self, keep_sent: Duration) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Tells when there may be something to send. Those of this process are told at once, unless a

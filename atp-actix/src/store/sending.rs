@@ -14,7 +14,8 @@ pub struct Outgoing {
     pub seq: i64,
     /// What is sent. Of its sinks the one that it is sent to alone is named.
     pub event: Event,
-    /// Which attempt this is, counted from 1. What came of it is taken for this attempt alone.
+    /// Which attempt this is, counted from 1 and by leases, so that one that was leased and given back
+    /// counts too. What came of it is taken for this attempt alone.
     pub attempt: u32,
     /// How many of the attempts before were its own fault, those included that ended without a
     /// word.
@@ -89,7 +90,7 @@ pub struct Parked {
     pub seq: i64,
     /// What was to be sent.
     pub event: Event,
-    /// How often it was tried.
+    /// How often it was leased to be sent.
     pub attempts: u32,
     /// When it was parked, by the store's clock.
     pub parked_at: DateTime<Utc>,

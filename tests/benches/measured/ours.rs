@@ -3,20 +3,34 @@
 use actix_web::{App, HttpServer, web};
 use atp_actix::{
     AtpResponse, Error, PostgresTransaction, Secret, Simple, SqliteTransaction, Verifier, Webhook,
-    store::{PostgresStore, Routes, SqliteStore, Store},
+    store::{Outbox, PostgresStore, Routes, SqliteStore, Store},
 };
 use atp_tests::{PATH, SECRET};
 
-/// Serves decisions that are told to where these routes lead.
-pub(crate) async fn serve(url: &str, routes: Routes) {
+/// What is started beside the webhook, and goes on until the server ends.
+pub(crate) trait Beside {
+    type Running;
+    fn start(&self, store: &impl Outbox) -> Self::Running;
+}
+
+/// Nothing.
+impl Beside for () {
+    type Running = ();
+    fn start(&self, _: &impl Outbox) {}
+}
+
+/// Serves decisions that are told to where these routes lead, with this beside the webhook.
+pub(crate) async fn serve(url: &str, routes: Routes, beside: &impl Beside) {
     if let Some(file) = url.strip_prefix("sqlite:") {
         let store = SqliteStore::open(file).await.expect("a store").routes(routes);
+        let _running = beside.start(&store);
         return run(move |config| {
             config.service(webhook(&store).on("approve", ours_sqlite));
         })
         .await;
     }
     let store = PostgresStore::connect(url).await.expect("a store").routes(routes);
+    let _running = beside.start(&store);
     run(move |config| {
         config.service(webhook(&store).on("approve", ours_postgres));
     })

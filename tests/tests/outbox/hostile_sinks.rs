@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{
     random::{Random, seed},
-    scripted::{Call, Does, Scripted, emit, store_by_tokio, until, waiting},
+    scripted::{Call, Does, Scripted, emit, emit_apart, store_by_tokio, until, waiting},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -243,9 +243,7 @@ async fn a_relay_that_is_stopped_or_dropped_ends_what_it_is_at_and_leaves_the_re
         let (store, _) = store_by_tokio(Routes::new().events("bus"));
         let bus = Scripted::new(|_| Does::TakeAfter(Duration::from_secs(1)));
         let relay = Relay::new(store.clone()).sink("bus", bus.clone()).concurrency(5).start();
-        for nth in 0..40 {
-            emit(&store, format!("s-{nth}.1"), &format!("s-{nth}")).await;
-        }
+        emit_apart(&store, 40).await;
         sleep(Duration::from_millis(2500)).await;
         if is_dropped {
             drop(relay);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -145,15 +146,17 @@ async fn without_a_store_what_is_known_is_told() {
     assert_eq!(measured.all("atp_store_seconds"), BTreeMap::new());
 }
 
-/// Says of each event what its kind says, at the first attempt.
-struct Scripted;
+/// Says of each event what its kind says, the first time.
+#[derive(Default)]
+struct Scripted(Mutex<BTreeSet<String>>);
 
 impl Sink for Scripted {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), SendError> {
-        match (&*outgoing.event.kind, outgoing.attempt) {
-            ("again", 1) => Err(SendError::again("not now")),
-            ("away", 1) => Err(SendError::away("nobody is there")),
-            ("gone", 1) => Err(SendError::gone("moved")),
+        let kind = &*outgoing.event.kind;
+        match (kind, self.0.lock().expect("nobody panicked").insert(kind.to_owned())) {
+            ("again", true) => Err(SendError::again("not now")),
+            ("away", true) => Err(SendError::away("nobody is there")),
+            ("gone", true) => Err(SendError::gone("moved")),
             ("refused", _) => Err(SendError::refused("never")),
             _ => Ok(()),
         }
@@ -190,7 +193,7 @@ async fn send_what_is_scripted(measured: &Measured) {
         store.emit(&event(kind)).await.expect("an event");
     }
     let (quick, waits) = (Duration::from_millis(1), "atp_outbox_waiting{sink=elsewhere}");
-    let relay = Relay::new(store.clone()).sink("bus", Scripted).sink("idle", Scripted);
+    let relay = Relay::new(store.clone()).sink("bus", Scripted::default()).sink("idle", Scripted::default());
     let relay = relay.concurrency(1).backoff(quick, quick).pause(quick, quick).poll(quick).start();
     until("all that is for the bus is sent", async || {
         let lag = store.lag().await.expect("an answer");

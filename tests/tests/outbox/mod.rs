@@ -1,5 +1,6 @@
 //! Cases of what leaves the service, and of what is seen of it.
 
+pub(crate) mod ahead;
 pub(crate) mod atp_relay;
 pub(crate) mod atp_sink;
 pub(crate) mod behind;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::support::{
     databases::{Database as _, PostgresDatabase, SqliteFile},
-    scripted::{Does, Scripted, emit, store_by_tokio, until, waiting},
+    scripted::{Does, Scripted, emit, emit_apart, store_by_tokio, until, waiting},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,9 +124,9 @@ async fn one_that_hangs_while_others_get_through_holds_up_none_of_them() {
     let relay = Relay::new(store.clone()).sink("bus", bus.clone()).attempts(3).start();
     emit(&store, "bad.1", "bad").await;
     for nth in 0..60 {
-        sleep(Duration::from_millis(900)).await;
+        sleep(Duration::from_millis(870)).await;
         emit(&store, format!("good-{nth}.1"), &format!("good-{nth}")).await;
-        sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(40)).await;
         assert_eq!(bus.taken().len(), nth + 1, "good-{nth} waits for another");
     }
     assert_eq!((bus.calls_of("bad.1").len(), waiting(&store, "bus").await), (3, (0, 1)));
@@ -149,9 +149,7 @@ async fn a_sink_that_comes_and_goes_parks_nothing() {
         }
     });
     let relay = Relay::new(store.clone()).sink("bus", bus.clone()).start();
-    for nth in 0..300 {
-        emit(&store, format!("s-{nth}.1"), &format!("s-{nth}")).await;
-    }
+    emit_apart(&store, 300).await;
     sleep(Duration::from_hours(4)).await;
     let (left, parked) = waiting(&store, "bus").await;
     println!("one a minute for four hours: {} taken, {left} wait, {parked} are parked", bus.taken().len());

@@ -9,6 +9,7 @@ pub(crate) mod durable;
 pub(crate) mod faults;
 pub(crate) mod hostile_answers;
 pub(crate) mod kills;
+pub(crate) mod migrations;
 pub(crate) mod model;
 pub(crate) mod outages;
 pub(crate) mod own_store;

@@ -266,7 +266,9 @@ async fn a_delivery_that_is_left_open_again_and_again_takes_no_room() {
         counted.iter().map(|row| (row.verdict, row.count)).collect::<Vec<_>>(),
         [(Verdict::LeftOpen, times)]
     );
+    // What was written is in the journal, which is written back when it is long, and begun anew.
+    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(store.pool()).await.expect("one file");
     let sizes = ["atp.sqlite", "atp.sqlite-wal"]
         .map(|name| file.beside(name).metadata().map_or(0, |file| file.len()));
-    assert!(sizes.iter().sum::<u64>() < 8 << 20, "{sizes:?}");
+    assert!(sizes.iter().sum::<u64>() < 1 << 20, "{sizes:?}");
 }

@@ -137,6 +137,13 @@ pub(crate) async fn emit(store: &impl Outbox, id: impl Into<String>, subject: &s
     }
 }
 
+/// So many, each about a subject of its own: `s-0.1`, `s-1.1` and so on.
+pub(crate) async fn emit_apart(store: &impl Outbox, count: u32) {
+    for nth in 0..count {
+        emit(store, format!("s-{nth}.1"), &format!("s-{nth}")).await;
+    }
+}
+
 /// How much waits for a sink, and how much is parked there.
 pub(crate) async fn waiting(store: &impl Outbox, sink: &str) -> (u64, u64) {
     loop {

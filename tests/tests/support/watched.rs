@@ -37,11 +37,22 @@ pub(crate) struct Watched<S> {
     store: S,
     pub(crate) calls: Calls,
     held: Arc<RwLock<()>>,
+    fails_next: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl<S: Store> Watched<S> {
     pub(crate) fn new(store: S) -> Self {
-        Self { store, calls: Calls::default(), held: Arc::default() }
+        Self { store, calls: Calls::default(), held: Arc::default(), fails_next: Arc::default() }
+    }
+
+    /// The next call of a verb of its outbox comes to nothing.
+    pub(crate) fn fail_next(&self, verb: &'static str) {
+        *self.fails_next.lock().expect("nobody panicked") = Some(verb);
+    }
+
+    /// Whether the call was to fail.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.fails_next.lock().expect("nobody panicked").is_none()
     }
 
     /// It answers nothing until what this gives is dropped.
@@ -117,6 +128,10 @@ macro_rules! pass_events_on {
             $(async fn $verb(&self, $($name: $type),*) -> Result<$answer, StoreError> {
                 self.calls.push(stringify!($verb));
                 let _not_held = self.held.read().await;
+                let fails = |verb: &mut &str| *verb == stringify!($verb);
+                if self.fails_next.lock().expect("nobody panicked").take_if(fails).is_some() {
+                    return Err(StoreError::NotDurable("it is away".to_owned()));
+                }
                 self.store.$verb($($name),*).await
             })*
 

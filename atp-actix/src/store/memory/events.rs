@@ -20,7 +20,7 @@ pub(super) struct Events {
     written: BTreeMap<i64, (Event, DateTime<Utc>)>,
     /// By service and id.
     ids: HashSet<(String, String)>,
-    /// By sink and place.
+    /// By sink and place, until it is sent.
     sends: BTreeMap<(String, i64), Send>,
 }
 
@@ -35,17 +35,12 @@ struct Send {
 
 enum State {
     Waiting,
-    Sent(DateTime<Utc>),
     Parked(DateTime<Utc>, String),
 }
 
 impl Send {
     fn new(now: DateTime<Utc>) -> Self {
         Self { due_at: now, leased_until: None, attempt: 0, failures: 0, state: State::Waiting }
-    }
-
-    fn is_sent(&self) -> bool {
-        matches!(self.state, State::Sent(_))
     }
 
     fn is_due(&self, now: DateTime<Utc>) -> bool {
@@ -85,9 +80,8 @@ impl Events {
 
     /// The places of what may be sent to a sink: of each subject the oldest that is unsent.
     fn first(&self, sink: &str) -> Vec<i64> {
-        let unsent = self.sends.iter().filter(|((to, _), send)| to == sink && !send.is_sent());
         let (mut first, mut subjects) = (Vec::new(), HashSet::new());
-        for ((_, seq), _) in unsent {
+        for (_, seq) in self.sends.keys().filter(|(to, _)| to == sink) {
             let event = self.written.get(seq);
             let subject = event.and_then(|(event, _)| Some((&event.service, event.subject.as_ref()?)));
             if subject.is_none_or(|subject| subjects.insert(subject)) {
@@ -138,12 +132,15 @@ impl Events {
         Settled { seq, attempt, end }: &Settled,
         now: DateTime<Utc>,
     ) -> bool {
-        let Some(send) = self.sends.get_mut(&(sink.to_owned(), *seq)) else { return false };
+        let place = (sink.to_owned(), *seq);
+        let Some(send) = self.sends.get_mut(&place) else { return false };
         if send.attempt != *attempt || send.leased_until.take().is_none() {
             return false;
         }
         match end {
-            SendEnd::Sent => send.state = State::Sent(now),
+            SendEnd::Sent => {
+                self.sends.remove(&place);
+            }
             SendEnd::Again { after, is_own_fault, .. } => {
                 send.due_at = now + (*after).min(LONGEST_BACKOFF);
                 send.failures = send.failures.saturating_add(u32::from(*is_own_fault));
@@ -163,7 +160,6 @@ impl Events {
     }
 
     pub(super) fn tidy(&mut self, before: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
-        self.sends.retain(|_, send| !matches!(send.state, State::Sent(at) if at < before));
         for send in self.sends.values_mut() {
             if send.due_at > now + LONGEST_BACKOFF {
                 send.due_at = now;
@@ -172,8 +168,8 @@ impl Events {
         let left: HashSet<i64> = self.sends.keys().map(|(_, seq)| *seq).collect();
         let count = self.written.len();
         let ids = &mut self.ids;
-        self.written.retain(|seq, (event, _)| {
-            let stays = left.contains(seq);
+        self.written.retain(|seq, (event, written_at)| {
+            let stays = left.contains(seq) || *written_at >= before;
             if !stays {
                 ids.remove(&(event.service.clone(), event.id.clone()));
             }
@@ -199,14 +195,15 @@ impl Events {
         Ok(())
     }
 
-    pub(super) fn forget(&mut self, sink: &str, seq: i64, now: DateTime<Utc>) -> Result<(), StoreError> {
-        self.parked(sink, seq)?.state = State::Sent(now);
+    pub(super) fn forget(&mut self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        self.parked(sink, seq)?;
+        self.sends.remove(&(sink.to_owned(), seq));
         Ok(())
     }
 
     pub(super) fn lag(&self) -> Vec<Lag> {
         let mut lags: BTreeMap<&str, Lag> = BTreeMap::new();
-        for ((sink, _), send) in self.sends.iter().filter(|(_, send)| !send.is_sent()) {
+        for ((sink, _), send) in &self.sends {
             let lag = lags.entry(sink).or_insert_with(|| Lag::new(&**sink, 0, 0, None));
             if matches!(send.state, State::Parked(..)) {
                 lag.parked += 1;

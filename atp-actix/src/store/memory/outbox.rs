@@ -35,7 +35,7 @@ impl Outbox for MemoryStore {
     }
 
     async fn forget(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
-        self.tables().events.forget(sink, seq, (self.clock)())?;
+        self.tables().events.forget(sink, seq)?;
         self.activity.hint();
         Ok(())
     }

@@ -6,6 +6,7 @@ mod in_time;
 mod listen;
 mod outbox;
 mod pool;
+mod reached;
 mod tidy;
 
 use std::{
@@ -33,6 +34,7 @@ use super::{
     },
 };
 use connection::{Doubt, Pooled, is_there, millis, was_idle};
+use reached::Reached;
 
 use crate::limits::{
     self, CONNECTIONS_PER_RESERVED, LONGEST_MIGRATION, LONGEST_STEP, PATIENCE, POSTGRES_CONNECTIONS,
@@ -93,6 +95,7 @@ pub(super) struct Steps {
     /// Whether events are told of by NOTIFY.
     notifies: bool,
     is_listening: Arc<AtomicBool>,
+    reached: Arc<Reached>,
 }
 
 impl PostgresStore {
@@ -101,6 +104,15 @@ impl PostgresStore {
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
     /// Connects, with at most ten connections.
+    ///
+    /// The address is read by sqlx: `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=verify-full`. TLS
+    /// needs the feature `postgres-tls`. Unless `sslmode` says otherwise it is `prefer`: encrypted
+    /// where feature and server allow, and whoever answers is believed, as by `require`. Across a
+    /// network say `verify-full`, with `sslrootcert=FILE` where the system does not know who signed:
+    /// other than with libpq it is trusted beside those whom the system trusts.
+    ///
+    /// Tables of an older version are brought up to date first, within a minute. What writes counters
+    /// waits meanwhile.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         // A pooler refuses settings that it does not know; nothing here is a float.
         let options = url.parse::<PgConnectOptions>()?.extra_float_digits(None);
@@ -236,8 +248,11 @@ async fn in_time<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result
 
 impl Steps {
     /// What this program knows of the schema.
-    const MIGRATIONS: [&str; 2] =
-        [include_str!("../schema/postgres.1.sql"), include_str!("../schema/postgres.2.sql")];
+    const MIGRATIONS: [&str; 3] = [
+        include_str!("../schema/postgres.1.sql"),
+        include_str!("../schema/postgres.2.sql"),
+        include_str!("../schema/postgres.3.sql"),
+    ];
 
     /// Before a handler's transaction: should that end behind our back, what follows it on the
     /// connection is refused.
@@ -264,6 +279,7 @@ impl Steps {
             routes: Routes::new(),
             notifies: true,
             is_listening: Arc::default(),
+            reached: Arc::default(),
         })
     }
 
@@ -388,6 +404,9 @@ impl Steps {
         }
         let found: i64 = sqlx::query_scalar(statements::SCHEMA_VERSION).fetch_one(&mut *connection).await?;
         for (version, migration) in rows::migrations(&Self::MIGRATIONS, found)? {
+            // To make an index takes as long as its table is.
+            let patient = format!("SET LOCAL statement_timeout = {}", millis(LONGEST_MIGRATION));
+            sqlx::raw_sql(AssertSqlSafe(patient)).execute(&mut *connection).await?;
             sqlx::raw_sql(migration).execute(&mut *connection).await?;
             sqlx::query(statements::SET_SCHEMA_VERSION).bind(version).execute(&mut *connection).await?;
         }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::{FromRow as _, PgConnection, Row as _};
 
-use super::{PostgresStore, Steps};
+use super::{PostgresStore, Steps, reached::START};
 use crate::{
-    limits::{LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, PUT_ASIDE_BATCH, TIDY_BATCH},
+    limits::{
+        LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, PUT_ASIDE_BATCH, TIDY_BATCH, TIDY_LOOK,
+    },
     store::{
         Event, Hints, Lag, Outbox, Outgoing, Parked, Settled, StoreError,
         event::without_answer,
@@ -79,31 +81,41 @@ impl Steps {
 
     async fn lease_due(&self, sink: &str, limit: u32, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
         let began = Instant::now();
-        let (mut leased, mut is_behind) = self.lease_some(sink, limit, limit, lease).await?;
+        let since = self.reached.since(sink);
+        let (mut leased, mut is_behind) = self.lease_some(sink, limit, limit, lease, since).await?;
+        if leased.is_empty() && since != START {
+            (leased, is_behind) = self.lease_some(sink, limit, limit, lease, START).await?;
+        }
         // Whoever finds nothing asks again after a while: what is behind others of its subject must
         // not hide the others so long.
         while leased.is_empty() && is_behind && began.elapsed() < LONGEST_PUTTING_ASIDE {
-            (leased, is_behind) = self.lease_some(sink, limit, limit.max(PUT_ASIDE_BATCH), lease).await?;
+            (leased, is_behind) =
+                self.lease_some(sink, limit, limit.max(PUT_ASIDE_BATCH), lease, START).await?;
+        }
+        if leased.is_empty() && is_behind {
+            self.activity.hint();
         }
         Ok(leased)
     }
 
-    /// Leases of so many that are due those that are not behind an older one, and puts those aside
-    /// that are. With it goes whether any were put aside.
+    /// Leases of so many that are due since a time those that are not behind an older one, and puts
+    /// those aside that are. With it goes whether any were put aside.
     async fn lease_some(
         &self,
         sink: &str,
         limit: u32,
         batch: u32,
         lease: Duration,
+        since: i64,
     ) -> Result<(Vec<Outgoing>, bool), StoreError> {
         let mut pooled = self.pooled().await?;
-        let rows = sqlx::query("SELECT * FROM atp_lease($1, $2, $3, $4, $5)")
+        let rows = sqlx::query("SELECT * FROM atp_lease($1, $2, $3, $4, $5, $6)")
             .bind(escape(sink))
             .bind(i64::from(limit))
             .bind(i64::from(batch))
             .bind(rows::micros(lease.min(LONGEST_SEND_LEASE)))
             .bind(rows::micros(LONGEST_SEND_LEASE))
+            .bind(since)
             .fetch_all(pooled.connection_mut())
             .await?;
         pooled.done();
@@ -113,6 +125,12 @@ impl Steps {
                 Some(_) => leased.push(rows::outgoing(rows::SendRow::from_row(row)?, sink)),
                 None => is_behind = true,
             }
+        }
+        match rows.last() {
+            Some(last) if u32::try_from(leased.len()).is_ok_and(|len| len >= limit) => {
+                self.reached.more(sink, since, last.try_get("due_at")?);
+            }
+            _ => self.reached.end(sink),
         }
         Ok((leased, is_behind))
     }
@@ -145,22 +163,37 @@ impl Steps {
         Ok(rows.into_iter().map(|row| rows::parked(row, sink)).collect())
     }
 
-    /// Runs a statement on a parked event, and lets what is behind it be due if it is sent now.
-    async fn unpark(&self, statement: &'static str, sink: &str, seq: i64) -> Result<(), StoreError> {
+    async fn release(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         let now: i64 = sqlx::query_scalar("SELECT atp_now()").fetch_one(open.connection_mut()).await?;
-        let unparked = sqlx::query(statement)
+        let released = sqlx::query(statements::RELEASE)
             .bind(escape(sink))
             .bind(seq)
             .bind(now)
             .execute(open.connection_mut())
             .await?;
-        if unparked.rows_affected() == 0 {
+        if released.rows_affected() == 0 {
             return Err(StoreError::NotParked { sink: sink.to_owned(), seq });
         }
-        sqlx::query("SELECT atp_promote($1, $2)")
+        open.finish().await?;
+        self.activity.hint();
+        Ok(())
+    }
+
+    async fn forget(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
+        let mut open = self.write().await?;
+        let forgotten: Option<(String, Option<String>)> = sqlx::query_as(statements::FORGET)
             .bind(escape(sink))
-            .bind(vec![seq])
+            .bind(seq)
+            .fetch_optional(open.connection_mut())
+            .await?;
+        let Some((service, subject)) = forgotten else {
+            return Err(StoreError::NotParked { sink: sink.to_owned(), seq });
+        };
+        sqlx::query("SELECT atp_promote($1, $2, $3)")
+            .bind(escape(sink))
+            .bind([service])
+            .bind([subject])
             .execute(open.connection_mut())
             .await?;
         open.finish().await?;
@@ -207,12 +240,14 @@ impl Steps {
         Ok(pulled_back)
     }
 
-    /// Deletes one batch of what was sent before a time; how many rows that were, and how many
-    /// events.
-    async fn tidy_batch(&self, before: i64) -> Result<(i64, i64), StoreError> {
+    /// Deletes a batch of events behind a place that are older than a time and sent. With how many
+    /// goes from which place on to look for more.
+    async fn tidy_batch(&self, behind: i64, before: i64) -> Result<(Option<i64>, i64), StoreError> {
         let mut pooled = self.pooled().await?;
-        let tidied = sqlx::query_as("SELECT * FROM atp_tidy($1, $2)")
+        let tidied = sqlx::query_as("SELECT * FROM atp_tidy($1, $2, $3, $4)")
+            .bind(behind)
             .bind(before)
+            .bind(TIDY_LOOK)
             .bind(TIDY_BATCH)
             .fetch_one(pooled.connection_mut())
             .await?;
@@ -258,11 +293,11 @@ impl Outbox for PostgresStore {
     }
 
     async fn release(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
-        self.in_time(self.steps.unpark(statements::RELEASE, sink, seq)).await
+        self.in_time(self.steps.release(sink, seq)).await
     }
 
     async fn forget(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
-        self.in_time(self.steps.unpark(statements::FORGET, sink, seq)).await
+        self.in_time(self.steps.forget(sink, seq)).await
     }
 
     async fn lag(&self) -> Result<Vec<Lag>, StoreError> {
@@ -278,14 +313,13 @@ impl Outbox for PostgresStore {
             }
         };
         let before = now.saturating_sub(rows::micros(keep_sent));
-        let mut tidied = 0;
-        loop {
-            let (rows, events) = self.in_time(self.steps.tidy_batch(before)).await?;
+        let (mut tidied, mut behind) = (0, Some(0));
+        while let Some(place) = behind {
+            let (last, events) = self.in_time(self.steps.tidy_batch(place, before)).await?;
             tidied += u64::try_from(events).unwrap_or_default();
-            if rows == 0 {
-                return Ok(tidied);
-            }
+            behind = last;
         }
+        Ok(tidied)
     }
 
     /// Those of other processes too, as long as the server tells of them.

@@ -13,8 +13,8 @@ CREATE TABLE atp_events (
 );
 CREATE INDEX atp_events_by_subject ON atp_events (service, subject);
 
--- One row for each event and sink: what came of it there. It is sent, or parked, or due, or behind
--- an older one of its subject (then it has no time at which it is due, nor any of the others).
+-- One row for each event and sink until it is sent there, or given up. It is parked, or due, or behind
+-- an older one of its subject (then it has no time at which it is due).
 CREATE TABLE atp_sends (
     sink TEXT COLLATE "C" NOT NULL,         -- texts are compared by their bytes
     seq BIGINT NOT NULL,                    -- of the event
@@ -24,15 +24,13 @@ CREATE TABLE atp_sends (
     leased_until BIGINT NOT NULL,           -- 0 while nobody sends it
     attempt BIGINT NOT NULL,                -- of the last lease: what came of an earlier one is not taken
     failures BIGINT NOT NULL,               -- of those how many were its own fault
-    sent_at BIGINT,
     parked_at BIGINT,
     reason TEXT,                            -- why the last attempt failed
     PRIMARY KEY (seq, sink)
 ) WITH (fillfactor = 70);                   -- a lease finds room beside its row, and changes no index
 CREATE INDEX atp_sends_due ON atp_sends (sink, due_at, seq) WHERE due_at IS NOT NULL;
 -- What is behind what. By what differs most first: few comparisons find it.
-CREATE INDEX atp_sends_unsent ON atp_sends (subject, service, sink, seq) WHERE sent_at IS NULL;
-CREATE INDEX atp_sends_sent ON atp_sends (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX atp_sends_by_subject ON atp_sends (subject, service, sink, seq);
 CREATE INDEX atp_sends_parked ON atp_sends (sink, seq) WHERE parked_at IS NOT NULL;
 ALTER TABLE atp_events SET (autovacuum_analyze_threshold = 1000, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE atp_sends SET (autovacuum_analyze_threshold = 1000, autovacuum_vacuum_threshold = 1000);
@@ -68,7 +66,7 @@ BEGIN
     RETURN new;
 END';
 
--- Leases of so many that are due (`batch`) those that are not behind an older one of their subject, at
+-- Leases of so many that are due since a time (`batch`) those that are not behind an older one of their subject, at
 -- most so many, and puts those aside that are. Without one to send, a row of nothing says that some
 -- were put aside and that there may be more.
 --
@@ -76,9 +74,9 @@ END';
 -- put aside, each once, until that is sent; the older one is locked meanwhile, so that it is not
 -- sent unseen. Each is looked up by itself in an index, however many wait: the settings of these
 -- functions hold a plan to that, which is made once for each connection.
-CREATE FUNCTION atp_lease(sink TEXT, most BIGINT, batch BIGINT, lease BIGINT, longest BIGINT)
+CREATE FUNCTION atp_lease(sink TEXT, most BIGINT, batch BIGINT, lease BIGINT, longest BIGINT, since BIGINT)
     RETURNS TABLE (seq BIGINT, service TEXT, id TEXT, kind TEXT, subject TEXT, "time" BIGINT, data TEXT,
-        traceparent TEXT, attempt BIGINT, failures BIGINT, parked_at BIGINT, reason TEXT)
+        traceparent TEXT, attempt BIGINT, failures BIGINT, parked_at BIGINT, reason TEXT, due_at BIGINT)
     LANGUAGE plpgsql VOLATILE
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off AS '
@@ -86,28 +84,32 @@ CREATE FUNCTION atp_lease(sink TEXT, most BIGINT, batch BIGINT, lease BIGINT, lo
 DECLARE
     now BIGINT := atp_now();
     due BIGINT[];
+    services TEXT[];
+    subjects TEXT[];
     behind BIGINT[];
+    put_aside BIGINT := 0;
 BEGIN
     PERFORM atp_quick();
-    SELECT array_agg(d.seq) INTO due FROM (
-        SELECT s.seq FROM atp_sends AS s
-        WHERE s.sink = $1 AND s.due_at IS NOT NULL AND s.due_at <= now
+    SELECT array_agg(d.seq), array_agg(d.service), array_agg(d.subject) INTO due, services, subjects FROM (
+        SELECT s.seq, s.service, s.subject FROM atp_sends AS s
+        WHERE s.sink = $1 AND s.due_at IS NOT NULL AND s.due_at >= $6 AND s.due_at <= now
             AND (s.leased_until <= now OR s.leased_until > now + $5)
         ORDER BY s.due_at, s.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS d;
     IF due IS NULL THEN
         RETURN;
     END IF;
-    SELECT array_agg(s.seq) INTO behind FROM atp_sends AS s CROSS JOIN LATERAL (
-        SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = s.service AND o.subject = s.subject
-            AND o.sent_at IS NULL AND o.seq < s.seq ORDER BY o.seq LIMIT 1) AS older
-    WHERE s.sink = $1 AND s.seq = ANY (due);
+    SELECT array_agg(d.seq) INTO behind FROM unnest(due, services, subjects) AS d (seq, service, subject)
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
+                AND o.seq < d.seq ORDER BY o.seq LIMIT 1) AS older;
     IF behind IS NOT NULL THEN
         UPDATE atp_sends AS s SET due_at = NULL, leased_until = 0 FROM (
             SELECT b.seq FROM atp_sends AS b CROSS JOIN LATERAL (
                 SELECT 1 FROM atp_sends AS o WHERE o.sink = $1 AND o.service = b.service AND o.subject = b.subject
-                    AND o.sent_at IS NULL AND o.seq < b.seq ORDER BY o.seq LIMIT 1 FOR SHARE SKIP LOCKED) AS older
+                    AND o.seq < b.seq ORDER BY o.seq LIMIT 1 FOR SHARE SKIP LOCKED) AS older
             WHERE b.sink = $1 AND b.seq = ANY (behind)) AS aside
         WHERE s.sink = $1 AND s.seq = aside.seq;
+        GET DIAGNOSTICS put_aside = ROW_COUNT;
     END IF;
     RETURN QUERY
         WITH leased AS (
@@ -119,24 +121,25 @@ BEGIN
             WHERE s.sink = $1 AND s.seq = first.seq
             RETURNING s.seq, s.due_at, s.attempt, s.failures, s.parked_at, s.reason)
         SELECT e.seq, e.service, e.id, e.kind, e.subject, e.time, e.data, e.traceparent, l.attempt, l.failures,
-            l.parked_at, l.reason
+            l.parked_at, l.reason, l.due_at
         FROM leased AS l JOIN atp_events AS e ON e.seq = l.seq ORDER BY l.due_at, l.seq;
-    IF NOT FOUND AND behind IS NOT NULL THEN
+    IF NOT FOUND AND put_aside > 0 THEN
         RETURN NEXT;
     END IF;
 END';
 
--- Lets what was behind a sent one be due. A statement of its own, so that it sees who was put
--- behind it until then.
-CREATE FUNCTION atp_promote(sink TEXT, seqs BIGINT[]) RETURNS VOID LANGUAGE plpgsql VOLATILE
+-- Lets the oldest of these services and subjects be due, unless it is parked. A statement of its own,
+-- so that it sees who was put behind what is gone until then.
+CREATE FUNCTION atp_promote(sink TEXT, services TEXT[], subjects TEXT[]) RETURNS VOID LANGUAGE plpgsql VOLATILE
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off AS '
 BEGIN
     UPDATE atp_sends AS s SET due_at = atp_now() FROM (
-        SELECT DISTINCT n.seq FROM atp_sends AS d CROSS JOIN LATERAL (
-            SELECT o.seq FROM atp_sends AS o WHERE o.sink = d.sink AND o.service = d.service AND o.subject = d.subject
-                AND o.sent_at IS NULL ORDER BY o.seq LIMIT 1) AS n
-        WHERE d.sink = $1 AND d.seq = ANY ($2)) AS next
+        SELECT DISTINCT n.service, n.subject FROM unnest($2, $3) AS n (service, subject)) AS gone
+        CROSS JOIN LATERAL (
+            SELECT o.seq FROM atp_sends AS o
+            WHERE o.sink = $1 AND o.service = gone.service AND o.subject = gone.subject
+            ORDER BY o.seq LIMIT 1) AS next
     WHERE s.sink = $1 AND s.seq = next.seq AND s.due_at IS NULL AND s.parked_at IS NULL;
 END';
 
@@ -148,45 +151,57 @@ CREATE FUNCTION atp_settle(sink TEXT, seqs BIGINT[], attempts BIGINT[], waits BI
     SET enable_hashjoin = off SET enable_mergejoin = off AS '
 DECLARE
     now BIGINT := atp_now();
-    stood BIGINT[];
+    sent BIGINT;
+    services TEXT[];
+    subjects TEXT[];
+    others BIGINT := 0;
 BEGIN
     PERFORM atp_quick();
-    WITH n AS (
-        SELECT * FROM unnest($2, $3, $4, $5, $6) AS n (seq, attempt, wait, fault, reason)),
-    settled AS (
-        UPDATE atp_sends AS s SET leased_until = 0, failures = s.failures + n.fault,
+    WITH gone AS (
+        DELETE FROM atp_sends AS s USING unnest($2, $3, $6) AS n (seq, attempt, reason)
+        WHERE n.reason IS NULL AND s.sink = $1 AND s.seq = n.seq AND s.attempt = n.attempt AND s.leased_until > 0
+        RETURNING s.service, s.subject)
+    SELECT count(*), array_agg(gone.service), array_agg(gone.subject) INTO sent, services, subjects FROM gone;
+    IF sent < cardinality($2) THEN
+        UPDATE atp_sends AS s SET leased_until = 0, failures = s.failures + n.fault, reason = n.reason,
             due_at = CASE WHEN n.wait IS NOT NULL THEN now + n.wait END,
-            sent_at = CASE WHEN n.reason IS NULL THEN now END,
-            parked_at = CASE WHEN n.reason IS NOT NULL AND n.wait IS NULL THEN now END,
-            reason = n.reason
-        FROM n WHERE s.sink = $1 AND s.seq = n.seq AND s.attempt = n.attempt AND s.leased_until > 0
-        RETURNING s.seq)
-    SELECT coalesce(array_agg(settled.seq), ''{}'') INTO stood FROM settled;
-    PERFORM atp_promote($1, stood);
-    RETURN cardinality(stood);
+            parked_at = CASE WHEN n.wait IS NULL THEN now END
+        FROM unnest($2, $3, $4, $5, $6) AS n (seq, attempt, wait, fault, reason)
+        WHERE n.reason IS NOT NULL AND s.sink = $1 AND s.seq = n.seq AND s.attempt = n.attempt
+            AND s.leased_until > 0;
+        GET DIAGNOSTICS others = ROW_COUNT;
+    END IF;
+    IF sent > 0 THEN
+        PERFORM atp_promote($1, services, subjects);
+    END IF;
+    RETURN sent + others;
 END';
 
--- Deletes some of what was sent before a time: how many rows those were, and how many events. One at
--- a time: of two that delete the rows of one event neither would see that it deletes the last.
-CREATE FUNCTION atp_tidy(before BIGINT, batch BIGINT, OUT rows BIGINT, OUT events BIGINT) LANGUAGE plpgsql
-    VOLATILE
+-- Looks through so many events behind a place (`look`), and deletes those that were written before a
+-- time and that nothing waits to be sent of, so many at most (`batch`): how many, and the place from
+-- which on to look for more, if there may be any that are so old.
+CREATE FUNCTION atp_tidy(behind BIGINT, before BIGINT, look BIGINT, batch BIGINT, OUT last BIGINT, OUT events BIGINT)
+    LANGUAGE plpgsql VOLATILE
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_mergejoin = off AS '
+    SET enable_hashjoin = off SET enable_mergejoin = off AS '
 BEGIN
-    rows := 0;
     events := 0;
-    IF NOT pg_try_advisory_xact_lock(4706431052178216242) OR NOT atp_quick() THEN
+    IF NOT atp_quick() THEN
         RETURN;
     END IF;
-    WITH sent AS MATERIALIZED (
-        SELECT s.sink, s.seq FROM atp_sends AS s WHERE s.sent_at IS NOT NULL AND s.sent_at < $1 LIMIT $2
-        FOR UPDATE SKIP LOCKED),
-    sends AS (DELETE FROM atp_sends AS s USING sent WHERE s.sink = sent.sink AND s.seq = sent.seq),
+    WITH old AS MATERIALIZED (
+        SELECT o.seq FROM (
+            SELECT e.seq, e.written_at FROM atp_events AS e WHERE e.seq > $1 ORDER BY e.seq LIMIT $3) AS o
+        WHERE o.written_at < $2),
+    sent AS MATERIALIZED (
+        SELECT old.seq FROM old WHERE NOT EXISTS (SELECT 1 FROM atp_sends AS s WHERE s.seq = old.seq)
+        ORDER BY old.seq LIMIT $4),
     gone AS (
-        DELETE FROM atp_events AS e USING (SELECT DISTINCT sent.seq FROM sent) AS n
-        WHERE e.seq = n.seq AND NOT EXISTS (
-            SELECT 1 FROM atp_sends AS s WHERE s.seq = e.seq AND NOT EXISTS (
-                SELECT 1 FROM sent WHERE sent.sink = s.sink AND sent.seq = s.seq))
-        RETURNING 1)
-    SELECT (SELECT count(*) FROM sent), (SELECT count(*) FROM gone) INTO rows, events;
+        DELETE FROM atp_events AS e USING (
+            SELECT o.seq FROM atp_events AS o WHERE o.seq IN (SELECT sent.seq FROM sent)
+            FOR UPDATE SKIP LOCKED) AS n
+        WHERE e.seq = n.seq RETURNING 1)
+    SELECT CASE WHEN (SELECT count(*) FROM sent) < $4 THEN (SELECT max(old.seq) FROM old)
+            ELSE (SELECT max(sent.seq) FROM sent) END,
+        (SELECT count(*) FROM gone) INTO last, events;
 END';

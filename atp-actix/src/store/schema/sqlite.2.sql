@@ -13,8 +13,8 @@ CREATE TABLE atp_events (
 ) STRICT;
 CREATE INDEX atp_events_by_subject ON atp_events (service, subject);
 
--- One row for each event and sink: what came of it there. It is sent, or parked, or due, or behind
--- an older one of its subject (then it has no time at which it is due, nor any of the others).
+-- One row for each event and sink until it is sent there, or given up. It is parked, or due, or behind
+-- an older one of its subject (then it has no time at which it is due).
 CREATE TABLE atp_sends (
     sink TEXT NOT NULL,
     seq INTEGER NOT NULL,                   -- of the event
@@ -24,13 +24,11 @@ CREATE TABLE atp_sends (
     leased_until INTEGER NOT NULL,          -- 0 while nobody sends it
     attempt INTEGER NOT NULL,               -- of the last lease: what came of an earlier one is not taken
     failures INTEGER NOT NULL,              -- of those how many were its own fault
-    sent_at INTEGER,
     parked_at INTEGER,
     reason TEXT,                            -- why the last attempt failed
     PRIMARY KEY (seq, sink)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX atp_sends_due ON atp_sends (sink, due_at, seq) WHERE due_at IS NOT NULL;
 -- What is behind what.
-CREATE INDEX atp_sends_unsent ON atp_sends (sink, service, subject, seq) WHERE sent_at IS NULL;
-CREATE INDEX atp_sends_sent ON atp_sends (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX atp_sends_by_subject ON atp_sends (sink, service, subject, seq);
 CREATE INDEX atp_sends_parked ON atp_sends (sink, seq) WHERE parked_at IS NOT NULL;

@@ -44,11 +44,17 @@ pub(in crate::store) const FORGET_DELIVERIES: &str =
 pub(in crate::store) const FORGET_REFUSED: &str =
     "DELETE FROM atp_refused WHERE service = $1 AND notification_id = $2";
 
-/// Forgets a batch of counters that are of no question.
+/// Forgets a batch of counters that are of no question. A decision's own is counted long before its
+/// question may be purged; the others have an index for those that mostly are of none, and one.
 pub(in crate::store) const PURGE_DELIVERIES: &str =
     "DELETE FROM atp_deliveries WHERE (service, notification_id, fingerprint, verdict) IN (
     SELECT a.service, a.notification_id, a.fingerprint, a.verdict FROM atp_deliveries AS a
     WHERE a.verdict IN ('stale', 'unknown') AND a.last_seen < $1 AND NOT EXISTS (
+        SELECT 1 FROM atp_questions AS q
+        WHERE q.service = a.service AND q.notification_id = a.notification_id)
+    UNION ALL
+    SELECT a.service, a.notification_id, a.fingerprint, a.verdict FROM atp_deliveries AS a
+    WHERE a.verdict NOT IN ('handled', 'stale', 'unknown') AND a.last_seen < $1 AND NOT EXISTS (
         SELECT 1 FROM atp_questions AS q
         WHERE q.service = a.service AND q.notification_id = a.notification_id)
     LIMIT $2)";
@@ -186,16 +192,16 @@ pub(in crate::store) const PARKED: &str = sends!(
 pub(in crate::store) const RELEASE: &str = "UPDATE atp_sends SET parked_at = NULL, due_at = $3, failures = 0
     WHERE sink = $1 AND seq = $2 AND parked_at IS NOT NULL";
 
-/// Gives a parked event up: to those behind it, it is sent.
-pub(in crate::store) const FORGET: &str = "UPDATE atp_sends SET parked_at = NULL, sent_at = $3
-    WHERE sink = $1 AND seq = $2 AND parked_at IS NOT NULL";
+/// Gives a parked event up: what is known of it, so that what is behind it can be due.
+pub(in crate::store) const FORGET: &str = "DELETE FROM atp_sends
+    WHERE sink = $1 AND seq = $2 AND parked_at IS NOT NULL RETURNING service, subject";
 
 /// What waits for each sink.
 pub(in crate::store) const LAG: &str = "SELECT w.sink, w.waiting, w.parked, e.written_at AS oldest
     FROM (
         SELECT sink, count(*) - count(parked_at) AS waiting, count(parked_at) AS parked,
             min(CASE WHEN due_at IS NOT NULL THEN seq END) AS oldest
-        FROM atp_sends WHERE sent_at IS NULL GROUP BY sink) AS w
+        FROM atp_sends GROUP BY sink) AS w
     LEFT JOIN atp_events AS e ON e.seq = w.oldest
     ORDER BY w.sink";
 

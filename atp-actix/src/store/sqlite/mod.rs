@@ -25,7 +25,7 @@ use super::{
     },
 };
 
-use crate::limits::{self, FARTHEST_LEASE, PATIENCE, SQLITE_READERS};
+use crate::limits::{self, FARTHEST_LEASE, PATIENCE, QUICK_CACHE, SQLITE_READERS, WAL_PAGES};
 use temporary::TemporaryFolder;
 use writer::{WriteLock, WriteQueue};
 
@@ -80,10 +80,17 @@ impl SqliteStore {
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
     /// What this program knows of the schema.
-    const MIGRATIONS: [&str; 2] =
-        [include_str!("../schema/sqlite.1.sql"), include_str!("../schema/sqlite.2.sql")];
+    const MIGRATIONS: [&str; 3] = [
+        include_str!("../schema/sqlite.1.sql"),
+        include_str!("../schema/sqlite.2.sql"),
+        include_str!("../schema/sqlite.3.sql"),
+    ];
 
     /// Opens the file, or makes it.
+    ///
+    /// What is written goes to the file `-wal` beside it, and from there into the file whenever it is
+    /// 16 MB long (`wal_autocheckpoint`). SQLite's own 4 MB would do that, with its two flushes, four
+    /// times as often, and sends a tenth less of what leaves.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let options = Self::file_options(path.as_ref());
         Self::from_pool(Self::pool_options().connect_with(options).await?).await
@@ -92,7 +99,7 @@ impl SqliteStore {
     fn file_options(path: &Path) -> SqliteConnectOptions {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        options.foreign_keys(true).busy_timeout(PATIENCE)
+        options.foreign_keys(true).busy_timeout(PATIENCE).pragma("wal_autocheckpoint", WAL_PAGES)
     }
 
     /// A database for tests, gone with the last clone. It is a file in the folder of temporary
@@ -149,7 +156,8 @@ impl SqliteStore {
         quick: SqliteSynchronous,
     ) -> Result<Self, StoreError> {
         let options = readers.connect_options().as_ref().clone();
-        let turns = WriteQueue::new(options.clone().synchronous(durable), options.synchronous(quick));
+        let quick = options.clone().synchronous(quick).pragma("cache_size", QUICK_CACHE);
+        let turns = WriteQueue::new(options.synchronous(durable), quick);
         let mut store = Self {
             turns: Arc::new(turns),
             readers,

@@ -7,7 +7,9 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::SqliteStore;
 use crate::{
-    limits::{LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, PUT_ASIDE_BATCH, TIDY_BATCH},
+    limits::{
+        LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, PUT_ASIDE_BATCH, TIDY_BATCH, TIDY_LOOK,
+    },
     store::{
         Event, Lag, Outbox, Outgoing, Parked, Settled, StoreError,
         event::without_answer,
@@ -34,8 +36,8 @@ macro_rules! due {
                 ORDER BY due_at, seq LIMIT $4) AS d
             WHERE ",
             $is_behind,
-            " (SELECT 1 FROM atp_sends AS o INDEXED BY atp_sends_unsent WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject
-                AND o.sent_at IS NULL AND o.seq < d.seq))",
+            " (SELECT 1 FROM atp_sends AS o INDEXED BY atp_sends_by_subject
+                WHERE o.sink = $1 AND o.service = d.service AND o.subject = d.subject AND o.seq < d.seq))",
             $after
         )
     };
@@ -43,7 +45,9 @@ macro_rules! due {
 
 impl SqliteStore {
     /// [`Outbox::emit`] in a transaction of the service's own, so that the event is written with
-    /// what it tells of, or not at all. It is as durable as that transaction.
+    /// what it tells of, or not at all. It is as durable as that transaction. A relay of this process
+    /// is told at once of what is committed by [`SqliteStore::begin`]'s transaction, and finds what
+    /// is in another at its next poll.
     pub async fn emit_in(
         &self,
         connection: &mut SqliteConnection,
@@ -172,46 +176,59 @@ impl SqliteStore {
         Ok((leased, put_aside.rows_affected() > 0))
     }
 
-    /// Lets what is behind events that are settled be due.
+    /// Lets the oldest of these services and subjects be due, unless it is parked.
     async fn promote(
         connection: &mut SqliteConnection,
         sink: &str,
-        seqs: &str,
+        gone: &[(String, Option<String>)],
         now: i64,
     ) -> sqlx::Result<()> {
         sqlx::query(
             "UPDATE atp_sends SET due_at = $3 WHERE sink = $1 AND due_at IS NULL AND parked_at IS NULL AND seq IN (
-                 SELECT (SELECT min(o.seq) FROM atp_sends AS o INDEXED BY atp_sends_unsent WHERE o.sink = d.sink
-                     AND o.service = d.service AND o.subject = d.subject AND o.sent_at IS NULL)
-                 FROM json_each($2) AS n CROSS JOIN atp_sends AS d ON d.sink = $1 AND d.seq = n.value)",
+                 SELECT (SELECT min(o.seq) FROM atp_sends AS o INDEXED BY atp_sends_by_subject
+                     WHERE o.sink = $1 AND o.service = n.value ->> 0 AND o.subject = n.value ->> 1)
+                 FROM json_each($2) AS n)",
         )
         .bind(escape(sink))
-        .bind(seqs)
+        .bind(json!(gone).to_string())
         .bind(now)
         .execute(connection)
         .await
         .map(drop)
     }
 
-    /// Deletes one batch of what was sent before a time; how many rows that were, and how many
-    /// events.
-    async fn tidy_batch(connection: &mut SqliteConnection, before: i64) -> Result<(usize, u64), StoreError> {
-        let seqs: Vec<i64> = sqlx::query_scalar(
-            "DELETE FROM atp_sends WHERE (sink, seq) IN (
-                 SELECT sink, seq FROM atp_sends WHERE sent_at IS NOT NULL AND sent_at < $1 LIMIT $2) RETURNING seq",
+    /// Deletes a batch of events behind a place that are older than a time and sent. With how many
+    /// goes from which place on to look for more. To look for them costs no turn of those who write.
+    async fn tidy_batch(&self, behind: i64, before: i64) -> Result<(Option<i64>, u64), StoreError> {
+        let last: Option<i64> = sqlx::query_scalar(
+            "SELECT max(seq) FROM (SELECT seq, written_at FROM atp_events WHERE seq > $1 ORDER BY seq LIMIT $2)
+             WHERE written_at < $3",
         )
+        .bind(behind)
+        .bind(TIDY_LOOK)
+        .bind(before)
+        .fetch_one(&self.readers)
+        .await?;
+        let sent: Vec<i64> = sqlx::query_scalar(
+            "SELECT seq FROM atp_events WHERE seq > $1 AND seq <= $2 AND written_at < $3
+                 AND NOT EXISTS (SELECT 1 FROM atp_sends AS s WHERE s.seq = atp_events.seq)
+             ORDER BY seq LIMIT $4",
+        )
+        .bind(behind)
+        .bind(last)
         .bind(before)
         .bind(TIDY_BATCH)
-        .fetch_all(&mut *connection)
+        .fetch_all(&self.readers)
         .await?;
-        let events = sqlx::query(
-            "DELETE FROM atp_events WHERE seq IN (SELECT value FROM json_each($1))
-                 AND NOT EXISTS (SELECT 1 FROM atp_sends AS s WHERE s.seq = atp_events.seq)",
-        )
-        .bind(json!(seqs).to_string())
-        .execute(connection)
-        .await?;
-        Ok((seqs.len(), events.rows_affected()))
+        let Some(last_sent) = sent.last() else { return Ok((last, 0)) };
+        let mut quick = self.turn().await?.quick().await?;
+        let gone = sqlx::query("DELETE FROM atp_events WHERE seq IN (SELECT value FROM json_each($1))")
+            .bind(json!(sent).to_string())
+            .execute(quick.connection_mut())
+            .await?;
+        quick.give_back();
+        let is_full = i64::try_from(sent.len()).is_ok_and(|len| len >= TIDY_BATCH);
+        Ok((if is_full { Some(*last_sent) } else { last }, gone.rows_affected()))
     }
 }
 
@@ -247,6 +264,9 @@ impl Outbox for SqliteStore {
         while leased.is_empty() && is_behind && began.elapsed() < LONGEST_PUTTING_ASIDE {
             (leased, is_behind) = self.lease_some(sink, limit, limit.max(PUT_ASIDE_BATCH), lease).await?;
         }
+        if leased.is_empty() && is_behind {
+            self.activity.hint();
+        }
         Ok(leased)
     }
 
@@ -256,26 +276,37 @@ impl Outbox for SqliteStore {
         // Whoever sends the older one and lets nobody behind it be due would hold them back for ever.
         let mut open = quick.connection_mut().begin_with("BEGIN IMMEDIATE").await?;
         let now = (self.clock)().timestamp_micros();
-        let stood: Vec<i64> = sqlx::query_scalar(
-            "UPDATE atp_sends SET leased_until = 0, failures = failures + n.fault,
-                 due_at = CASE WHEN n.wait IS NOT NULL THEN $3 + n.wait END,
-                 sent_at = CASE WHEN n.reason IS NULL THEN $3 END,
-                 parked_at = CASE WHEN n.reason IS NOT NULL AND n.wait IS NULL THEN $3 END, reason = n.reason
-             FROM (
-                 SELECT $1 AS sink, value ->> 0 AS seq, value ->> 1 AS attempt, value ->> 2 AS wait,
-                     value ->> 3 AS fault, value ->> 4 AS reason FROM json_each($2) LIMIT -1) AS n
-             WHERE atp_sends.sink = n.sink AND atp_sends.seq = n.seq AND atp_sends.attempt = n.attempt AND leased_until > 0
-             RETURNING atp_sends.seq",
+        let gone: Vec<(String, Option<String>)> = sqlx::query_as(
+            "DELETE FROM atp_sends WHERE sink = $1 AND leased_until > 0 AND (seq, attempt) IN (
+                 SELECT value ->> 0, value ->> 1 FROM json_each($2) WHERE value ->> 4 IS NULL)
+             RETURNING service, subject",
         )
         .bind(escape(sink))
-        .bind(items)
-        .bind(now)
+        .bind(&items)
         .fetch_all(&mut *open)
         .await?;
-        Self::promote(&mut open, sink, &json!(stood).to_string(), now).await?;
+        let mut stood = gone.len();
+        if stood < settled.len() {
+            let others = sqlx::query(
+                "UPDATE atp_sends SET leased_until = 0, failures = failures + n.fault, reason = n.reason,
+                     due_at = CASE WHEN n.wait IS NOT NULL THEN $3 + n.wait END,
+                     parked_at = CASE WHEN n.wait IS NULL THEN $3 END
+                 FROM (
+                     SELECT $1 AS sink, value ->> 0 AS seq, value ->> 1 AS attempt, value ->> 2 AS wait,
+                         value ->> 3 AS fault, value ->> 4 AS reason FROM json_each($2)
+                     WHERE value ->> 4 IS NOT NULL LIMIT -1) AS n
+                 WHERE atp_sends.sink = n.sink AND atp_sends.seq = n.seq AND atp_sends.attempt = n.attempt
+                     AND leased_until > 0",
+            );
+            let others = others.bind(escape(sink)).bind(&items).bind(now).execute(&mut *open).await?;
+            stood += usize::try_from(others.rows_affected()).unwrap_or_default();
+        }
+        if !gone.is_empty() {
+            Self::promote(&mut open, sink, &gone, now).await?;
+        }
         open.commit().await?;
         quick.give_back();
-        Ok(stood.len())
+        Ok(stood)
     }
 
     async fn parked(&self, sink: &str, after: i64, limit: u32) -> Result<Vec<Parked>, StoreError> {
@@ -307,16 +338,15 @@ impl Outbox for SqliteStore {
     async fn forget(&self, sink: &str, seq: i64) -> Result<(), StoreError> {
         let mut open = self.write().await?;
         let now = (self.clock)().timestamp_micros();
-        let forgotten = sqlx::query(statements::FORGET)
+        let forgotten = sqlx::query_as(statements::FORGET)
             .bind(escape(sink))
             .bind(seq)
-            .bind(now)
-            .execute(open.connection_mut())
+            .fetch_optional(open.connection_mut())
             .await?;
-        if forgotten.rows_affected() == 0 {
+        let Some(gone) = forgotten else {
             return Err(StoreError::NotParked { sink: sink.to_owned(), seq });
-        }
-        Self::promote(open.connection_mut(), sink, &json!([seq]).to_string(), now).await?;
+        };
+        Self::promote(open.connection_mut(), sink, &[gone], now).await?;
         open.finish().await?;
         self.activity.hint();
         Ok(())
@@ -346,15 +376,12 @@ impl Outbox for SqliteStore {
         .execute(quick.connection_mut())
         .await?;
         quick.give_back();
-        let mut tidied = 0;
-        loop {
-            let mut open = self.write().await?;
-            let (rows, events) = Self::tidy_batch(open.connection_mut(), before).await?;
-            open.finish().await?;
+        let (mut tidied, mut behind) = (0, Some(0));
+        while let Some(place) = behind {
+            let (last, events) = self.tidy_batch(place, before).await?;
             tidied += events;
-            if rows == 0 {
-                return Ok(tidied);
-            }
+            behind = last;
         }
+        Ok(tidied)
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn line_of(event: &Event) -> String {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Waiting,
-    Sent(Time),
+    Sent,
     Parked(Time),
 }
 
@@ -78,8 +78,9 @@ enum State {
 struct Sending {
     letter: usize,
     sink: &'static str,
-    /// From when on it may be given, and from when on it must be. They differ where a clock was set
-    /// back while it waited behind another: it is due when it was written, or when that went.
+    /// From when on it may be given, and from when on it must be: the earlier and the later of the two
+    /// times that the store may hold. They differ where a clock was set back while it waited behind
+    /// another: it is due when it was written, or when that went.
     due: [Time; 2],
     leased_until: Option<Time>,
     attempt: u32,
@@ -94,6 +95,8 @@ struct Sending {
 pub(super) struct Leaving {
     /// None is left of one that was tidied away.
     letters: Vec<Option<Letter>>,
+    /// When each was.
+    written: Vec<Time>,
     sendings: Vec<Sending>,
 }
 
@@ -105,6 +108,7 @@ impl Leaving {
         }
         let nth = self.letters.len();
         self.letters.push(Some(letter));
+        self.written.push(now);
         self.sendings.extend(sinks.iter().map(|sink| Sending {
             letter: nth,
             sink,
@@ -130,8 +134,7 @@ impl Leaving {
     }
 
     fn unsent<'a>(&'a self, sink: &'a str) -> impl Iterator<Item = usize> + 'a {
-        let is_unsent =
-            move |sending: &Sending| sending.sink == sink && !matches!(sending.state, State::Sent(_));
+        let is_unsent = move |sending: &Sending| sending.sink == sink && sending.state != State::Sent;
         self.sendings.iter().enumerate().filter(move |(_, sending)| is_unsent(sending)).map(|(nth, _)| nth)
     }
 
@@ -188,7 +191,7 @@ impl Leaving {
             return false;
         }
         match end {
-            Ending::Sent => sending.state = State::Sent(now),
+            Ending::Sent => sending.state = State::Sent,
             Ending::Again(after) | Ending::Away(after) => {
                 sending.due = [now + after.delta().min(longest_backoff()); 2];
                 sending.failures += u32::from(matches!(end, Ending::Again(_)));
@@ -209,7 +212,7 @@ impl Leaving {
                 continue;
             };
             let is_of_it = |next: &usize| self.letter(&self.sendings[*next]).subject == Some(subject);
-            let next = self.unsent(sink).find(is_of_it).filter(|_| matches!(state, State::Sent(_)));
+            let next = self.unsent(sink).find(is_of_it).filter(|_| state == State::Sent);
             if let Some(next) = next {
                 let Sending { due: [may, must], .. } = &mut self.sendings[next];
                 (*may, *must) = ((*may).min(now), (*must).max(now));
@@ -241,7 +244,7 @@ impl Leaving {
     /// Gives a parked one up.
     pub(super) fn forget(&mut self, sink: &str, which: usize, now: Time) {
         let nth = self.all_parked(sink).nth(which).expect("it is parked");
-        self.sendings[nth].state = State::Sent(now);
+        self.sendings[nth].state = State::Sent;
         self.promote(&[nth], now);
     }
 
@@ -270,7 +273,7 @@ impl Leaving {
         self.unsent(sink).count()
     }
 
-    /// Forgets what was sent before; how many events that were.
+    /// Forgets what was written before, if it was sent; how many events that were.
     pub(super) fn tidy(&mut self, before: Time, now: Time) -> usize {
         for sending in &mut self.sendings {
             for due in &mut sending.due {
@@ -278,11 +281,13 @@ impl Leaving {
                     *due = now;
                 }
             }
+            // The later one alone may have been so far ahead.
+            sending.due.sort_unstable();
         }
-        let stays = |sending: &Sending| !matches!(sending.state, State::Sent(at) if at < before);
         let mut gone = 0;
         for (nth, letter) in self.letters.iter_mut().enumerate() {
-            let is_left = self.sendings.iter().any(|sending| sending.letter == nth && stays(sending));
+            let is_left = self.written[nth] >= before
+                || self.sendings.iter().any(|sending| sending.letter == nth && sending.state != State::Sent);
             gone += usize::from(!is_left && letter.take().is_some());
         }
         gone

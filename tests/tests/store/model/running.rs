@@ -556,15 +556,31 @@ impl<B: Backend> Run<B> {
                 .map_err(|difference| format!("what hangs is let go: {difference}"))?;
         }
         self.settle().await?;
-        self.send_all().await.map_err(|difference| format!("all is sent: {difference}"))
+        self.send_all().await.map_err(|difference| format!("all is sent: {difference}"))?;
+        self.rest().await
+    }
+
+    /// What goes on after an answer is of this run: of what was erased meanwhile nothing shows it.
+    async fn rest(&self) -> Result<(), String> {
+        let started = Instant::now();
+        while self.store.get_activity().under_way() > 0 {
+            if started.elapsed() > self.patience {
+                return Err("something is under way, and does not end".to_owned());
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// After a difference: nothing of it may reach the next run.
     pub(super) async fn abandon(self) {
-        for hanging in self.hanging {
+        for hanging in &self.hanging {
             hanging.gate.set(Some(Does::Declines));
         }
         sleep(Duration::from_millis(300)).await;
+        if let Err(difference) = self.rest().await {
+            println!("after a difference: {difference}");
+        }
     }
 }
 

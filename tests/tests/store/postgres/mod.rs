@@ -18,6 +18,7 @@ use crate::support::{
 
 mod by_hand;
 mod conflicts;
+mod encrypted;
 mod plans;
 mod sessions;
 
