@@ -1,6 +1,6 @@
 //! A client of HTTP that goes where it is told, and nowhere else.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use reqwest::{ClientBuilder, redirect, retry};
 use rustls::{
@@ -21,6 +21,12 @@ pub(crate) fn tls(is_encrypted: bool) -> Result<ClientConfig, rustls::Error> {
         config.with_root_certificates(RootCertStore::empty())
     };
     Ok(trusting.with_no_client_auth())
+}
+
+/// Whether this host, as a URL has it, is this machine.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A client that follows nobody elsewhere and sends nothing twice.

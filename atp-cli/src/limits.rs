@@ -2,6 +2,22 @@
 
 use std::time::Duration;
 
+/// How long after the desk could not write down what came of deliveries it tries again.
+pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+
+/// How long a desk waits for its file, which one that stops has for a moment.
+pub(crate) const FREE_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a desk takes a request: a form of [`FORM`] at a megabyte in seven seconds, and no sender
+/// that never ends.
+pub(crate) const REQUEST_WITHIN: Duration = Duration::from_mins(5);
+
+/// After how many seconds a service is told to come again while the desk is away.
+pub(crate) const AWAY_FOR: u64 = 1;
+
+/// The most that a command reads of a desk's answer: more than a page of the largest questions.
+pub(crate) const DESK_ANSWER: usize = 128 << 20;
+
 /// How long a service has to answer: the protocol's five seconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -23,6 +39,12 @@ pub const ANSWER_KEPT: usize = 16 * 1024;
 
 /// The longest request, in bytes: a question or an answer with a file in it.
 pub const REQUEST: usize = 16 * 1024 * 1024;
+
+/// The largest file in an answer, in bytes: a form of [`FORM`] has it in Base64.
+pub const FILE: usize = 10 * 1024 * 1024;
+
+/// The longest form of a page, in bytes: it writes a character of Base64 as three at worst.
+pub const FORM: usize = 4 * FILE + 1024 * 1024;
 
 /// Questions that a service may ask in a minute (protocol, section 4).
 pub const QUESTIONS_A_MINUTE: u32 = 100;

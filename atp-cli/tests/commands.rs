@@ -12,6 +12,7 @@ mod service;
 use std::{
     env,
     fs::{self, Permissions},
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -64,6 +65,8 @@ fn what_sign_prints_is_a_header_that_the_library_accepts() {
         let json = alone(&["--json", "sign", "--scheme", scheme.name(), "--at", "1767323106"], BODY).json();
         assert_eq!(json, json!({ "header": name, "value": value, "scheme": scheme.name() }));
     }
+    let ran = alone(&["sign", "--at", "-5"], BODY);
+    assert!(ran.code == 2 && ran.err.contains("is before 1970"), "{ran:?}");
 }
 
 #[test]
@@ -372,6 +375,20 @@ fn parked_and_released(service: &Service) {
 }
 
 #[test]
+fn what_is_parked_is_given_up_one_by_one() {
+    let service = Service::start();
+    let parked = service.atp(&["--json", "parked"]).lines();
+    let seq = parked[0]["seq"].to_string();
+    let one = service.atp(&["--json", "forget", "--sink", "bus", &seq]);
+    assert_eq!(one.json(), json!({ "sink": "bus", "forgotten": parked[0]["seq"] }), "{one:?}");
+    let again = service.atp(&["forget", "--sink", "bus", &seq]);
+    assert!(again.code == 3 && again.err.contains("no event is parked at the place"), "{again:?}");
+    assert_eq!(service.atp(&["--json", "parked"]).lines(), parked[1..]);
+    let usage = service.atp(&["forget", "--sink", "bus"]);
+    assert_eq!(usage.code, 2, "{usage:?}");
+}
+
+#[test]
 fn doctor_finds_nothing_wrong_where_nothing_is() {
     let service = Service::start();
     let webhook = service.webhook();
@@ -578,6 +595,32 @@ fn what_waits_at_a_desk_is_listed_answered_once_and_sent_again_elsewhere() {
     assert!(stranger.code == 3 && stranger.err.contains("AUTH_INVALID_TOKEN"), "{stranger:?}");
 }
 
+/// Whatever listens at the address and says 200.
+#[test]
+fn what_is_no_desk_has_taken_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // What was sent is read, or closing would break the answer off.
+            let _ = stream.read(&mut [0; 4096]);
+            let page = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nIt works!";
+            let _ = stream.write_all(page.as_bytes());
+        }
+    });
+    let folder = Folder::new();
+    let variables = [("ATP_DESK_ADMIN_TOKEN", ADMIN), ("ATP_DESK_USER_TOKEN", USER)];
+    for arguments in [&["pending"][..], &["answer", "n-1", "approve"], &["replay", "n-1"]] {
+        let ran = run(folder.path(), &[arguments, &["--desk", &url]].concat(), b"", &variables);
+        assert!(ran.code == 3 && ran.err.contains("is no desk"), "{ran:?}");
+    }
+    for id in ["n\n1", ".."] {
+        let ran = run(folder.path(), &["replay", id, "--desk", &url], b"", &variables);
+        assert!(ran.code == 2 && ran.err.contains("no URL can name"), "{ran:?}");
+    }
+}
+
 /// Each in a folder and beside a service as the examples have it.
 #[test]
 fn the_example_of_every_command_works_as_it_is_written() {
@@ -643,7 +686,9 @@ fn all_that_is_done_with_sqlite_is_done_with_postgresql() {
     let examined =
         service.atp(&["--json", "doctor", "--webhook", &service.webhook(), "--server", &service.address]);
     let find = |check: &str| examined.lines().into_iter().find(|line| line["check"] == check).unwrap();
-    for check in ["fsync", "full_page_writes", "encoding", "writes", "schema", "prepared statements"] {
+    for check in
+        ["fsync", "full_page_writes", "encoding", "writes", "schema", "encryption", "prepared statements"]
+    {
         assert!(find(check).is_object(), "{examined:?}");
     }
     assert_eq!(find("schema")["state"], "good", "{examined:?}");

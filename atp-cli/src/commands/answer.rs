@@ -66,6 +66,11 @@ impl Answer {
         );
         let answered =
             self.at.call(Method::POST, &["api", "v1", "client", "respond"], Caller::User, body).await?;
+        if let Ok(answer) = &answered
+            && answer.get("notification_id").is_none()
+        {
+            return Err(self.at.is_no_desk("it does not say what it took"));
+        }
         let (notification, action) = (self.notification.clone(), self.action.clone());
         let why = answered.err();
         let end = if why.is_none() { End::Done } else { End::Bad };

@@ -17,6 +17,8 @@ pub(super) struct Capture {
 
 /// Reads a raw HTTP request, or a HAR file or one entry of it, whichever it is.
 pub(super) fn read(bytes: &Bytes, entry: Option<usize>) -> Result<Capture, String> {
+    // As some editors begin a file.
+    let bytes = &bytes.slice_ref(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes));
     let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
     let (method, mut capture) = match (is_json, entry) {
         (true, entry) => har(bytes, entry)?,
@@ -272,6 +274,7 @@ mod tests {
             (format!("{head}\r\n{{}}\n"), "{}\n", 0),
             (format!("{head}\r\n{{\r\n}}"), "{\r\n}", 0),
             (format!("{head}\r\n"), "", 0),
+            (format!("\u{feff}{head}\r\n{{}}"), "{}", 0),
             (head.replace("\r\n", "\n") + "\n{\n\n}", "{\n\n}", 0),
             (format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n1;x=y\r\n}}\r\n0\r\n\r\n"), "{}", 0),
             (format!("{head}Transfer-Encoding: chunked\r\n\r\n{{}}"), "{}", 1),
@@ -314,6 +317,7 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", "line 3 is no header"),
             ("POST / HTTP/1.1\nContent-Length: -1\n\n{}", "no number"),
             ("{", "no HAR file"),
+            ("\u{feff}{", "no HAR file"),
             ("{}", "neither `log` nor `request`"),
             (r#"{"log":{"entries":[]}}"#, "none of the 0 entries"),
             (r#"{"request":{"method":"POST","headers":[]}}"#, "no `postData`"),

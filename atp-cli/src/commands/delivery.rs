@@ -117,6 +117,11 @@ pub(super) fn sign(
     body: &[u8],
     at: DateTime<Utc>,
 ) -> Result<String, Failure> {
+    if scheme == Scheme::Timestamped && at < DateTime::UNIX_EPOCH {
+        return Err(Failure::Usage(format!(
+            "{at} is before 1970, and the scheme timestamped has no such time"
+        )));
+    }
     let signature = verifier.sign_at(scheme, body, at);
     let unable = |error| {
         Failure::Unable(format!(

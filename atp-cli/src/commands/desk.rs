@@ -1,10 +1,11 @@
 //! `atp desk`: an ATP server to develop against, with an inbox page.
 
-use std::{env, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{env, fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
 use tokio::{signal::ctrl_c, time::sleep};
+use tracing::Level;
 
 use super::output::{End, Failure, Output};
 use crate::desk::{Desk as Server, Fault, RunningDesk};
@@ -12,8 +13,8 @@ use crate::desk::{Desk as Server, Fault, RunningDesk};
 /// Where it listens and what it keeps.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It is for developing: other machines reach it only with --listen, and then its page asks for the \
-token in ATP_DESK_TOKEN. ATP_DESK_ADMIN_TOKEN and ATP_DESK_USER_TOKEN set the tokens of the administrator and of the \
+    after_help = "It is for developing: other machines reach it only with --listen, such as 0.0.0.0:8700, and then its page \
+asks for the token in ATP_DESK_TOKEN; by a name they call it with --host. ATP_DESK_ADMIN_TOKEN and ATP_DESK_USER_TOKEN set the tokens of the administrator and of the \
 human's client, which are made anew otherwise; ATP_WEBHOOK_SECRET sets the secret of --service.
 
 Example:
@@ -23,14 +24,14 @@ pub(super) struct Desk {
     /// Where it listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8700")]
     listen: SocketAddr,
-    /// The SQLite file in which it keeps all, made if it is not there.
+    /// The SQLite file in which it keeps all, secrets too; made here if it is not there.
     #[arg(long, value_name = "FILE", default_value = "atp-desk.sqlite")]
     file: PathBuf,
     /// Keeps all in memory instead.
     #[arg(long, conflicts_with = "file")]
     ephemeral: bool,
-    /// Another name by which it may be called.
-    #[arg(long, value_name = "NAME")]
+    /// Another name by which it may be called, without a port.
+    #[arg(long, value_name = "NAME", value_parser = host)]
     host: Vec<String>,
     /// Registers a service under this name, whose answers go there.
     #[arg(long, value_name = "NAME=URL", value_parser = named)]
@@ -44,12 +45,21 @@ pub(super) struct Desk {
     /// What goes wrong with deliveries, such as `duplicate` or `delay=250`.
     #[arg(long, value_name = "FAULT")]
     fault: Option<Fault>,
-    /// With the next so many alone [default: with all].
-    #[arg(long, value_name = "COUNT", requires = "fault")]
-    next: Option<usize>,
+    /// With the next so many alone, 100000 at most [default: with all].
+    #[arg(long, value_name = "COUNT", requires = "fault", value_parser = clap::value_parser!(u32).range(..=100_000))]
+    next: Option<u32>,
     /// Stops by itself after so long.
     #[arg(long, value_name = "SECONDS")]
     stop_after: Option<u64>,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if is_name && !text.is_empty() {
+        Ok(text.to_owned())
+    } else {
+        Err("write a name alone, as desk.test".to_owned())
+    }
 }
 
 fn named(text: &str) -> Result<(String, String), String> {
@@ -93,10 +103,11 @@ impl fmt::Display for Started {
 impl Desk {
     pub(super) async fn run(&self, output: Output) -> Result<End, Failure> {
         let unable = |error: &dyn fmt::Display| Failure::Unable(error.to_string());
+        tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(Level::WARN).init();
         let desk = self.server().start().await.map_err(|error| unable(&error))?;
         if let Some(fault) = self.fault {
             desk.faults(|faults| match self.next {
-                Some(next) => faults.next(fault, next),
+                Some(next) => faults.next(fault, usize::try_from(next).unwrap_or(usize::MAX)),
                 None => faults.always(Some(fault)),
             });
         }
@@ -135,21 +146,23 @@ impl Desk {
         self.host.iter().fold(desk, Server::host)
     }
 
-    /// Each that is not registered yet.
+    /// Each; the answers of one that a file knows from before go where it says now.
     async fn register(&self, desk: &RunningDesk) -> Result<Vec<Entry>, Failure> {
         let secret = env::var("ATP_WEBHOOK_SECRET").unwrap_or_default();
         let mut services = Vec::new();
         for (name, url) in &self.service {
-            match desk.register_with_secret(name, url, &secret).await {
-                Ok(registered) => services.push(Entry {
-                    service_id: registered.service_id,
-                    api_key: registered.api_key,
-                    webhook_secret: Some(registered.webhook_secret).filter(|_| secret.is_empty()),
-                }),
-                // A file knows it from before.
-                Err(refusal) if refusal.code() == "SERVICE_ALREADY_EXISTS" => {}
-                Err(refusal) => return Err(Failure::Unable(format!("{name}: {refusal}"))),
-            }
+            let registered = match desk.register_with_secret(name, url, &secret).await {
+                Err(refusal) if refusal.code() == "SERVICE_ALREADY_EXISTS" => {
+                    desk.redirect(name, url, &secret).await
+                }
+                registered => registered,
+            };
+            let registered = registered.map_err(|refusal| Failure::Unable(format!("{name}: {refusal}")))?;
+            services.push(Entry {
+                service_id: registered.service_id,
+                api_key: registered.api_key,
+                webhook_secret: Some(registered.webhook_secret).filter(|_| secret.is_empty()),
+            });
         }
         Ok(services)
     }

@@ -11,6 +11,7 @@ mod delivery;
 mod desk;
 mod desk_at;
 mod doctor;
+mod forget;
 mod http;
 mod load;
 mod man;
@@ -48,7 +49,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  judged, and found bad: it does not verify, it was refused, something is wrong
   2  wrong usage
-  3  could not be done: no connection, no database, no file
+  3  could not be done: no connection, no database, no file, no secret or token that fits
 
 The webhook secret is read from the environment variable ATP_WEBHOOK_SECRET, from another one or a file if \
 that is said, or asked for; it is never an argument.
@@ -82,6 +83,8 @@ enum Command {
     Parked(parked::Parked),
     /// Lets one of them, or all of a sink, be tried again.
     Release(release::Release),
+    /// Gives one of them up, so that what waits behind it goes on.
+    Forget(forget::Forget),
     /// Looks for what is wrong around a service, and says what to do.
     Doctor(doctor::Doctor),
     /// Prints what makes a shell complete this command.
@@ -119,6 +122,7 @@ impl Atp {
             Command::Redrive(command) => command.run(output).await,
             Command::Parked(command) => command.run(output).await,
             Command::Release(command) => command.run(output).await,
+            Command::Forget(command) => command.run(output).await,
             Command::Doctor(command) => command.run(output).await,
             Command::Completions(command) => command.run(Self::command()),
             Command::Man(command) => command.run(Self::command()),

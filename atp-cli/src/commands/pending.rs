@@ -71,14 +71,23 @@ impl fmt::Display for Question {
 impl Pending {
     pub(super) async fn run(&self, output: Output) -> Result<End, Failure> {
         let path = ["api", "v1", "client", "notifications"];
-        let listed = self.at.call(Method::GET, &path, Caller::User, String::new()).await?;
-        let listed = listed.map_err(Failure::Unable)?;
-        let notifications =
-            listed.get("notifications").and_then(Value::as_array).cloned().unwrap_or_default();
-        for notification in &notifications {
-            output.print(&Question::of(notification))?;
+        let mut count = 0;
+        loop {
+            let query = [("offset", count.to_string())];
+            let listed = self.at.call_with(Method::GET, &path, &query, Caller::User, String::new()).await?;
+            let listed = listed.map_err(Failure::Unable)?;
+            let notifications = listed.get("notifications").and_then(Value::as_array);
+            let notifications =
+                notifications.ok_or_else(|| self.at.is_no_desk("it lists no notifications"))?;
+            for notification in notifications {
+                output.print(&Question::of(notification))?;
+            }
+            count += notifications.len();
+            if notifications.is_empty() {
+                break;
+            }
         }
-        if notifications.is_empty() {
+        if count == 0 {
             output.remark("Nothing waits.")?;
         }
         Ok(End::Done)

@@ -4,7 +4,6 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use atp_core::{
     ClientResponded, ClientResponse, Notification, RawJson, Status, StatusChange, StatusChanged, Violations,
 };
-use chrono::{DateTime, Utc};
 use constant_time_eq::constant_time_eq;
 use reqwest::Url;
 use serde::Deserialize;
@@ -12,23 +11,29 @@ use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
 use super::{
+    fit::Unanswered,
+    flat,
     inner::Inner,
-    records::{Filter, Listed, ServiceRow, Unanswered},
+    place::{GET, PATCH, POST, place},
+    records::{Filter, Listed, ServiceRow},
     refusal::Refusal,
     signing::{Responder, new_secret},
     state::{self, Step},
     surrogates::mended,
 };
-use crate::limits::SHORTEST_SECRET;
+use crate::{
+    https::is_this_machine,
+    limits::{AWAY_FOR, SHORTEST_SECRET},
+};
 
 /// The routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/api/v1/services", web::post().to(register))
-        .route("/api/v1/notifications", web::post().to(ask))
-        .route("/api/v1/notifications/{id}", web::patch().to(change))
-        .route("/api/v1/client/notifications", web::get().to(list))
-        .route("/api/v1/client/respond", web::post().to(respond));
+        .service(place("/api/v1/services", [(POST, web::to(register))]))
+        .service(place("/api/v1/notifications", [(POST, web::to(ask))]))
+        .service(place("/api/v1/notifications/{id}", [(PATCH, web::to(change))]))
+        .service(place("/api/v1/client/notifications", [(GET, web::to(list))]))
+        .service(place("/api/v1/client/respond", [(POST, web::to(respond))]));
 }
 
 type Shared = web::Data<Inner>;
@@ -43,21 +48,44 @@ fn token(request: &HttpRequest) -> Result<&str, Refusal> {
 }
 
 /// Whether a caller shows this token.
-pub(super) fn shows(request: &HttpRequest, expected: &str, whose: &str) -> Result<(), Refusal> {
-    if constant_time_eq(token(request)?.as_bytes(), expected.as_bytes()) {
+pub(super) async fn shows(
+    inner: &Inner,
+    request: &HttpRequest,
+    expected: &str,
+    whose: &str,
+) -> Result<(), Refusal> {
+    let token = token(request)?;
+    if constant_time_eq(token.as_bytes(), expected.as_bytes()) {
         return Ok(());
     }
-    Err(Refusal::new(
-        "AUTH_INVALID_TOKEN",
-        format!("This call needs {whose}; the desk prints it when it starts."),
-    ))
+    let is_known = is_a_token(inner, token) || inner.records.service_of_key(token).await?.is_some();
+    Err(denied(is_known, format!("This call needs {whose}; the desk prints it when it starts.")))
+}
+
+/// What whoever shows a token is told that is not good for this call: another's, or nobody's.
+fn denied(is_known: bool, why: impl Into<String>) -> Refusal {
+    Refusal::new(if is_known { "AUTH_INSUFFICIENT_PERMISSIONS" } else { "AUTH_INVALID_TOKEN" }, why)
+}
+
+/// Whether this is a token of the desk's own.
+fn is_a_token(inner: &Inner, token: &str) -> bool {
+    let is = |known: &str| constant_time_eq(token.as_bytes(), known.as_bytes());
+    is(&inner.admin_token) | is(&inner.user_token)
 }
 
 /// The service that calls.
 async fn caller(inner: &Inner, request: &HttpRequest) -> Result<ServiceRow, Refusal> {
     let key = token(request)?;
-    let unknown = || Refusal::new("AUTH_INVALID_TOKEN", "No service has this API key.");
-    inner.records.service_of_key(key).await?.ok_or_else(unknown)
+    if inner.faults().is_away() {
+        let away = Refusal::new("SERVICE_UNAVAILABLE", "The desk was told to be away.");
+        return Err(away.retry_after(AWAY_FOR));
+    }
+    let service = inner.records.service_of_key(key).await?;
+    let service = service.ok_or_else(|| denied(is_a_token(inner, key), "No service has this API key."))?;
+    if inner.faults().is_suspended(&service.id) {
+        return Err(Refusal::new("SERVICE_SUSPENDED", "The desk was told to suspend this service."));
+    }
+    Ok(service)
 }
 
 /// Reads a body, whatever its content type.
@@ -83,7 +111,7 @@ struct Registration {
 }
 
 async fn register(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
-    shows(&request, &inner.admin_token, "the admin token")?;
+    shows(&inner, &request, &inner.admin_token, "the admin token").await?;
     let registration: Registration = read(&body)?;
     let service = register_service(
         &inner,
@@ -119,6 +147,22 @@ pub(super) async fn register_service(
     Ok(service)
 }
 
+/// Sets where a service's answers go, and its secret if there is one.
+pub(super) async fn redirect_service(
+    inner: &Inner,
+    name: &str,
+    callback_url: &str,
+    secret: &str,
+) -> Result<ServiceRow, Refusal> {
+    check_callback(callback_url, inner.settings.allows_http)?;
+    if !secret.is_empty() {
+        check_secret(secret)?;
+    }
+    let service = inner.records.redirect(name, callback_url, secret).await?;
+    inner.changed();
+    Ok(service)
+}
+
 /// A short secret can be guessed.
 pub(super) fn check_secret(secret: &str) -> Result<(), Refusal> {
     if secret.len() >= SHORTEST_SECRET {
@@ -133,9 +177,7 @@ pub(super) fn check_secret(secret: &str) -> Result<(), Refusal> {
 fn check_callback(url: &str, allows_http: bool) -> Result<(), Refusal> {
     let fault = |why: &str| Err(Refusal::new("INVALID_CALLBACK_URL", format!("The callback URL {why}.")));
     let Ok(url) = Url::parse(url) else { return fault("is no URL") };
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let is_local = is_this_machine(url.host_str().unwrap_or_default());
     match url.scheme() {
         "https" => Ok(()),
         "http" if is_local || allows_http => Ok(()),
@@ -178,6 +220,7 @@ pub(super) async fn ask_for(
 
 /// Reads a question; the code says what is wrong with it.
 fn read_notification(body: &[u8]) -> Result<Notification, Refusal> {
+    let body = &flat::nested(body);
     let value: Value = read(body)?;
     let actions = value.get("actions").and_then(Value::as_array).cloned().unwrap_or_default();
     for (nth, action) in actions.iter().enumerate() {
@@ -192,7 +235,9 @@ fn read_notification(body: &[u8]) -> Result<Notification, Refusal> {
         }
     }
     // From the text, which keeps numbers as they were written.
-    read(body)
+    let mut notification = read(body)?;
+    flat::forget(&mut notification);
+    Ok(notification)
 }
 
 const RESPONSE_TYPES: [&str; 10] =
@@ -241,7 +286,7 @@ async fn list(
     request: HttpRequest,
     listing: web::Query<Listing>,
 ) -> Result<HttpResponse, Refusal> {
-    shows(&request, &inner.user_token, "the user token")?;
+    shows(&inner, &request, &inner.user_token, "the user token").await?;
     let name = listing.status.as_deref().unwrap_or("waiting");
     let filter = Filter::of_name(name).ok_or_else(|| {
         let names = Filter::ALL.map(Filter::name).join(", ");
@@ -249,27 +294,18 @@ async fn list(
     })?;
     let now = inner.now();
     inner.records.expire(now).await?;
-    let (listed, count) = inner.records.list(filter, "", listing.offset).await?;
-    let mut notifications = Vec::new();
-    for question in listed {
-        let status = shown(&inner, &question, now).await?;
-        let mut notification = question.notification;
+    let (mut listed, count) = inner.records.list(filter, "", listing.offset).await?;
+    inner.records.show(&mut listed, now).await?;
+    let notifications = listed.into_iter().map(|Listed { mut notification, status, .. }| {
         notification.status = Some(status);
-        notifications.push(notification);
-    }
+        notification
+    });
+    let notifications: Vec<Notification> = notifications.collect();
     Ok(HttpResponse::Ok().json(json!({ "notifications": notifications, "total": count })))
 }
 
-/// A human's client has it now.
-pub(super) async fn shown(inner: &Inner, question: &Listed, now: DateTime<Utc>) -> Result<Status, Refusal> {
-    if question.status != Status::Created {
-        return Ok(question.status);
-    }
-    inner.records.step(&question.id, None, Step::Shown, "", now).await
-}
-
 async fn respond(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
-    shows(&request, &inner.user_token, "the user token")?;
+    shows(&inner, &request, &inner.user_token, "the user token").await?;
     let wanted: ClientResponse = read(&body)?;
     // As it was written: a number keeps its digits, and a text its halves of characters.
     let raw: Raw = serde_json::from_slice(&body).unwrap_or_default();
@@ -277,7 +313,7 @@ async fn respond(inner: Shared, request: HttpRequest, body: web::Bytes) -> Resul
     let taken = answer(&inner, &wanted.notification_id, &wanted.action_id, data).await;
     let told = taken.map_err(|unanswered| match unanswered {
         Unanswered::Refused(refusal) => refusal,
-        Unanswered::Unfit(violations) => unfit(&violations),
+        Unanswered::Unfit { code, violations } => unfit(code, &violations),
     })?;
     Ok(HttpResponse::Ok().json(told))
 }
@@ -304,12 +340,12 @@ pub(super) async fn answer(
     Ok(responded)
 }
 
-fn unfit(violations: &Violations) -> Refusal {
+fn unfit(code: &'static str, violations: &Violations) -> Refusal {
     let told: Vec<Value> = violations
         .iter()
         .map(|violation| {
             json!({ "pointer": violation.pointer(), "rule": violation.rule(), "found": violation.found() })
         })
         .collect();
-    Refusal::new("INVALID_RESPONSE_DATA", violations.to_string()).detail("violations", told)
+    Refusal::new(code, violations.to_string()).detail("violations", told)
 }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     api::{check_secret, shows},
-    fault::Fault,
+    fault::{Fault, MOST_FAULTS},
     inner::Inner,
+    place::{GET, PATCH, POST, PUT, place},
     records::{AttemptRow, DeliveryRow, Story, scheme_of, text},
     refusal::Refusal,
     state,
@@ -16,19 +17,18 @@ use super::{
 /// The routes; each needs the admin token.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/desk/api/faults", web::get().to(faults))
-        .route("/desk/api/faults", web::put().to(set_faults))
-        .route("/desk/api/clock", web::put().to(set_clock))
-        .route("/desk/api/services", web::get().to(services))
-        .route("/desk/api/services/{id}", web::patch().to(set_service))
-        .route("/desk/api/questions/{id}", web::get().to(question))
-        .route("/desk/api/questions/{id}/deliver", web::post().to(deliver));
+        .service(place("/desk/api/faults", [(GET, web::to(faults)), (PUT, web::to(set_faults))]))
+        .service(place("/desk/api/clock", [(PUT, web::to(set_clock))]))
+        .service(place("/desk/api/services", [(GET, web::to(services))]))
+        .service(place("/desk/api/services/{id}", [(PATCH, web::to(set_service))]))
+        .service(place("/desk/api/questions/{id}", [(GET, web::to(question))]))
+        .service(place("/desk/api/questions/{id}/deliver", [(POST, web::to(deliver))]));
 }
 
 type Shared = web::Data<Inner>;
 
-fn admin(inner: &Inner, request: &HttpRequest) -> Result<(), Refusal> {
-    shows(request, &inner.admin_token, "the admin token")
+async fn admin(inner: &Inner, request: &HttpRequest) -> Result<(), Refusal> {
+    shows(inner, request, &inner.admin_token, "the admin token").await
 }
 
 fn unreadable(error: &serde_json::Error) -> Refusal {
@@ -36,24 +36,22 @@ fn unreadable(error: &serde_json::Error) -> Refusal {
 }
 
 async fn faults(inner: Shared, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    admin(&inner, &request)?;
+    admin(&inner, &request).await?;
     let faults = inner.faults().clone();
     Ok(HttpResponse::Ok().json(json!({ "faults": faults, "skew_ms": inner.skew() })))
 }
 
-/// `{"fault": "duplicate", "next": 3}`: the next three attempts; without `next` all; without `fault`
-/// nothing goes wrong any more.
+/// `{"fault": "duplicate", "next": 3}`: the next three attempts; without `next` all. `{"away": true}`:
+/// no service is served, until it is `false`. With neither nothing goes wrong any more.
 #[derive(Deserialize)]
 struct NewFaults {
     fault: Option<Fault>,
     next: Option<usize>,
+    away: Option<bool>,
 }
 
-/// More could not be counted down in a day.
-const MOST_FAULTS: usize = 100_000;
-
 async fn set_faults(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
-    admin(&inner, &request)?;
+    admin(&inner, &request).await?;
     let new: NewFaults = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     match (new.fault, new.next) {
         (Some(fault), Some(next)) if next <= MOST_FAULTS => inner.faults().next(fault, next),
@@ -61,7 +59,11 @@ async fn set_faults(inner: Shared, request: HttpRequest, body: web::Bytes) -> Re
             return Err(Refusal::new("INVALID_PARAMETER", format!("`next` is at most {MOST_FAULTS}.")));
         }
         (Some(fault), None) => inner.faults().always(Some(fault)),
-        (None, _) => inner.faults().clear(),
+        (None, _) if new.away.is_none() => inner.faults().clear(),
+        (None, _) => {}
+    }
+    if let Some(away) = new.away {
+        inner.faults().away(away);
     }
     inner.changed();
     faults(inner, request).await
@@ -73,7 +75,7 @@ struct NewClock {
 }
 
 async fn set_clock(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
-    admin(&inner, &request)?;
+    admin(&inner, &request).await?;
     let new: NewClock = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     inner.set_skew(new.skew_ms);
     inner.changed();
@@ -81,22 +83,23 @@ async fn set_clock(inner: Shared, request: HttpRequest, body: web::Bytes) -> Res
 }
 
 async fn services(inner: Shared, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    admin(&inner, &request)?;
+    admin(&inner, &request).await?;
     let services = inner.records.services().await?;
     let services = services.iter().map(|service| {
         json!({
             "service_id": service.id, "name": text(&service.name), "callback_url": service.callback_url,
-            "scheme": service.scheme().name(),
+            "scheme": service.scheme().name(), "suspended": inner.faults().is_suspended(&service.id),
         })
     });
     Ok(HttpResponse::Ok().json(json!({ "services": services.collect::<Vec<_>>() })))
 }
 
-/// `{"scheme": "raw"}`, `{"webhook_secret": "..."}`, or both.
+/// `{"scheme": "raw"}`, `{"webhook_secret": "..."}`, `{"suspended": true}`, or some of these.
 #[derive(Deserialize)]
 struct NewService {
     scheme: Option<String>,
     webhook_secret: Option<String>,
+    suspended: Option<bool>,
 }
 
 async fn set_service(
@@ -105,23 +108,24 @@ async fn set_service(
     id: web::Path<String>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Refusal> {
-    admin(&inner, &request)?;
+    admin(&inner, &request).await?;
     let new: NewService = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
-    let unknown = || Refusal::new("INVALID_PARAMETER", "There is no such service.");
     let scheme = new.scheme.map(|name| scheme_of(&name).ok_or(name)).transpose().map_err(|_| {
         let message = "A scheme is one of timestamped, raw, python-canonical, node-compact.";
         Refusal::new("INVALID_PARAMETER", message)
     })?;
-    if let Some(scheme) = scheme
-        && !inner.records.set_scheme(&id, scheme).await?
-    {
-        return Err(unknown());
+    if let Some(secret) = &new.webhook_secret {
+        check_secret(secret)?;
+    }
+    inner.records.known_service(&id).await?;
+    if let Some(scheme) = scheme {
+        inner.records.set_scheme(&id, scheme).await?;
     }
     if let Some(secret) = new.webhook_secret {
-        check_secret(&secret)?;
-        if !inner.records.set_secret(&id, &secret).await? {
-            return Err(unknown());
-        }
+        inner.records.set_secret(&id, &secret).await?;
+    }
+    if let Some(suspended) = new.suspended {
+        inner.faults().suspend(&id, suspended);
     }
     inner.changed();
     services(inner, request).await
@@ -132,7 +136,7 @@ async fn question(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Refusal> {
-    admin(&inner, &request)?;
+    admin(&inner, &request).await?;
     inner.records.expire(inner.now()).await?;
     Ok(HttpResponse::Ok().json(told(&inner.records.story(&id).await?)))
 }
@@ -168,9 +172,9 @@ async fn deliver(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Refusal> {
-    admin(&inner, &request)?;
+    admin(&inner, &request).await?;
     inner.records.again(&id, inner.now()).await?;
     inner.answered.notify_one();
     inner.changed();
-    Ok(HttpResponse::Accepted().finish())
+    Ok(HttpResponse::Accepted().json(json!({ "notification_id": *id })))
 }

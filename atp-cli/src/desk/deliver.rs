@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    io, iter,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,46 +25,71 @@ use super::{
     error::DeskError,
     fault::Fault,
     inner::Inner,
-    records::{After, AttemptRow, DeliveryRow, ServiceRow},
+    records::{After, AttemptRow, DeliveryRow, ServiceRow, Tried},
     refusal::Refusal,
     signing::{new_secret, sign},
 };
 use crate::{
     https::{builder, tls},
-    limits::{ANSWER_KEPT, BURST, DELIVERIES_AT_ONCE, OVERTAKEN_WITHIN},
+    limits::{ANSWER_KEPT, BETWEEN_WRITES, BURST, DELIVERIES_AT_ONCE, OVERTAKEN_WITHIN},
 };
 
 /// Delivers until the desk stops.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut under_way = JoinSet::new();
     let mut taken = BTreeSet::new();
+    let mut unwritten = Vec::new();
     let mut stop = inner.stop.subscribe();
     loop {
-        let room = DELIVERIES_AT_ONCE.saturating_sub(taken.len());
-        let due = if room == 0 { Ok(Vec::new()) } else { inner.records.due(inner.now(), room, &taken).await };
-        for delivery in due.unwrap_or_default() {
-            taken.insert(delivery.nth);
-            let inner = Arc::clone(&inner);
-            under_way.spawn(async move {
-                let nth = delivery.nth;
-                deliver(&inner, delivery).await;
-                nth
-            });
-        }
+        write_down(&inner, &mut unwritten, &mut taken).await;
+        let next = begin(&inner, &mut under_way, &mut taken).await;
         let is_full = taken.len() >= DELIVERIES_AT_ONCE;
-        let next = if is_full { None } else { inner.records.next_due(&taken).await.ok().flatten() };
         let wait = until(&inner, next);
         tokio::select! {
-            ended = under_way.join_next(), if !under_way.is_empty() => {
-                if let Some(Ok(nth)) = ended {
-                    taken.remove(&nth);
-                }
+            Some(ended) = under_way.join_next() => {
+                let ended = iter::once(ended).chain(iter::from_fn(|| under_way.try_join_next()));
+                unwritten.extend(ended.filter_map(Result::ok));
             }
             () = inner.answered.notified(), if !is_full => {}
-            () = sleep(wait), if !is_full => {}
+            () = sleep(wait), if !is_full || !unwritten.is_empty() => {}
             _ = stop.changed() => return,
         }
     }
+}
+
+/// Begins with all that is due, as far as there is room; when more is due.
+async fn begin(inner: &Arc<Inner>, under_way: &mut JoinSet<Tried>, taken: &mut BTreeSet<i64>) -> Option<i64> {
+    let room = DELIVERIES_AT_ONCE.saturating_sub(taken.len());
+    if room == 0 {
+        return None;
+    }
+    let due =
+        inner.records.due(inner.now(), inner.settings.longest_wait, room, taken).await.unwrap_or_default();
+    for delivery in due {
+        taken.insert(delivery.nth);
+        let inner = Arc::clone(inner);
+        under_way.spawn(async move { deliver(&inner, delivery).await });
+    }
+    // Where there is no room left, whatever ends makes some.
+    if taken.len() < DELIVERIES_AT_ONCE { inner.records.next_due(taken).await.ok().flatten() } else { None }
+}
+
+/// Keeps what came of attempts. What cannot be kept now is kept later, and nothing of it is sent again
+/// before.
+async fn write_down(inner: &Inner, unwritten: &mut Vec<Tried>, taken: &mut BTreeSet<i64>) {
+    if unwritten.is_empty() {
+        return;
+    }
+    if let Err(refusal) = inner.records.attempted(unwritten, inner.now()).await {
+        let questions: Vec<&str> = unwritten.iter().map(|tried| &*tried.delivery.question).collect();
+        tracing::error!(target: "atp_cli::desk", %refusal, ?questions, "not written down yet");
+        // It has its reasons for longer than a moment.
+        return sleep(BETWEEN_WRITES).await;
+    }
+    for tried in unwritten.drain(..) {
+        taken.remove(&tried.delivery.nth);
+    }
+    inner.changed();
 }
 
 /// Lets deadlines pass until the desk stops.
@@ -94,7 +119,7 @@ fn until(inner: &Inner, next: Option<i64>) -> Duration {
 }
 
 /// One attempt, or several where the fault is that there are.
-async fn deliver(inner: &Inner, delivery: DeliveryRow) {
+async fn deliver(inner: &Inner, delivery: DeliveryRow) -> Tried {
     let fault = inner.faults().take();
     let (attempts, after) = match prepare(inner, &delivery, fault).await {
         Ok(service) => attempt(inner, &delivery, &service, fault).await,
@@ -104,10 +129,7 @@ async fn deliver(inner: &Inner, delivery: DeliveryRow) {
         }
     };
     inner.sent.send_modify(|count| *count += 1);
-    if let Err(refusal) = inner.records.attempted(&delivery, &attempts, after, inner.now()).await {
-        tracing::error!(target: "atp_cli::desk", %refusal, question = delivery.question, "not written down");
-    }
-    inner.changed();
+    Tried { delivery, attempts, after }
 }
 
 /// Whom it goes to, with what a fault changes there.

@@ -1,6 +1,6 @@
 //! Why a desk does not start.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 /// A desk that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +16,17 @@ pub enum DeskError {
     /// It would be open to other machines without a token for its page.
     #[error("{0} can be reached from other machines: set a token that whoever opens the page must show")]
     Open(SocketAddr),
-    /// Its file cannot be opened.
+    /// Its file is somebody else's, or cannot be written, or another desk has it.
+    #[error("the desk cannot keep what it is told in {}: {why}", file.display())]
+    File {
+        /// Which it is.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// It cannot keep anything in memory.
     #[error("the desk cannot keep what it is told: {0}")]
-    File(#[from] sqlx::Error),
+    Memory(#[from] sqlx::Error),
     /// It cannot send.
     #[error("the desk cannot send: {0}")]
     Client(#[from] reqwest::Error),

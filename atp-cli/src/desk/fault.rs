@@ -1,6 +1,11 @@
 //! How the desk misbehaves, if it is told to: what networks, senders and clocks do to a service.
 
-use std::{collections::VecDeque, fmt, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -133,24 +138,65 @@ impl TryFrom<String> for Fault {
     }
 }
 
-/// Which deliveries go wrong, and how.
+/// More could not be counted down in a day.
+pub(super) const MOST_FAULTS: usize = 100_000;
+
+/// Which deliveries go wrong, and how; and which calls of services are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
     /// What goes wrong with the next attempts, one after the other.
     next: VecDeque<Fault>,
     /// What goes wrong with all others.
     always: Option<Fault>,
+    /// Whether no service is served.
+    away: bool,
+    /// The services that are not.
+    suspended: BTreeSet<String>,
 }
 
 impl Faults {
-    /// The next so many attempts go wrong in this way, after those that were set before.
+    /// The next so many attempts go wrong in this way, after those that were set before; 100,000 at
+    /// most in all.
     pub fn next(&mut self, fault: Fault, attempts: usize) {
-        self.next.extend(std::iter::repeat_n(fault, attempts));
+        let room = MOST_FAULTS.saturating_sub(self.next.len());
+        self.next.extend(std::iter::repeat_n(fault, attempts.min(room)));
     }
 
     /// All attempts go wrong in this way, after those that were set before; none that they are right.
     pub fn always(&mut self, fault: Option<Fault>) {
         self.always = fault;
+    }
+
+    /// Every call of a service gets 503, as from a server that is away for a while, until this is
+    /// taken back.
+    pub fn away(&mut self, away: bool) {
+        self.away = away;
+    }
+
+    /// Every call of this service gets 403 `SERVICE_SUSPENDED`, until this is taken back. Its
+    /// questions stay, and what is answered is delivered.
+    pub fn suspend(&mut self, service_id: &str, suspended: bool) {
+        if suspended {
+            self.suspended.insert(service_id.to_owned());
+        } else {
+            self.suspended.remove(service_id);
+        }
+    }
+
+    /// Whether no service is served.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// Whether this service is not served.
+    pub(super) fn is_suspended(&self, service_id: &str) -> bool {
+        self.suspended.contains(service_id)
+    }
+
+    /// Nothing goes wrong with deliveries any more.
+    pub(super) fn clear_deliveries(&mut self) {
+        self.next.clear();
+        self.always = None;
     }
 
     /// Nothing goes wrong any more.
@@ -194,5 +240,9 @@ mod tests {
         assert_eq!(taken, [Fault::Drop, Fault::Drop, Fault::Stale, Fault::Stale].map(Some));
         faults.clear();
         assert_eq!(faults.take(), None);
+        for _ in 0..2 {
+            faults.next(Fault::Drop, usize::MAX);
+            assert_eq!(faults.next.len(), MOST_FAULTS);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,6 +29,8 @@ pub(super) struct Settings {
     pub(super) allows_http: bool,
     /// By which names it may be called, beside those of this machine.
     pub(super) hosts: Vec<String>,
+    /// At which address it listens; by that it may be called too.
+    pub(super) listens_at: Option<IpAddr>,
     /// What whoever opens the page must show; nothing on this machine.
     pub(super) page_token: Option<String>,
 }

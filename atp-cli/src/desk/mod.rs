@@ -21,19 +21,39 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A program in another language has all of this by HTTP, with `Authorization: Bearer` and the
+//! administrator's token, in JSON:
+//!
+//! | call | does |
+//! |---|---|
+//! | `GET /desk/api/faults` | tells what goes wrong, and by how many milliseconds the clock is off |
+//! | `PUT /desk/api/faults` | `{"fault": "duplicate", "next": 3}`: the next three attempts to deliver, or all without `next`; a fault is called by [`Fault::name`], a delay `delay=250`. `{"away": true}`: [`Faults::away`]. `{}`: nothing goes wrong any more |
+//! | `PUT /desk/api/clock` | `{"skew_ms": -5000}`: the clock is five seconds behind |
+//! | `GET /desk/api/services` | lists the services |
+//! | `PATCH /desk/api/services/ID` | `{"scheme": "raw"}`: how answers are signed ([`Scheme::name`]); `{"webhook_secret": ".."}`; `{"suspended": true}`: [`Faults::suspend`] |
+//! | `GET /desk/api/questions/ID` | tells all that became of a question, each attempt to deliver its answer with headers, body, status and what the service said |
+//! | `POST /desk/api/questions/ID/deliver` | sends the answer once more |
+//!
+//! Such a test starts it as a process: `atp --json desk --ephemeral --listen 127.0.0.1:0` prints where
+//! it is and its tokens.
 
 mod api;
 mod control;
 mod deliver;
 mod error;
 mod fault;
+mod fit;
+mod flat;
 mod host;
 mod inner;
 mod pace;
 mod pages;
+mod place;
 mod records;
 mod refusal;
 mod signing;
+mod slow;
 mod state;
 mod surrogates;
 
@@ -59,10 +79,11 @@ pub use self::{
     refusal::Refusal,
 };
 use self::{
+    fit::Unanswered,
     inner::{Inner, Settings},
-    records::{Records, Unanswered},
+    records::{Records, ServiceRow},
 };
-use crate::limits::{ANSWER_WITHIN, ATTEMPTS, FIRST_WAIT, LONGEST_WAIT, REQUEST};
+use crate::limits::{ANSWER_WITHIN, ATTEMPTS, FIRST_WAIT, FORM, LONGEST_WAIT, REQUEST};
 
 /// An ATP server to develop against, before it is started.
 #[derive(Clone)]
@@ -94,6 +115,7 @@ impl Desk {
                 is_paced: true,
                 allows_http: false,
                 hosts: Vec::new(),
+                listens_at: None,
                 page_token: None,
             },
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -153,7 +175,8 @@ impl Desk {
         self
     }
 
-    /// Requests may call it by this name too; by those of this machine alone unless set.
+    /// Requests may call it by this name too; by those of this machine and the address at which it
+    /// listens alone unless set.
     pub fn host(mut self, name: impl Into<String>) -> Self {
         self.settings.hosts.push(name.into().to_ascii_lowercase());
         self
@@ -178,7 +201,7 @@ impl Desk {
     }
 
     /// Starts it, in a thread of its own.
-    pub async fn start(self) -> Result<RunningDesk, DeskError> {
+    pub async fn start(mut self) -> Result<RunningDesk, DeskError> {
         let is_local = self.address.ip().is_loopback();
         if !is_local && self.settings.page_token.as_ref().is_none_or(String::is_empty) {
             return Err(DeskError::Open(self.address));
@@ -186,6 +209,7 @@ impl Desk {
         let listening = |error| DeskError::Address { address: self.address, error };
         let listener = TcpListener::bind(self.address).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
+        self.settings.listens_at = Some(address.ip());
         let made = || Uuid::new_v4().simple().to_string();
         let admin_token = self.admin_token.unwrap_or_else(|| format!("admin_{}", made()));
         let user_token = self.user_token.unwrap_or_else(|| format!("user_{}", made()));
@@ -227,7 +251,9 @@ fn server(inner: &web::Data<Inner>, listener: TcpListener) -> io::Result<actix_w
         App::new()
             .app_data(inner.clone())
             .app_data(web::PayloadConfig::new(REQUEST))
-            .app_data(web::FormConfig::default().limit(REQUEST))
+            .app_data(web::FormConfig::default().limit(FORM).error_handler(pages::unreadable))
+            .app_data(web::QueryConfig::default().error_handler(pages::unreadable))
+            .wrap(from_fn(slow::check))
             .wrap(from_fn(host::check))
             .configure(api::routes)
             .configure(control::routes)
@@ -246,6 +272,12 @@ pub struct Registered {
     pub api_key: String,
     /// With which answers are signed.
     pub webhook_secret: String,
+}
+
+impl From<ServiceRow> for Registered {
+    fn from(service: ServiceRow) -> Self {
+        Self { service_id: service.id, api_key: service.api_key, webhook_secret: service.secret }
+    }
 }
 
 /// Shows no secret.
@@ -296,13 +328,24 @@ impl RunningDesk {
         webhook_secret: &str,
     ) -> Result<Registered, Refusal> {
         let service = api::register_service(&self.inner, name, "", callback_url, webhook_secret).await?;
-        let (service_id, api_key, webhook_secret) = (service.id, service.api_key, service.secret);
-        Ok(Registered { service_id, api_key, webhook_secret })
+        Ok(service.into())
+    }
+
+    /// Sets where the answers of a service that is registered go, and their secret unless that is
+    /// empty.
+    pub async fn redirect(
+        &self,
+        name: &str,
+        callback_url: &str,
+        webhook_secret: &str,
+    ) -> Result<Registered, Refusal> {
+        let service = api::redirect_service(&self.inner, name, callback_url, webhook_secret).await?;
+        Ok(service.into())
     }
 
     /// Sets in which scheme a service's answers are signed from now on; timestamped unless set.
     pub async fn set_scheme(&self, service_id: &str, scheme: Scheme) -> Result<(), Refusal> {
-        self.inner.records.set_scheme(service_id, scheme).await.map(drop)
+        self.inner.records.set_scheme(service_id, scheme).await
     }
 
     /// Sets which secrets [`Fault::RotateSecret`] takes for a service, one after the other; after
@@ -324,8 +367,7 @@ impl RunningDesk {
 
     /// Asks a question for a service, as the service does by its API key; the question's id.
     pub async fn ask(&self, service_id: &str, notification: &Notification) -> Result<String, Refusal> {
-        let unknown = || Refusal::new("INVALID_PARAMETER", "There is no such service.");
-        let service = self.inner.records.service(service_id).await?.ok_or_else(unknown)?;
+        let service = self.inner.records.known_service(service_id).await?;
         let (id, _) = api::ask_for(&self.inner, &service, notification.clone()).await?;
         Ok(id)
     }
@@ -342,9 +384,7 @@ impl RunningDesk {
         api::answer(&self.inner, notification_id, action_id, &data).await.map_err(|unanswered| {
             match unanswered {
                 Unanswered::Refused(refusal) => refusal,
-                Unanswered::Unfit(violations) => {
-                    Refusal::new("INVALID_RESPONSE_DATA", violations.to_string())
-                }
+                Unanswered::Unfit { code, violations } => Refusal::new(code, violations.to_string()),
             }
         })
     }

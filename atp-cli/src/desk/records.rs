@@ -1,24 +1,33 @@
 //! What the desk keeps, in an SQLite file or in memory: services, questions, answers and how they
 //! were delivered.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use atp_core::{Action, ClientResponded, Notification, RawJson, Scheme, Status, validate};
+use atp_core::{ClientResponded, Notification, RawJson, Scheme, Status};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::{
     Connection as _, FromRow, Sqlite, SqliteConnection, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous},
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::sleep,
+};
 use uuid::Uuid;
 
 use super::{
+    error::DeskError,
+    fit::{Unanswered, fits},
     refusal::Refusal,
     signing::{Answer, Responder, new_secret},
     state::{self, Step, step},
 };
-use crate::limits::PAGE;
+use crate::limits::{FREE_WITHIN, PAGE};
 
 /// One connection for all: who writes a file takes turns in any case.
 pub(super) struct Records(Mutex<SqliteConnection>);
@@ -105,6 +114,7 @@ pub(super) struct DeliveryRow {
     pub(super) request_id: String,
     pub(super) body: String,
     pub(super) attempts: i64,
+    pub(super) due_at: Option<i64>,
     pub(super) outcome: Option<String>,
 }
 
@@ -132,6 +142,13 @@ pub(super) enum After {
     GivenUp,
     /// It is tried again then.
     Again(DateTime<Utc>),
+}
+
+/// An attempt to deliver that has ended; copies that a fault makes are of one attempt.
+pub(super) struct Tried {
+    pub(super) delivery: DeliveryRow,
+    pub(super) attempts: Vec<AttemptRow>,
+    pub(super) after: After,
 }
 
 /// Which questions are listed.
@@ -174,6 +191,18 @@ impl Filter {
     }
 }
 
+/// What marks the file of a desk: `atpd`.
+const APPLICATION: i64 = 0x6174_7064;
+
+/// An empty file, unless there is one: it will hold secrets.
+fn make(file: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
+}
+
 const COLUMNS: &str = "id, service, notification, status, deadline, action, data";
 
 fn micros(time: DateTime<Utc>) -> i64 {
@@ -185,18 +214,59 @@ fn not_found(id: &str) -> Refusal {
     Refusal::new("NOTIFICATION_NOT_FOUND", "There is no such question.").detail("notification_id", id)
 }
 
+fn no_service() -> Refusal {
+    Refusal::new("INVALID_PARAMETER", "There is no such service.")
+}
+
 impl Records {
-    /// Opens a file, which is made if it is not there, or keeps all in memory.
-    pub(super) async fn open(file: Option<&Path>) -> sqlx::Result<Self> {
-        let options = match file {
-            Some(file) => SqliteConnectOptions::new()
-                .filename(file)
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full),
-            None => SqliteConnectOptions::new().in_memory(true),
+    /// Opens a file, which is made if it is not there and read by its owner alone, or keeps all in
+    /// memory. While it is open nobody else reads or writes it: two desks would both deliver.
+    pub(super) async fn open(file: Option<&Path>) -> Result<Self, DeskError> {
+        let Some(file) = file else {
+            let connection =
+                SqliteConnection::connect_with(&SqliteConnectOptions::new().in_memory(true)).await;
+            return Self::prepare(connection?).await.map_err(DeskError::from);
         };
-        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let until = Instant::now() + FREE_WITHIN;
+        loop {
+            match Self::open_file(file).await {
+                // A desk that was stopped has it for a moment longer.
+                Err(DeskError::File { why, .. }) if why.contains("is locked") && Instant::now() < until => {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_file(file: &Path) -> Result<Self, DeskError> {
+        let unable = |why: String| DeskError::File { file: file.to_owned(), why };
+        make(file).map_err(|error| unable(error.to_string()))?;
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .locking_mode(SqliteLockingMode::Exclusive)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::ZERO);
+        let plain = |error: sqlx::Error| unable(error.to_string());
+        // Nothing is changed in a file of somebody else's.
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(plain)?;
+        let (id, tables): (i64, i64) = sqlx::query_as(
+            "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .map_err(plain)?;
+        if tables > 0 && id != APPLICATION {
+            return Err(unable("it is a database, and not a desk's".to_owned()));
+        }
+        connection.close().await.map_err(plain)?;
+        let options = options.journal_mode(SqliteJournalMode::Wal);
+        let connection = SqliteConnection::connect_with(&options).await.map_err(plain)?;
+        Self::prepare(connection).await.map_err(plain)
+    }
+
+    /// Writes, so that a file which cannot be written is found now.
+    async fn prepare(mut connection: SqliteConnection) -> sqlx::Result<Self> {
         sqlx::raw_sql(include_str!("schema.sql")).execute(&mut connection).await?;
         Ok(Self(Mutex::new(connection)))
     }
@@ -236,6 +306,18 @@ impl Records {
         Ok(row)
     }
 
+    /// Sets where the answers of a service of this name go, and with which secret unless that is empty.
+    pub(super) async fn redirect(&self, name: &str, url: &str, secret: &str) -> Result<ServiceRow, Refusal> {
+        let mut connection = self.connection().await;
+        let row = sqlx::query_as(
+            "UPDATE services SET callback_url = $2,
+                 previous_secret = iif($3 IN ('', secret), previous_secret, secret), secret = iif($3 = '', secret, $3)
+             WHERE name = $1 RETURNING *",
+        );
+        let row = row.bind(json!(name).to_string()).bind(url).bind(secret);
+        row.fetch_optional(&mut *connection).await?.ok_or_else(no_service)
+    }
+
     pub(super) async fn services(&self) -> Result<Vec<ServiceRow>, Refusal> {
         let mut connection = self.connection().await;
         Ok(sqlx::query_as("SELECT * FROM services ORDER BY rowid").fetch_all(&mut *connection).await?)
@@ -247,6 +329,11 @@ impl Records {
         Ok(row.fetch_optional(&mut *connection).await?)
     }
 
+    /// A service that must be there.
+    pub(super) async fn known_service(&self, id: &str) -> Result<ServiceRow, Refusal> {
+        self.service(id).await?.ok_or_else(no_service)
+    }
+
     pub(super) async fn service_of_key(&self, api_key: &str) -> Result<Option<ServiceRow>, Refusal> {
         let mut connection = self.connection().await;
         let row = sqlx::query_as("SELECT * FROM services WHERE api_key = $1").bind(api_key);
@@ -254,17 +341,19 @@ impl Records {
     }
 
     /// What is delivered from now on is signed in this scheme.
-    pub(super) async fn set_scheme(&self, id: &str, scheme: Scheme) -> Result<bool, Refusal> {
+    pub(super) async fn set_scheme(&self, id: &str, scheme: Scheme) -> Result<(), Refusal> {
         let mut connection = self.connection().await;
         let set = sqlx::query("UPDATE services SET scheme = $2 WHERE id = $1").bind(id).bind(scheme.name());
-        Ok(set.execute(&mut *connection).await?.rows_affected() > 0)
+        set.execute(&mut *connection).await?;
+        Ok(())
     }
 
     /// What is delivered from now on is signed with this secret.
-    pub(super) async fn set_secret(&self, id: &str, secret: &str) -> Result<bool, Refusal> {
+    pub(super) async fn set_secret(&self, id: &str, secret: &str) -> Result<(), Refusal> {
         let mut connection = self.connection().await;
         let set = "UPDATE services SET previous_secret = secret, secret = $2 WHERE id = $1";
-        Ok(sqlx::query(set).bind(id).bind(secret).execute(&mut *connection).await?.rows_affected() > 0)
+        sqlx::query(set).bind(id).bind(secret).execute(&mut *connection).await?;
+        Ok(())
     }
 
     // Questions.
@@ -326,6 +415,21 @@ impl Records {
         // An expiry that came to light stays.
         tx.commit().await?;
         result
+    }
+
+    /// A human's client has these now: written down at once for all of them.
+    pub(super) async fn show(&self, listed: &mut [Listed], now: DateTime<Utc>) -> Result<(), Refusal> {
+        if listed.iter().all(|question| question.status != Status::Created) {
+            return Ok(());
+        }
+        let mut connection = self.connection().await;
+        let mut tx = connection.begin().await?;
+        for question in listed.iter_mut().filter(|question| question.status == Status::Created) {
+            let row = at_its_time(&mut tx, &question.id, now).await?;
+            question.status = advance(&mut tx, &row, Step::Shown, "", now).await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 
     /// All whose deadline has passed; how many those were.
@@ -409,14 +513,17 @@ impl Records {
         let mut connection = self.connection().await;
         // The condition is one of ours; what is looked for is bound.
         let matching = format!(
-            "FROM questions WHERE {} AND ($1 = '' OR instr(title, $1) > 0 OR id = $1)",
+            "FROM questions WHERE {} AND ($1 = '' OR instr(title, $1) > 0 OR lower(id) = $1)",
             filter.condition()
         );
         let words = words.trim().to_lowercase();
         let count = sqlx::AssertSqlSafe(format!("SELECT count(*) {matching}"));
         let count = sqlx::query_scalar(count).bind(&words).fetch_one(&mut *connection).await?;
-        let rows =
-            sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} {matching} ORDER BY nth DESC LIMIT $2 OFFSET $3"));
+        // Only those of the page are read whole.
+        let rows = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM questions WHERE nth IN (SELECT nth {matching} ORDER BY nth DESC LIMIT $2 OFFSET $3)
+             ORDER BY nth DESC"
+        ));
         let rows: Vec<QuestionRow> =
             sqlx::query_as(rows).bind(&words).bind(PAGE).bind(skip).fetch_all(&mut *connection).await?;
         Ok((rows.into_iter().map(QuestionRow::listed).collect::<Result<_, _>>()?, count))
@@ -463,22 +570,25 @@ impl Records {
 
     // Deliveries.
 
-    /// Deliveries that are due, without those that somebody is at.
+    /// Deliveries that are due, without those that somebody is at. One that waits for longer than the
+    /// longest wait is due too: the clock was set back.
     pub(super) async fn due(
         &self,
         now: DateTime<Utc>,
+        longest_wait: Duration,
         most: usize,
         taken: &BTreeSet<i64>,
     ) -> Result<Vec<DeliveryRow>, Refusal> {
         let mut connection = self.connection().await;
         let due = sqlx::query_as(
-            "SELECT * FROM deliveries WHERE due_at IS NOT NULL AND due_at <= $1
+            "SELECT * FROM deliveries WHERE due_at IS NOT NULL AND (due_at <= $1 OR due_at > $4)
                  AND nth NOT IN (SELECT value FROM json_each($3)) ORDER BY due_at, nth LIMIT $2",
         );
         let due = due
             .bind(micros(now))
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .bind(json!(taken).to_string());
+            .bind(json!(taken).to_string())
+            .bind(micros(now).saturating_add(i64::try_from(longest_wait.as_micros()).unwrap_or(i64::MAX)));
         Ok(due.fetch_all(&mut *connection).await?)
     }
 
@@ -492,52 +602,12 @@ impl Records {
         Ok(next.bind(json!(taken).to_string()).fetch_one(&mut *connection).await?)
     }
 
-    /// Keeps what came of an attempt of a delivery; copies that a fault makes are of one attempt.
-    pub(super) async fn attempted(
-        &self,
-        delivery: &DeliveryRow,
-        attempts: &[AttemptRow],
-        after: After,
-        now: DateTime<Utc>,
-    ) -> Result<(), Refusal> {
+    /// Keeps what came of attempts to deliver, all at once: a flush costs more than what it flushes.
+    pub(super) async fn attempted(&self, tried: &[Tried], now: DateTime<Utc>) -> Result<(), Refusal> {
         let mut connection = self.connection().await;
         let mut tx = connection.begin().await?;
-        for attempt in attempts {
-            sqlx::query(
-                "INSERT INTO attempts (delivery, at, url, fault, headers, body, status, answer, micros)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            )
-            .bind(delivery.nth)
-            .bind(attempt.at)
-            .bind(&attempt.url)
-            .bind(&attempt.fault)
-            .bind(&attempt.headers)
-            .bind(&attempt.body)
-            .bind(attempt.status)
-            .bind(&attempt.answer)
-            .bind(attempt.micros)
-            .execute(&mut *tx)
-            .await?;
-        }
-        let (due_at, outcome) = match after {
-            After::Taken => (None, Some("taken")),
-            After::Refused => (None, Some("refused")),
-            After::GivenUp => (None, Some("given up")),
-            After::Again(at) => (Some(micros(at)), None),
-        };
-        sqlx::query(
-            "UPDATE deliveries SET attempts = attempts + 1, due_at = $2, outcome = $3 WHERE nth = $1",
-        )
-        .bind(delivery.nth)
-        .bind(due_at)
-        .bind(outcome)
-        .execute(&mut *tx)
-        .await?;
-        if after == After::Taken
-            && let Some(row) = find(&mut tx, &delivery.question).await?
-        {
-            // What was said meanwhile stands.
-            let _ = advance(&mut tx, &row, Step::Handled, "the service took the answer", now).await;
+        for tried in tried {
+            keep(&mut tx, tried, now).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -564,39 +634,55 @@ impl Records {
     }
 }
 
-/// An answer that is not taken.
-#[derive(Debug)]
-pub(super) enum Unanswered {
-    /// The question does not allow it.
-    Refused(Refusal),
-    /// Its data does not fit the action.
-    Unfit(atp_core::Violations),
-}
-
-impl From<Refusal> for Unanswered {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<sqlx::Error> for Unanswered {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
 /// The text of a JSON text.
 pub(super) fn text(json: &str) -> String {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-fn fits(notification: &Notification, action: &str, data: &RawJson) -> Result<(), Unanswered> {
-    let known = notification.find_action(action);
-    let action: &Action = known.ok_or_else(|| {
-        let known: Vec<&str> = notification.actions.iter().map(|action| &*action.id).collect();
-        Refusal::new("INVALID_ACTION_ID", "The question has no such action.").detail("actions", known)
-    })?;
-    validate(action, Some(data)).map_err(Unanswered::Unfit)
+/// Keeps what came of an attempt to deliver.
+async fn keep(tx: &mut Transaction<'_, Sqlite>, tried: &Tried, now: DateTime<Utc>) -> Result<(), Refusal> {
+    let Tried { delivery, attempts, after } = tried;
+    for attempt in attempts {
+        sqlx::query(
+            "INSERT INTO attempts (delivery, at, url, fault, headers, body, status, answer, micros)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(delivery.nth)
+        .bind(attempt.at)
+        .bind(&attempt.url)
+        .bind(&attempt.fault)
+        .bind(&attempt.headers)
+        .bind(&attempt.body)
+        .bind(attempt.status)
+        .bind(&attempt.answer)
+        .bind(attempt.micros)
+        .execute(&mut **tx)
+        .await?;
+    }
+    let (due_at, outcome) = match after {
+        After::Taken => (None, Some("taken")),
+        After::Refused => (None, Some("refused")),
+        After::GivenUp => (None, Some("given up")),
+        After::Again(at) => (Some(micros(*at)), None),
+    };
+    // Unless it is to be sent again, which was said meanwhile.
+    sqlx::query(
+        "UPDATE deliveries SET attempts = attempts + 1, due_at = iif(due_at IS $4, $2, due_at),
+             outcome = iif(due_at IS $4, $3, outcome) WHERE nth = $1",
+    )
+    .bind(delivery.nth)
+    .bind(due_at)
+    .bind(outcome)
+    .bind(delivery.due_at)
+    .execute(&mut **tx)
+    .await?;
+    if *after == After::Taken
+        && let Some(row) = find(tx, &delivery.question).await?
+    {
+        // What was said meanwhile stands.
+        let _ = advance(tx, &row, Step::Handled, "the service took the answer", now).await;
+    }
+    Ok(())
 }
 
 async fn find(tx: &mut Transaction<'_, Sqlite>, id: &str) -> sqlx::Result<Option<QuestionRow>> {
@@ -627,7 +713,7 @@ async fn advance(
     now: DateTime<Utc>,
 ) -> Result<Status, Refusal> {
     let from = row.status();
-    let to = step(from, taken).map_err(|refusal| refusal.detail("notification_id", &*row.id))?;
+    let to = step(from, taken).map_err(|refusal| about(refusal, row))?;
     let Some(to) = to else { return Ok(from) };
     sqlx::query("UPDATE questions SET status = $2 WHERE id = $1")
         .bind(&row.id)
@@ -636,6 +722,17 @@ async fn advance(
         .await?;
     happened(tx, &row.id, now, what(taken), detail).await?;
     Ok(to)
+}
+
+/// With the question that is refused, and since when if it expired.
+fn about(refusal: Refusal, row: &QuestionRow) -> Refusal {
+    let refusal = refusal.detail("notification_id", &*row.id);
+    match row.deadline.and_then(DateTime::from_timestamp_micros) {
+        Some(deadline) if refusal.code() == "NOTIFICATION_EXPIRED" => {
+            refusal.detail("expired_at", json!(deadline))
+        }
+        _ => refusal,
+    }
 }
 
 fn what(taken: Step) -> &'static str {

@@ -61,14 +61,20 @@ impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
         match self.code {
             "AUTH_INVALID_TOKEN" => StatusCode::UNAUTHORIZED,
-            "AUTH_INSUFFICIENT_PERMISSIONS" | "SERVICE_NOT_OWNER" => StatusCode::FORBIDDEN,
-            "NOTIFICATION_NOT_FOUND" => StatusCode::NOT_FOUND,
+            "AUTH_INSUFFICIENT_PERMISSIONS" | "SERVICE_NOT_OWNER" | "SERVICE_SUSPENDED" => {
+                StatusCode::FORBIDDEN
+            }
+            "NOTIFICATION_NOT_FOUND" | "NOT_FOUND" => StatusCode::NOT_FOUND,
             "SERVICE_ALREADY_EXISTS"
             | "NOTIFICATION_EXPIRED"
             | "NOTIFICATION_INVALIDATED"
             | "NOTIFICATION_ALREADY_RESPONDED" => StatusCode::CONFLICT,
+            "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
+            "TOO_SLOW" => StatusCode::REQUEST_TIMEOUT,
+            "TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
             "CONSTRAINT_VIOLATION" => StatusCode::UNPROCESSABLE_ENTITY,
             "RATE_LIMIT_EXCEEDED" => StatusCode::TOO_MANY_REQUESTS,
+            "SERVICE_UNAVAILABLE" => StatusCode::SERVICE_UNAVAILABLE,
             "INTERNAL_ERROR" => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -76,6 +82,10 @@ impl ResponseError for Refusal {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
+        if self.code == "TOO_SLOW" {
+            // What is left of it is not waited for.
+            response.force_close();
+        }
         if let Some(seconds) = self.retry_after {
             response.insert_header(("retry-after", seconds.to_string()));
         }

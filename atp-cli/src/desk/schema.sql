@@ -1,3 +1,4 @@
+PRAGMA application_id = 0x61747064;
 -- What the desk keeps. Times are microseconds since 1970. Texts of others are JSON texts, in which
 -- every character can be written.
 CREATE TABLE IF NOT EXISTS services (

@@ -48,7 +48,15 @@ async fn each_wrong_call_is_refused_with_the_codes_of_the_protocol() {
     let (respond, change) = ("/api/v1/client/respond", "/api/v1/notifications/n-1");
     let table: Vec<(&str, &str, &str, Value, u16, &str)> = vec![
         ("POST", services, "", register("https://a.example/", ""), 401, "AUTH_INVALID_TOKEN"),
-        ("POST", services, &service.api_key, register("https://a.example/", ""), 401, "AUTH_INVALID_TOKEN"),
+        ("POST", services, "sk_guess", register("https://a.example/", ""), 401, "AUTH_INVALID_TOKEN"),
+        (
+            "POST",
+            services,
+            &service.api_key,
+            register("https://a.example/", ""),
+            403,
+            "AUTH_INSUFFICIENT_PERMISSIONS",
+        ),
         ("POST", services, &admin, register("http://a.example/", ""), 400, "INVALID_CALLBACK_URL"),
         ("POST", services, &admin, register("ftp://a.example/", ""), 400, "INVALID_CALLBACK_URL"),
         ("POST", services, &admin, register("https://a.example/", "short"), 400, "INVALID_PARAMETER"),
@@ -61,7 +69,8 @@ async fn each_wrong_call_is_refused_with_the_codes_of_the_protocol() {
             409,
             "SERVICE_ALREADY_EXISTS",
         ),
-        ("POST", notifications, &user, question("n-2"), 401, "AUTH_INVALID_TOKEN"),
+        ("POST", notifications, "sk_guess", question("n-2"), 401, "AUTH_INVALID_TOKEN"),
+        ("POST", notifications, &user, question("n-2"), 403, "AUTH_INSUFFICIENT_PERMISSIONS"),
         ("POST", notifications, &service.api_key, without("context"), 400, "MISSING_REQUIRED_FIELD"),
         ("POST", notifications, &service.api_key, without("actions"), 400, "MISSING_REQUIRED_FIELD"),
         (
@@ -99,12 +108,19 @@ async fn each_wrong_call_is_refused_with_the_codes_of_the_protocol() {
             404,
             "NOTIFICATION_NOT_FOUND",
         ),
-        ("POST", respond, &admin, answer("n-1", "approve", Value::Null), 401, "AUTH_INVALID_TOKEN"),
+        (
+            "POST",
+            respond,
+            &admin,
+            answer("n-1", "approve", Value::Null),
+            403,
+            "AUTH_INSUFFICIENT_PERMISSIONS",
+        ),
         ("POST", respond, &user, answer("none", "approve", Value::Null), 404, "NOTIFICATION_NOT_FOUND"),
         ("POST", respond, &user, answer("n-1", "deny", Value::Null), 400, "INVALID_ACTION_ID"),
         ("POST", respond, &user, answer("n-1", "approve", json!(1)), 400, "INVALID_RESPONSE_DATA"),
         ("POST", respond, &user, answer("n-1", "wait", json!("2")), 400, "INVALID_RESPONSE_DATA"),
-        ("POST", respond, &user, answer("n-1", "wait", json!(4)), 400, "INVALID_RESPONSE_DATA"),
+        ("POST", respond, &user, answer("n-1", "wait", json!(4)), 422, "CONSTRAINT_VIOLATION"),
     ];
     for (method, path, token, body, status, expected) in table {
         let found = call(&desk, method, path, token, Some(body.clone())).await;

@@ -1,7 +1,11 @@
 //! Services at a desk, from the question to the effect, over real sockets.
 
+mod away;
 mod calls;
 mod faults;
+mod interop;
+mod kept;
+mod killed;
 mod pages;
 mod states;
 
@@ -24,7 +28,7 @@ use serde_json::Value;
 
 use crate::support::{
     orders::{Transactional, good},
-    server::{Address, Server},
+    server::{Address, Answer, Server},
 };
 
 /// What a service's secret is rotated to, and back.
@@ -123,7 +127,27 @@ async fn call(
 
 /// [`call`] with any body.
 async fn call_with(desk: &RunningDesk, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
-    let address = Address(desk.url().trim_start_matches("http://").parse().expect("an address"));
+    try_call(&address_of(desk), method, path, token, body).await.expect("an answer")
+}
+
+fn address_of(desk: &RunningDesk) -> Address {
+    Address(desk.url().trim_start_matches("http://").parse().expect("an address"))
+}
+
+/// [`call_with`], if somebody is there who lives to answer.
+async fn try_call(
+    address: &Address,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> Option<(u16, String)> {
+    let answer = try_ask(address, method, path, token, body).await?;
+    Some((answer.status, String::from_utf8(answer.body).expect("a text")))
+}
+
+/// The whole answer, if somebody is there who lives to give it.
+async fn try_ask(address: &Address, method: &str, path: &str, token: &str, body: &str) -> Option<Answer> {
     let authorization =
         if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
     let request = format!(
@@ -131,10 +155,9 @@ async fn call_with(desk: &RunningDesk, method: &str, path: &str, token: &str, bo
         address.0,
         body.len(),
     );
-    let mut client = address.connect().await;
-    client.send(request.as_bytes()).await.expect("sent");
-    let answer = client.answer().await.expect("an answer");
-    (answer.status, String::from_utf8(answer.body).expect("a text"))
+    let mut client = address.try_connect().await?;
+    client.send(request.as_bytes()).await.ok()?;
+    client.answer().await
 }
 
 /// What the desk says of a question.

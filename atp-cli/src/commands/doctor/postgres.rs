@@ -1,9 +1,15 @@
 //! Whether a PostgreSQL keeps what it is given.
 
-use sqlx::{PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    PgConnection,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 
 use super::{finding::Finding, pooler, schema};
-use crate::commands::{database, output::chain};
+use crate::{
+    commands::{database, output::chain},
+    https::is_this_machine,
+};
 
 const DATABASE: &str = "database";
 
@@ -19,6 +25,7 @@ pub(super) async fn check(options: &PgConnectOptions) -> Vec<Finding> {
     let mut findings = look(&mut connection)
         .await
         .unwrap_or_else(|error| vec![Finding::wrong(DATABASE, chain(&error), "see the log of the server")]);
+    findings.push(of_way(options));
     findings.extend(pooler::check(options).await);
     findings
 }
@@ -38,6 +45,24 @@ async fn look(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
         of_read_only(&read_only),
         schema::check(version),
     ])
+}
+
+/// Whether anybody on the way could read or answer in the server's place.
+fn of_way(options: &PgConnectOptions) -> Finding {
+    let check = "encryption";
+    let host = options.get_host();
+    if is_this_machine(host) || host.starts_with('/') || options.get_socket().is_some() {
+        return Finding::good(check, "the server is this machine");
+    }
+    let found = match options.get_ssl_mode() {
+        PgSslMode::VerifyFull => return Finding::good(check, "required, and the server is who it says"),
+        PgSslMode::VerifyCa => "required, of any server whose certificate is trusted",
+        PgSslMode::Require => "required, of whoever answers",
+        PgSslMode::Prefer => "only if the server wants, of whoever answers",
+        // The library encrypts nothing by `allow`.
+        PgSslMode::Allow | PgSslMode::Disable => "none",
+    };
+    Finding::advice(check, found, "say `?sslmode=verify-full` in the URL, unless you trust the network to it")
 }
 
 fn of_fsync(value: &str) -> Finding {
@@ -90,6 +115,23 @@ fn of_read_only(value: &str) -> Finding {
 mod tests {
     use super::*;
     use crate::commands::doctor::finding::State;
+
+    #[test]
+    fn a_way_through_a_network_is_to_be_encrypted() {
+        for (url, state) in [
+            ("postgres://127.0.0.1/atp", State::Good),
+            ("postgres://localhost/atp?sslmode=disable", State::Good),
+            ("postgres://[::1]/atp", State::Good),
+            ("postgres://%2Fvar%2Frun%2Fpostgresql/atp", State::Good),
+            ("postgres://db.example/atp?sslmode=verify-full", State::Good),
+            ("postgres://db.example/atp?sslmode=verify-ca", State::Advice),
+            ("postgres://db.example/atp", State::Advice),
+            ("postgres://db.example/atp?sslmode=allow", State::Advice),
+            ("postgres://db.example/atp?sslmode=disable", State::Advice),
+        ] {
+            assert_eq!(of_way(&url.parse().unwrap()).state, state, "{url}");
+        }
+    }
 
     #[test]
     fn what_would_lose_something_is_told() {

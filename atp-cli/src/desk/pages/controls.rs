@@ -1,10 +1,15 @@
 //! With what a human answers: a control for each response type, and what it says as JSON.
+//!
+//! A form tells an option or a field by its place: a browser would alter a value in which a line
+//! ends, and an empty one could not be told from none.
 
 use std::collections::BTreeMap;
 
 use atp_core::{Action, Choosable, Expects, Field, NumberRules, TextRules, Violation};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
+
+use crate::limits::FILE;
 
 /// What a human has filled in: each name with its values, in their order.
 pub(super) type Entered = BTreeMap<String, Vec<String>>;
@@ -27,13 +32,16 @@ pub(super) fn data(action: &Action, entered: &Entered) -> Result<String, String>
             "true" | "false" => value.to_owned(),
             _ => return Err("Choose one of the two.".to_owned()),
         },
-        Expects::Choice(_) if value.is_empty() => return Err("Choose one.".to_owned()),
-        Expects::Choice(_) | Expects::Text(_) => json!(lines(value)).to_string(),
-        Expects::MultiChoice(..) => json!(all(entered, "data")).to_string(),
-        Expects::Select(_) => match all(entered, "data") {
+        Expects::Choice(options) => match *chosen(&options.0, entered)? {
+            [] => return Err("Choose one.".to_owned()),
+            [one, ..] => json!(one.value).to_string(),
+        },
+        Expects::Text(_) => json!(lines(value)).to_string(),
+        Expects::MultiChoice(options, _) => json!(values(&chosen(&options.0, entered)?)).to_string(),
+        Expects::Select(options) => match &*chosen(&options.0, entered)? {
             [] => return Err("Choose one, or some.".to_owned()),
-            [one] => json!(one).to_string(),
-            some => json!(some).to_string(),
+            [one] => json!(one.value).to_string(),
+            some => json!(values(some)).to_string(),
         },
         Expects::Number(_) => number(value)?,
         Expects::Form(fields) => form(fields, entered)?,
@@ -45,6 +53,20 @@ pub(super) fn data(action: &Action, entered: &Entered) -> Result<String, String>
         Expects::File(_) => file(entered)?,
         _ => return Err("This kind of answer is not known here.".to_owned()),
     })
+}
+
+/// The options at the places that were chosen.
+fn chosen<'a, T>(options: &'a [T], entered: &Entered) -> Result<Vec<&'a T>, String> {
+    all(entered, "data").iter().map(|place| at(options, place)).collect()
+}
+
+fn at<'a, T>(options: &'a [T], place: &str) -> Result<&'a T, String> {
+    let option = place.parse().ok().and_then(|place: usize| options.get(place));
+    option.ok_or_else(|| "Choose of what is offered.".to_owned())
+}
+
+fn values<'a>(options: &[&'a Choosable]) -> Vec<&'a str> {
+    options.iter().map(|option| &*option.value).collect()
 }
 
 /// A browser writes the end of a line as two characters.
@@ -65,20 +87,42 @@ fn number(text: &str) -> Result<String, String> {
 
 fn form(fields: &[Field], entered: &Entered) -> Result<String, String> {
     let mut members = Map::new();
-    for field in fields {
-        let value = first(entered, &format!("field.{}", field.name));
-        let value = match field.kind.as_deref() {
-            Some("boolean" | "checkbox") => json!(value == "true"),
-            _ if value.is_empty() => continue,
-            Some("number" | "integer") => {
-                let number = number(value).map_err(|error| format!("{}: {error}", name_of(field)))?;
+    for (nth, field) in fields.iter().enumerate() {
+        let entered = first(entered, &field_at(nth));
+        let is_check = matches!(field.kind.as_deref(), Some("boolean" | "checkbox"));
+        let value = match options(field) {
+            None if is_check => Value::from(entered),
+            _ if entered.is_empty() => continue,
+            None => Value::from(lines(entered)),
+            Some(options) => value_of(at(options, entered)?).clone(),
+        };
+        // An option may be written as a text, whatever kind it is of.
+        let value = match (&value, field.kind.as_deref()) {
+            (Value::String(text), _) if is_check => Value::from(text == "true"),
+            (Value::String(text), Some("number" | "integer")) => {
+                let number = number(text).map_err(|error| format!("{}: {error}", name_of(field)))?;
                 serde_json::from_str(&number).map_err(|error| error.to_string())?
             }
-            _ => json!(lines(value)),
+            _ => value,
         };
         members.insert(field.name.clone(), value);
     }
     Ok(Value::Object(members).to_string())
+}
+
+/// What a form calls a field.
+fn field_at(nth: usize) -> String {
+    format!("field.{nth}")
+}
+
+/// What a field offers, if it is to be chosen from.
+fn options(field: &Field) -> Option<&[Value]> {
+    field.other.get("options").and_then(Value::as_array).map(Vec::as_slice)
+}
+
+/// An option is a value, or has one beside its label.
+fn value_of(option: &Value) -> &Value {
+    option.get("value").unwrap_or(option)
 }
 
 fn file(entered: &Entered) -> Result<String, String> {
@@ -143,34 +187,35 @@ pub(super) fn control(action: &Action, nth: usize, entered: &Entered, faults: &F
     let rest = faults.rest(fields);
     let told = format!("{id}-fault");
     let described = (!faults.is_empty()).then_some(&*told);
+    let is_wrong = described.is_some();
     let value = first(entered, "data");
     html! {
         @match &action.expects {
             Expects::Binary(labels) => {
                 fieldset aria-describedby=[described] {
                     legend { "Your answer" }
-                    (radio(&id, 0, "true", labels.true_label.as_deref().unwrap_or("Yes"), value))
-                    (radio(&id, 1, "false", labels.false_label.as_deref().unwrap_or("No"), value))
+                    (radio(&id, 0, "true", labels.true_label.as_deref().unwrap_or("Yes"), value, is_wrong))
+                    (radio(&id, 1, "false", labels.false_label.as_deref().unwrap_or("No"), value, false))
                 }
             }
             Expects::Choice(options) => {
                 fieldset aria-describedby=[described] {
                     legend { "Choose one" }
                     @for (n, option) in options.0.iter().enumerate() {
-                        (radio(&id, n, &option.value, label_of(option), value))
+                        (radio(&id, n, &n.to_string(), label_of(option), value, is_wrong && n == 0))
                     }
                 }
             }
             Expects::MultiChoice(options, selections) => {
                 fieldset aria-describedby=[described] {
                     legend { "Choose " (how_many(selections.min_selections, selections.max_selections)) }
-                    @for (n, option) in options.0.iter().enumerate() { (check(&id, n, option, entered)) }
+                    @for (n, option) in options.0.iter().enumerate() { (check(&id, n, option, entered, is_wrong && n == 0)) }
                 }
             }
             Expects::Select(options) => {
                 fieldset aria-describedby=[described] {
                     legend { "Choose one, or some" }
-                    @for (n, option) in options.0.iter().enumerate() { (check(&id, n, option, entered)) }
+                    @for (n, option) in options.0.iter().enumerate() { (check(&id, n, option, entered, is_wrong && n == 0)) }
                 }
             }
             Expects::Text(rules) => (text(&id, rules, value, described)),
@@ -180,7 +225,8 @@ pub(super) fn control(action: &Action, nth: usize, entered: &Entered, faults: &F
             }
             Expects::Json(schema) => {
                 label for=(id) { "Your answer, as JSON" }
-                textarea id=(id) name="data" rows="8" spellcheck="false" aria-describedby=[described] {
+                textarea id=(id) name="data" rows="8" spellcheck="false" aria-describedby=[described]
+                    aria-invalid=[described.map(|_| "true")] autofocus[is_wrong] {
                     (if value.is_empty() { "{\n}" } else { value })
                 }
                 @if let Some(schema) = schema {
@@ -189,8 +235,14 @@ pub(super) fn control(action: &Action, nth: usize, entered: &Entered, faults: &F
             }
             Expects::File(_) => {
                 label for=(id) { "A file" }
-                input id=(id) type="file" data-file aria-describedby=[described];
-                @for name in ["name", "type", "data"] { input type="hidden" name={ "file." (name) }; }
+                input id=(id) type="file" data-file data-most=(FILE) aria-describedby=[described] autofocus[is_wrong];
+                // A browser does not fill a choice of a file in again, so the page remembers it.
+                @for name in ["file.name", "file.type", "file.data"] {
+                    input type="hidden" name=(name) value=(first(entered, name));
+                }
+                @if !first(entered, "file.data").is_empty() {
+                    p.hint { "Chosen is " bdi { (first(entered, "file.name")) } ", unless you choose another." }
+                }
                 label for={ (id) "-url" } { "or the address where it is" }
                 input id={ (id) "-url" } name="file.url" type="url" placeholder="https://" value=(first(entered, "file.url"));
             }
@@ -203,23 +255,29 @@ pub(super) fn control(action: &Action, nth: usize, entered: &Entered, faults: &F
 }
 
 fn label_of(option: &Choosable) -> &str {
-    if option.label.is_empty() { &option.value } else { &option.label }
+    match (&*option.label, &*option.value) {
+        ("", "") => "Nothing",
+        ("", value) => value,
+        (label, _) => label,
+    }
 }
 
-fn radio(id: &str, nth: usize, value: &str, label: &str, chosen: &str) -> Markup {
+fn radio(id: &str, nth: usize, value: &str, label: &str, chosen: &str, is_looked_at: bool) -> Markup {
     html! {
         div.option {
-            input id={ (id) "-" (nth) } type="radio" name="data" value=(value) checked[value == chosen] required;
+            input id={ (id) "-" (nth) } type="radio" name="data" value=(value) checked[value == chosen] required
+                autofocus[is_looked_at];
             label for={ (id) "-" (nth) } { bdi { (label) } }
         }
     }
 }
 
-fn check(id: &str, nth: usize, option: &Choosable, entered: &Entered) -> Markup {
+fn check(id: &str, nth: usize, option: &Choosable, entered: &Entered, is_looked_at: bool) -> Markup {
+    let place = nth.to_string();
     html! {
         div.option {
-            input id={ (id) "-" (nth) } type="checkbox" name="data" value=(option.value)
-                checked[all(entered, "data").contains(&option.value)];
+            input id={ (id) "-" (nth) } type="checkbox" name="data" value=(place)
+                checked[all(entered, "data").contains(&place)] autofocus[is_looked_at];
             label for={ (id) "-" (nth) } { bdi { (label_of(option)) } }
         }
     }
@@ -241,6 +299,7 @@ fn text(id: &str, rules: &TextRules, value: &str, described: Option<&str>) -> Ma
         label for=(id) { "Your answer" }
         // A browser counts in other units, so the desk judges the length.
         textarea id=(id) name="data" rows="4" placeholder=[&rules.placeholder] aria-describedby=[described]
+            aria-invalid=[described.map(|_| "true")] autofocus[described.is_some()]
             required[rules.min_length.is_some_and(|least| least > 0)] { (value) }
         p.hint {
             @if let Some(least) = rules.min_length { "At least " (least) " characters. " }
@@ -257,7 +316,7 @@ fn number_control(id: &str, rules: &NumberRules, value: &str, described: Option<
         label for=(id) { "A number" }
         input id=(id) name="data" type="number" required min=[&least] max=[&most]
             step=(step.as_deref().filter(|step| *step != "0").unwrap_or("any")) value=(value)
-            aria-describedby=[described];
+            aria-describedby=[described] aria-invalid=[described.map(|_| "true")] autofocus[described.is_some()];
         p.hint {
             @if let Some(least) = &least { "At least " (least) ". " }
             @if let Some(most) = &most { "At most " (most) ". " }
@@ -267,12 +326,13 @@ fn number_control(id: &str, rules: &NumberRules, value: &str, described: Option<
 }
 
 fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults: &Faults<'_>) -> Markup {
-    let (id, name) = (format!("{id}-{nth}"), format!("field.{}", field.name));
+    let (id, name) = (format!("{id}-{nth}"), field_at(nth));
     let value = first(entered, &name);
     let wrong = faults.at(&pointer(field));
     let told = format!("{id}-fault");
     let described = (!wrong.is_empty()).then_some(&*told);
-    let options = field.other.get("options").and_then(Value::as_array);
+    let invalid = described.map(|_| "true");
+    let options = options(field);
     let is_check = options.is_none() && matches!(field.kind.as_deref(), Some("boolean" | "checkbox"));
     html! {
         @if !is_check {
@@ -280,12 +340,12 @@ fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults:
         }
         @match (field.kind.as_deref(), options) {
             (_, Some(options)) => {
-                select id=(id) name=(name) required[field.required] aria-describedby=[described] {
+                select id=(id) name=(name) required[field.required] aria-describedby=[described] aria-invalid=[invalid]
+                    autofocus[invalid.is_some()] {
                     option value="" { "–" }
-                    @for option in options {
-                        @let value_of = option.get("value").unwrap_or(option);
-                        @let text = value_of.as_str().map_or_else(|| value_of.to_string(), str::to_owned);
-                        option value=(text) selected[text == value] {
+                    @for (place, option) in options.iter().enumerate() {
+                        @let text = value_of(option).as_str().map_or_else(|| value_of(option).to_string(), str::to_owned);
+                        option value=(place) selected[place.to_string() == value] {
                             (option.get("label").and_then(Value::as_str).unwrap_or(&text))
                         }
                     }
@@ -293,16 +353,19 @@ fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults:
             }
             (Some("boolean" | "checkbox"), _) => {
                 div.option {
-                    input id=(id) name=(name) type="checkbox" value="true" checked[value == "true"] aria-describedby=[described];
+                    input id=(id) name=(name) type="checkbox" value="true" checked[value == "true"]
+                        aria-describedby=[described] aria-invalid=[invalid] autofocus[invalid.is_some()];
                     label for=(id) { bdi { (name_of(field)) } }
                 }
             }
             (Some("textarea" | "multiline"), _) => {
-                textarea id=(id) name=(name) rows="4" required[field.required] aria-describedby=[described] { (value) }
+                textarea id=(id) name=(name) rows="4" required[field.required] aria-describedby=[described]
+                    aria-invalid=[invalid] autofocus[invalid.is_some()] { (value) }
             }
             (kind, _) => {
                 input id=(id) name=(name) type=(input_type(kind)) step=[(input_type(kind) == "number").then_some("any")]
-                    value=(value) required[field.required] aria-describedby=[described];
+                    value=(value) required[field.required] aria-describedby=[described] aria-invalid=[invalid]
+                    autofocus[invalid.is_some()];
             }
         }
         @if !wrong.is_empty() {
@@ -341,8 +404,14 @@ mod tests {
         entered
     }
 
-    const FORM: &[(&str, &str)] =
-        &[("field.name", "Ada\r\nL"), ("field.n", "1.50"), ("field.yes", "true"), ("field.left", "")];
+    const FORM: &[(&str, &str)] = &[
+        ("field.0", "Ada\r\nL"),
+        ("field.1", "1.50"),
+        ("field.2", "true"),
+        ("field.3", ""),
+        ("field.4", "1"),
+        ("field.5", "0"),
+    ];
     const FILE: &[(&str, &str)] =
         &[("file.name", "a.txt"), ("file.type", "text/plain"), ("file.data", "aGk=")];
 
@@ -351,21 +420,28 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_fits_the_action_as_json() {
-        let ab = || Options::new([("a", "A"), ("b", "B")]);
+        let ab = || Options::new([("a", "A"), ("b\r\n", "B"), ("", "None")]);
+        let mut seats = Field::new("seats", "Seats");
+        seats.other.insert("options".to_owned(), json!([1, { "value": 2, "label": "Two" }]));
+        let mut days = Field::new("days", "Days").kind("number");
+        days.other.insert("options".to_owned(), json!(["7", "14"]));
         let fields = vec![
             Field::new("name", "Name").required(),
             Field::new("n", "N").kind("number"),
             Field::new("yes", "Yes").kind("boolean"),
             Field::new("left", "Left out"),
+            seats,
+            days,
         ];
         let table: Vec<Row> = vec![
             (Action::simple("x", "X"), &[], "null"),
             (Action::binary("x", "X", "Yes", "No"), &[("data", "false")], "false"),
-            (Action::choice("x", "X", ab()), &[("data", "b")], r#""b""#),
+            (Action::choice("x", "X", ab()), &[("data", "1")], r#""b\r\n""#),
+            (Action::choice("x", "X", ab()), &[("data", "2")], r#""""#),
             (
                 Action::multi_choice("x", "X", ab(), Selections::any()),
-                &[("data", "a"), ("data", "b")],
-                r#"["a","b"]"#,
+                &[("data", "0"), ("data", "2")],
+                r#"["a",""]"#,
             ),
             (Action::multi_choice("x", "X", ab(), Selections::any()), &[], "[]"),
             (Action::text("x", "X", TextRules::new()), &[("data", "a\r\nb \"c\"")], r#""a\nb \"c\"""#),
@@ -374,9 +450,13 @@ mod tests {
                 &[("data", " 9007199254740993 ")],
                 "9007199254740993",
             ),
-            (Action::select("x", "X", ab()), &[("data", "a")], r#""a""#),
-            (Action::select("x", "X", ab()), &[("data", "a"), ("data", "b")], r#"["a","b"]"#),
-            (Action::form("x", "X", fields), FORM, r#"{"n":1.50,"name":"Ada\nL","yes":true}"#),
+            (Action::select("x", "X", ab()), &[("data", "0")], r#""a""#),
+            (Action::select("x", "X", ab()), &[("data", "0"), ("data", "1")], r#"["a","b\r\n"]"#),
+            (
+                Action::form("x", "X", fields),
+                FORM,
+                r#"{"days":7,"n":1.50,"name":"Ada\nL","seats":2,"yes":true}"#,
+            ),
             (Action::json("x", "X"), &[("data", "{\"a\": 1.0}")], r#"{"a": 1.0}"#),
             (Action::file("x", "X"), FILE, r#"{"content_type":"text/plain","data":"aGk=","name":"a.txt"}"#),
             (
@@ -397,10 +477,12 @@ mod tests {
     #[test]
     fn what_is_not_filled_in_is_asked_for_in_words() {
         let ab = || Options::new([("a", "A"), ("b", "B")]);
-        let table: [Row; 7] = [
+        let table: [Row; 9] = [
             (Action::binary("x", "X", "Yes", "No"), &[], "Choose one of the two"),
             (Action::choice("x", "X", ab()), &[], "Choose one"),
             (Action::select("x", "X", ab()), &[], "Choose one, or some"),
+            (Action::choice("x", "X", ab()), &[("data", "2")], "Choose of what is offered"),
+            (Action::select("x", "X", ab()), &[("data", "a")], "Choose of what is offered"),
             (Action::number("x", "X", NumberRules::new()), &[("data", "twelve")], "Write a number"),
             (Action::number("x", "X", NumberRules::new()), &[("data", "\"1\"")], "Write a number"),
             (Action::json("x", "X"), &[("data", "{")], "This is no JSON"),

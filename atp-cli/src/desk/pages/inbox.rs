@@ -1,7 +1,6 @@
 //! What waits, and what was answered.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -11,7 +10,6 @@ use super::{
 };
 use crate::{
     desk::{
-        api::shown,
         inner::Inner,
         records::{Filter, Listed},
         refusal::Refusal,
@@ -48,10 +46,8 @@ async fn content(inner: &Inner, asked: &Asked) -> Result<Markup, Refusal> {
     let now = inner.now();
     inner.records.expire(now).await?;
     let filter = Filter::of_name(&asked.show).unwrap_or_default();
-    let (listed, count) = inner.records.list(filter, &asked.words, asked.skip).await?;
-    for question in &listed {
-        shown(inner, question, now).await?;
-    }
+    let (mut listed, count) = inner.records.list(filter, &asked.words, asked.skip).await?;
+    inner.records.show(&mut listed, now).await?;
     let counts = inner.records.counts().await?;
     Ok(html! {
         h1 { "Inbox" }
@@ -61,9 +57,9 @@ async fn content(inner: &Inner, asked: &Asked) -> Result<Markup, Refusal> {
             input id="words" name="words" type="search" value=(asked.words);
             button type="submit" { "Search" }
         }
-        nav.filters aria-label="Which questions" {
+        nav.filters #filters data-live aria-label="Which questions" {
             @for (one, count) in Filter::ALL.into_iter().zip(counts) {
-                a href={ "/?show=" (one.name()) } aria-current=[(one == filter).then_some("true")] {
+                a href=(address(one, &asked.words, 0)) aria-current=[(one == filter).then_some("true")] {
                     (words_of(one)) " (" (count) ")"
                 }
             }
@@ -73,7 +69,7 @@ async fn content(inner: &Inner, asked: &Asked) -> Result<Markup, Refusal> {
                 p.empty { (nothing(filter)) }
             }
             ul.questions {
-                @for question in &listed { (item(question, now)) }
+                @for question in &listed { (item(question)) }
             }
             (turn(asked, filter, count))
         }
@@ -97,7 +93,7 @@ fn nothing(filter: Filter) -> &'static str {
     }
 }
 
-fn item(question: &Listed, now: DateTime<Utc>) -> Markup {
+fn item(question: &Listed) -> Markup {
     let notification = &question.notification;
     html! {
         li {
@@ -108,28 +104,35 @@ fn item(question: &Listed, now: DateTime<Utc>) -> Markup {
                 " " span.tag { bdi { (short(project, 60)) } }
             }
             p.about { bdi { (short(&markdown::words(&notification.context.description), 160)) } }
-            (deadline(question, now))
+            (deadline(question))
         }
     }
 }
 
 /// Until when there is time, counting down.
-pub(super) fn deadline(question: &Listed, now: DateTime<Utc>) -> Markup {
+pub(super) fn deadline(question: &Listed) -> Markup {
     use atp_core::Status;
     let is_open = matches!(question.status, Status::Created | Status::Delivered | Status::Acknowledged);
     html! {
         @if let (Some(deadline), true) = (question.notification.deadline, is_open) {
             p.deadline {
                 "Answer by " (moment(deadline))
-                " " span data-until=(deadline.timestamp_millis()) data-now=(now.timestamp_millis()) {}
+                " " span data-until=(deadline.timestamp_millis()) {}
             }
         }
     }
 }
 
+/// Where a part of the questions is shown: what is left out of it is as it is by itself.
+fn address(filter: Filter, words: &str, skip: i64) -> String {
+    let words = if words.is_empty() { String::new() } else { format!("&words={}", segment(words)) };
+    let skip = if skip == 0 { String::new() } else { format!("&skip={skip}") };
+    format!("/?show={}{words}{skip}", filter.name())
+}
+
 fn turn(asked: &Asked, filter: Filter, count: i64) -> Markup {
     let (skip, page) = (i64::from(asked.skip), i64::from(PAGE));
-    let to = |skip: i64| format!("/?show={}&words={}&skip={skip}", filter.name(), segment(&asked.words));
+    let to = |skip: i64| address(filter, &asked.words, skip);
     html! {
         @if count > page {
             nav.turn aria-label="Turn the page" {

@@ -25,14 +25,15 @@ pub(super) fn page(inner: &Inner, title: &str, here: Option<&str>, content: &Mar
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (short(title, 80)) " – ATP desk" }
                 link rel="stylesheet" href="/page.css";
-                link rel="icon" href="data:,";
+                link rel="icon" href="/icon.svg";
                 script src="/page.js" defer {}
             }
-            body {
+            body data-now=(inner.now().timestamp_millis()) {
                 a.skip href="#content" { "Skip to the content" }
                 header {
                     strong { "ATP desk" }
                     nav aria-label="Pages" { (link("/", "Inbox")) (link("/settings", "Settings")) }
+                    button.second type="button" data-keys hidden { "Keys" }
                 }
                 @if is_off {
                     p.warning role="status" {
@@ -40,6 +41,7 @@ pub(super) fn page(inner: &Inner, title: &str, here: Option<&str>, content: &Mar
                     }
                 }
                 main #content tabindex="-1" { (content) }
+                (keys())
             }
         }
     };
@@ -52,13 +54,36 @@ pub(super) fn page(inner: &Inner, title: &str, here: Option<&str>, content: &Mar
         .body(page.into_string())
 }
 
+/// What the keys of a keyboard do, where the script runs.
+fn keys() -> Markup {
+    let keys = [
+        ("j", "the next question of the inbox"),
+        ("k", "the one before"),
+        ("Enter", "open it"),
+        ("/", "search"),
+        ("u", "back to the inbox; Escape too"),
+        ("?", "show this"),
+    ];
+    html! {
+        dialog #keys aria-labelledby="keys-title" {
+            h2 #keys-title { "Keys" }
+            dl.facts { @for (key, what) in keys { dt { kbd { (key) } } dd { (what) } } }
+            div.option {
+                input id="keys-on" type="checkbox" checked autocomplete="off";
+                label for="keys-on" { "Let these keys work, while nothing is being typed." }
+            }
+            form method="dialog" { button type="submit" autofocus { "Close" } }
+        }
+    }
+}
+
 /// A page that says what went wrong.
 pub(super) fn refusal(inner: &Inner, refusal: &crate::desk::Refusal) -> HttpResponse {
     use actix_web::ResponseError as _;
     let content = html! {
         h1 { "That did not work" }
         p role="alert" { (refusal.message()) }
-        p { a href="/" { "Back to the inbox" } }
+        p.back { a href="/" { "Back to the inbox" } }
     };
     let mut response = page(inner, "That did not work", None, &content);
     *response.status_mut() = refusal.status_code();

@@ -23,8 +23,17 @@ pub(super) fn safe(text: &str) -> Markup {
         other => Some(other),
     });
     let mut out = String::new();
-    html::push_html(&mut out, events);
+    html::push_html(&mut out, events.flat_map(around_a_table));
     PreEscaped(out)
+}
+
+/// A table that is too wide is moved to and fro in a place of its own, which a keyboard reaches.
+fn around_a_table(event: Event<'_>) -> impl Iterator<Item = Event<'_>> {
+    let html = |html| Event::Html(CowStr::Borrowed(html));
+    let is_start = matches!(event, Event::Start(Tag::Table(_)));
+    let before = is_start.then(|| html("<div class=\"wide\" tabindex=\"0\">"));
+    let after = matches!(event, Event::End(TagEnd::Table)).then(|| html("</div>"));
+    before.into_iter().chain([event]).chain(after)
 }
 
 /// Its words, without what they look like. Of a long text the start is enough.
@@ -35,6 +44,10 @@ pub(super) fn words(text: &str) -> String {
             Event::Text(text) | Event::Code(text) | Event::Html(text) | Event::InlineHtml(text) => {
                 words += &text;
             }
+            // What ends within a line has no space behind it.
+            Event::End(
+                TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image,
+            ) => {}
             Event::SoftBreak | Event::HardBreak | Event::End(_) if !words.ends_with(' ') => words.push(' '),
             _ => {}
         }
@@ -49,7 +62,17 @@ fn leads_to_a_page(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::safe;
+    use super::{safe, words};
+
+    #[test]
+    fn its_words_stand_as_they_do_in_the_text() {
+        for (text, expected) in [
+            ("It is **paid**, on [the page](https://a.example).", "It is paid, on the page. "),
+            ("# One\n\ntwo\nthree\n\n* `four`\n* five", "One two three four five "),
+        ] {
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn nothing_in_it_runs_or_loads() {

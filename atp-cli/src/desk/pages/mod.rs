@@ -11,30 +11,70 @@ mod visitor;
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{
+    HttpRequest, HttpResponse, Resource, ResponseError, Route,
+    error::InternalError,
+    http::{Method, StatusCode, header},
+    web,
+};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
-use super::inner::Inner;
+use super::{
+    inner::Inner,
+    place::{GET, POST, place_that_tells},
+    refusal::Refusal,
+};
 
 /// The routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/", web::get().to(inbox::page))
-        .route("/questions/{id}", web::get().to(question::page))
-        .route("/questions/{id}/answer", web::post().to(question::answer))
-        .route("/questions/{id}/again", web::post().to(question::again))
-        .route("/settings", web::get().to(settings::page))
-        .route("/settings", web::post().to(settings::change))
-        .route("/enter", web::get().to(visitor::door))
-        .route("/enter", web::post().to(visitor::enter))
-        .route("/changes", web::get().to(changes))
-        .route("/page.css", web::get().to(|| asset("text/css; charset=utf-8", include_str!("page.css"))))
-        .route(
+        .service(at("/", [(GET, web::to(inbox::page))]))
+        .service(at("/questions/{id}", [(GET, web::to(question::page))]))
+        .service(at("/questions/{id}/answer", [(POST, web::to(question::answer))]))
+        .service(at("/questions/{id}/again", [(POST, web::to(question::again))]))
+        .service(at("/settings", [(GET, web::to(settings::page)), (POST, web::to(settings::change))]))
+        .service(at("/enter", [(GET, web::to(visitor::door)), (POST, web::to(visitor::enter))]))
+        .service(at("/changes", [(GET, web::to(changes))]))
+        .service(at("/icon.svg", [(GET, web::to(|| asset("image/svg+xml", include_str!("icon.svg"))))]))
+        .service(at(
+            "/page.css",
+            [(GET, web::to(|| asset("text/css; charset=utf-8", include_str!("page.css"))))],
+        ))
+        .service(at(
             "/page.js",
-            web::get().to(|| asset("text/javascript; charset=utf-8", include_str!("page.js"))),
-        );
+            [(GET, web::to(|| asset("text/javascript; charset=utf-8", include_str!("page.js"))))],
+        ))
+        .default_service(web::to(nowhere));
+}
+
+/// A place that tells a human what it does not take.
+fn at<const N: usize>(path: &str, routes: [(Method, Route); N]) -> Resource {
+    place_that_tells(refused, path, routes)
+}
+
+/// What there is where nothing is.
+async fn nowhere(request: HttpRequest) -> HttpResponse {
+    refused(&request, &Refusal::new("NOT_FOUND", "There is nothing at this address."))
+}
+
+/// What cannot be read of a request: its address, or its form.
+pub(super) fn unreadable<E: ResponseError + 'static>(error: E, request: &HttpRequest) -> actix_web::Error {
+    let code =
+        if error.status_code() == StatusCode::PAYLOAD_TOO_LARGE { "TOO_LARGE" } else { "INVALID_PARAMETER" };
+    let why = format!("The desk cannot read this: {}.", error.to_string().trim_end_matches('.'));
+    let response = refused(request, &Refusal::new(code, why));
+    InternalError::from_response(error, response).into()
+}
+
+/// A refusal, as a page or as the protocol has it, by who asks.
+fn refused(request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
+    let is_call = ["/api/", "/desk/api/"].iter().any(|start| request.path().starts_with(start));
+    match request.app_data::<web::Data<Inner>>() {
+        Some(inner) if !is_call => layout::refusal(inner, refusal),
+        _ => refusal.error_response(),
+    }
 }
 
 fn asset(kind: &'static str, text: &'static str) -> std::future::Ready<HttpResponse> {

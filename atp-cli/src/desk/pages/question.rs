@@ -17,15 +17,17 @@ use super::{
 };
 use crate::desk::{
     api,
+    fit::Unanswered,
     inner::Inner,
-    records::{AttemptRow, DeliveryRow, Happened, Story, Unanswered, text},
+    records::{AttemptRow, DeliveryRow, Happened, Story, text},
     refusal::Refusal,
     state::Step,
 };
 
 /// An answer that was not taken: which action, what was filled in, and why.
 struct Again {
-    action: String,
+    /// The action's place.
+    action: usize,
     entered: Entered,
     why: Option<String>,
     violations: Option<Violations>,
@@ -88,7 +90,7 @@ pub(super) async fn answer(
         Ok(()) => to_the_question(&id),
         Err(Tried::Refused(refusal)) => layout::refusal(&inner, &refusal),
         Err(Tried::Again(why, violations)) => {
-            let action = controls::first(&entered, "action").to_owned();
+            let action = place(&entered).unwrap_or_default();
             show(&inner, &id, Some(&Again { action, entered, why, violations })).await
         }
     }
@@ -99,11 +101,16 @@ enum Tried {
     Again(Option<String>, Option<Violations>),
 }
 
+/// At which place of the question the action is that was chosen.
+fn place(entered: &Entered) -> Option<usize> {
+    controls::first(entered, "action").parse().ok()
+}
+
 async fn try_answer(inner: &Inner, id: &str, entered: &Entered) -> Result<(), Tried> {
     let story = inner.records.story(id).await.map_err(Tried::Refused)?;
-    let action = controls::first(entered, "action");
     let unknown = || Refusal::new("INVALID_ACTION_ID", "The question has no such answer.");
-    let action = story.listed.notification.find_action(action).ok_or_else(|| Tried::Refused(unknown()))?;
+    let action = place(entered).and_then(|place| story.listed.notification.actions.get(place));
+    let action = action.ok_or_else(|| Tried::Refused(unknown()))?;
     if is_irreversible(action) && controls::first(entered, "sure") != "yes" {
         let why = "This cannot be undone: say first that you know it.";
         return Err(Tried::Again(Some(why.to_owned()), None));
@@ -112,7 +119,7 @@ async fn try_answer(inner: &Inner, id: &str, entered: &Entered) -> Result<(), Tr
     match api::answer(inner, id, &action.id, &data).await {
         Ok(_) => Ok(()),
         Err(Unanswered::Refused(refusal)) => Err(Tried::Refused(refusal)),
-        Err(Unanswered::Unfit(violations)) => Err(Tried::Again(None, Some(violations))),
+        Err(Unanswered::Unfit { violations, .. }) => Err(Tried::Again(None, Some(violations))),
     }
 }
 
@@ -160,7 +167,7 @@ fn content(inner: &Inner, story: &Story, again: Option<&Again>) -> Markup {
         (facts(notification))
         section #answer data-live aria-labelledby="answer-title" {
             h2 #answer-title { "Your answer" }
-            (deadline(&story.listed, inner.now()))
+            (deadline(&story.listed))
             (answers(inner, story, again))
         }
         section #story data-live aria-labelledby="story-title" {
@@ -229,7 +236,7 @@ fn answers(inner: &Inner, story: &Story, again: Option<&Again>) -> Markup {
         @match listed.status {
             Created | Delivered | Acknowledged => {
                 @for (nth, action) in listed.notification.actions.iter().enumerate() {
-                    (answer_form(inner, &listed.id, action, nth, again.filter(|again| again.action == action.id)))
+                    (answer_form(inner, &listed.id, action, nth, again.filter(|again| again.action == nth)))
                 }
             }
             Expired => p { "The time to answer has passed." },
@@ -263,7 +270,7 @@ fn answer_form(inner: &Inner, id: &str, action: &Action, nth: usize, again: Opti
     html! {
         form.answer method="post" action={ "/questions/" (segment(id)) "/answer" } aria-labelledby={ "a" (nth) "-title" } {
             input type="hidden" name="token" value=(inner.form_token);
-            input type="hidden" name="action" value=(action.id);
+            input type="hidden" name="action" value=(nth);
             h3 id={ "a" (nth) "-title" } { bdi { (action.label) } }
             (controls::control(action, nth, entered, &faults))
             @if is_irreversible(action) {
@@ -361,10 +368,10 @@ fn tried(attempt: &AttemptRow) -> Markup {
         details {
             summary { "Technical details" }
             p { "After " (attempt.micros / 1000) " ms." }
-            h4 { "What was sent" }
+            h3 { "What was sent" }
             pre tabindex="0" { (request) }
             button.copy type="button" data-copy { "Copy" }
-            h4 { "What the service said" }
+            h3 { "What the service said" }
             pre tabindex="0" { (attempt.answer) }
         }
     }

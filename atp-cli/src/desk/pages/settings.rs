@@ -33,6 +33,8 @@ pub(super) struct Changed {
     skew_ms: String,
     service: String,
     scheme: String,
+    suspended: String,
+    away: String,
 }
 
 /// One of the page's forms.
@@ -54,14 +56,21 @@ async fn try_change(inner: &Inner, request: &HttpRequest, changed: &Changed) -> 
     visitor::check_form(inner, request, &changed.token)?;
     let wrong = |what: &str| Refusal::new("INVALID_PARAMETER", what);
     if !changed.service.is_empty() {
-        let scheme = scheme_of(&changed.scheme).ok_or_else(|| wrong("There is no such scheme."))?;
-        inner.records.set_scheme(&changed.service, scheme).await?;
+        match &*changed.suspended {
+            "" => {
+                let scheme = scheme_of(&changed.scheme).ok_or_else(|| wrong("There is no such scheme."))?;
+                inner.records.set_scheme(&changed.service, scheme).await?;
+            }
+            suspended => inner.faults().suspend(&changed.service, suspended == "true"),
+        }
+    } else if !changed.away.is_empty() {
+        inner.faults().away(changed.away == "true");
     } else if !changed.skew_ms.is_empty() {
         inner.set_skew(
             changed.skew_ms.parse().map_err(|_| wrong("Write the milliseconds as a whole number."))?,
         );
     } else if changed.fault.is_empty() {
-        inner.faults().clear();
+        inner.faults().clear_deliveries();
     } else {
         let fault: Fault =
             changed.fault.parse().map_err(|error: crate::desk::UnknownFault| wrong(&error.to_string()))?;
@@ -100,6 +109,13 @@ fn content(inner: &Inner, services: &[ServiceRow]) -> Markup {
             }
             form method="post" action="/settings" {
                 (token())
+                @let is_away = inner.faults().is_away();
+                p { @if is_away { "No service is served: each is told to come again." } @else { "Services are served." } }
+                input type="hidden" name="away" value=(!is_away);
+                button type="submit" { @if is_away { "Be there again" } @else { "Be away" } }
+            }
+            form method="post" action="/settings" {
+                (token())
                 label for="skew" { "The desk's clock is off by so many milliseconds" }
                 input id="skew" name="skew_ms" type="number" value=(inner.skew()) required;
                 button type="submit" { "Set the clock" }
@@ -121,6 +137,14 @@ fn content(inner: &Inner, services: &[ServiceRow]) -> Markup {
                         }
                     }
                     button type="submit" { "Set the scheme" }
+                }
+                form method="post" action="/settings" {
+                    (token())
+                    input type="hidden" name="service" value=(service.id);
+                    @let is_suspended = inner.faults().is_suspended(&service.id);
+                    p { @if is_suspended { "It is suspended: what it asks is refused." } @else { "It is served." } }
+                    input type="hidden" name="suspended" value=(!is_suspended);
+                    button type="submit" { @if is_suspended { "Serve it again" } @else { "Suspend it" } }
                 }
             }
         }

@@ -6,6 +6,7 @@ use actix_web::{
     http::header,
     web,
 };
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use constant_time_eq::constant_time_eq;
 use maud::html;
 use serde::Deserialize;
@@ -18,7 +19,14 @@ const COOKIE: &str = "atp_desk";
 /// Whether a visitor has shown what the page asks for; on this machine it asks for nothing.
 pub(super) fn is_known(inner: &Inner, request: &HttpRequest) -> bool {
     let Some(token) = &inner.settings.page_token else { return true };
-    request.cookie(COOKIE).is_some_and(|cookie| constant_time_eq(cookie.value().as_bytes(), token.as_bytes()))
+    request
+        .cookie(COOKIE)
+        .is_some_and(|cookie| constant_time_eq(cookie.value().as_bytes(), in_cookie(token).as_bytes()))
+}
+
+/// A token as a cookie can hold it.
+fn in_cookie(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(token)
 }
 
 /// Where a stranger is sent.
@@ -65,6 +73,10 @@ pub(super) async fn enter(inner: web::Data<Inner>, shown: web::Form<Shown>) -> H
     if !constant_time_eq(shown.token.as_bytes(), token.as_bytes()) {
         return to_the_door();
     }
-    let cookie = Cookie::build(COOKIE, token).path("/").http_only(true).same_site(SameSite::Strict).finish();
+    let cookie = Cookie::build(COOKIE, in_cookie(&token))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .finish();
     HttpResponse::SeeOther().insert_header((header::LOCATION, "/")).cookie(cookie).finish()
 }

@@ -105,10 +105,10 @@ impl Tasks {
     pub async fn all(&self) -> Result<Vec<Task>, Error> {
         type Row = (String, Option<String>, Option<String>, bool);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT notification_id, outcome, e.data, coalesce(s.sent_at > 0, 0)
+            "SELECT notification_id, outcome, e.data, e.seq IS NOT NULL AND s.seq IS NULL
              FROM tasks LEFT JOIN effects USING (notification_id)
                  LEFT JOIN atp_events AS e ON e.subject = notification_id AND e.kind = 'atp.decision'
-                 LEFT JOIN atp_sends AS s USING (seq)
+                 LEFT JOIN atp_sends AS s ON s.seq = e.seq
              ORDER BY tasks.rowid",
         )
         .fetch_all(self.pool())

@@ -161,6 +161,12 @@ impl Sink for Told {
     }
 }
 
+/// Keeps the page up to date; it reloads nothing, so nobody loses their place.
+const LIVE: &str = "setInterval(async () => {
+  const fresh = new DOMParser().parseFromString(await (await fetch('/')).text(), 'text/html');
+  for (const list of document.querySelectorAll('ul')) list.replaceWith(fresh.getElementById(list.id));
+}, 1000);";
+
 /// What came of the answers.
 async fn page(store: web::Data<SqliteStore>) -> actix_web::Result<HttpResponse> {
     let fault = actix_web::error::ErrorInternalServerError::<sqlx::Error>;
@@ -183,9 +189,9 @@ async fn page(store: web::Data<SqliteStore>) -> actix_web::Result<HttpResponse> 
     };
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta http-equiv=\"refresh\" content=\"2\"><title>The service</title>\
-         <main><h1>The service</h1><h2>What it did</h2><ul>{}</ul><h2>Whom it told</h2><ul>{}</ul>\
-         <h2>What came to its webhook</h2><ul>{deliveries}</ul></main></html>",
+         <title>The service</title>\
+         <main><h1>The service</h1><h2>What it did</h2><ul id=\"done\">{}</ul><h2>Whom it told</h2><ul id=\"told\">{}</ul>\
+         <h2>What came to its webhook</h2><ul id=\"came\">{deliveries}</ul></main><script>{LIVE}</script></html>",
         list(&effects),
         list(&events),
     );

@@ -63,12 +63,6 @@ impl Place {
         Ok(effects.into_iter().map(effect).collect())
     }
 
-    /// How often an event was sent beyond the first time, as the store knows it.
-    pub async fn sent_again(&self) -> Result<i64, Failure> {
-        let again = "SELECT coalesce(sum(attempt - 1), 0)::bigint FROM atp_sends WHERE attempt > 1";
-        Ok(sqlx::query_scalar(again).fetch_one(self.store.pool()).await?)
-    }
-
     /// Forgets it all.
     pub async fn drop(self) -> Result<(), Failure> {
         self.store.close().await;

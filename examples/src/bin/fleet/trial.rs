@@ -79,7 +79,6 @@ async fn try_all(fleet: &mut Fleet) -> Result<bool, Failure> {
         "deliveries that were told to wait, and came again",
         counts.told_to_wait.load(Ordering::Relaxed),
     );
-    figures.tell("events that were sent again", fleet.place.sent_again().await?);
     figures.tell("process two was killed after", seconds(killed));
     figures.tell("  and started again after", seconds(started));
     figures.tell("all answers had arrived after", seconds(done));
