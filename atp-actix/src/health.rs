@@ -64,7 +64,7 @@ use crate::{
 /// # What it says
 ///
 /// 200 `{"status":"ready"}`, or 503 with the reasons, which tell a stranger nothing else; the log
-/// has the whole when it changes, in the target `atp_actix::health`:
+/// says when they change, with what the store said, in the target `atp_actix::health`:
 ///
 /// | reason | what |
 /// |---|---|
@@ -104,6 +104,8 @@ struct Settings<S> {
 struct Found {
     /// When that was, and what is wrong.
     last: Option<(Instant, Vec<&'static str>)>,
+    /// What the store said, if it did not answer.
+    why: Option<String>,
     /// The store's count of what waits, while it is at it.
     counting: Option<JoinHandle<Result<Vec<Lag>, StoreError>>>,
     /// When it was last counted.
@@ -171,7 +173,8 @@ impl<S: Outbox> Health<S> {
         let asking = tokio::spawn(async move {
             let reasons = settings.ask(&mut found).await;
             let before = found.last.replace((Instant::now(), reasons.clone()));
-            tell_of_change(&before.map(|(_, reasons)| reasons).unwrap_or_default(), &reasons);
+            let before = before.map(|(_, reasons)| reasons).unwrap_or_default();
+            tell_of_change(&before, &reasons, found.why.take());
             reasons
         });
         asking.await.unwrap_or_else(|_| vec![STORE_UNAVAILABLE])
@@ -184,10 +187,9 @@ impl<S: Outbox> Settings<S> {
         match timeout(self.within, self.store.find(DEFAULT_SERVICE, "", None)).await {
             Ok(Ok(_)) => {}
             failed => {
-                let why = failed.map_or("no answer in time".to_owned(), |error| {
+                found.why = Some(failed.map_or("no answer in time".to_owned(), |error| {
                     error.err().map(|error| error.to_string()).unwrap_or_default()
-                });
-                tracing::debug!(target: "atp_actix::health", why, "the store did not answer");
+                }));
                 return vec![STORE_UNAVAILABLE];
             }
         }
@@ -220,11 +222,11 @@ impl<S: Outbox> Settings<S> {
     }
 }
 
-fn tell_of_change(before: &[&str], reasons: &[&str]) {
+fn tell_of_change(before: &[&str], reasons: &[&str], why: Option<String>) {
     match reasons {
         _ if before == reasons => {}
         [] => tracing::info!(target: "atp_actix::health", "ready again"),
-        reasons => tracing::warn!(target: "atp_actix::health", ?reasons, "not ready"),
+        reasons => tracing::warn!(target: "atp_actix::health", ?reasons, why, "not ready"),
     }
 }
 

@@ -67,6 +67,10 @@ pub(crate) const LONGEST_SEND_REASON: usize = 500;
 /// back.
 pub const LONGEST_SEND_LEASE: Duration = Duration::from_mins(10);
 
+/// How long a sink may take for one event at most: a lease of [`LONGEST_SEND_LEASE`] is for two, with
+/// room to say what came of them.
+pub const LONGEST_SEND: Duration = Duration::from_mins(4);
+
 /// The longest time between two attempts at an event, whatever a receiver asks for.
 pub const LONGEST_BACKOFF: Duration = Duration::from_hours(6);
 

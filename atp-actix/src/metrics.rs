@@ -22,7 +22,8 @@
 //! No label has a value that a stranger can choose, or that there is one of for each notification:
 //! `service` and `sink` are names that the service gives, `verdict` is one of [`Verdict::ALL`] by its
 //! [name](Verdict::name) or `unverified`, and `result` one of `sent`, `again` (it comes again),
-//! `parked`, `away` and `gone` (all that is for the sink waits).
+//! `later` (it was not its turn, which is no attempt), `parked`, `away` and `gone` (all that is for the
+//! sink waits).
 //!
 //! The last three are read when a relay starts and every 15 s then, since the store has to count for
 //! it. Each relay tells of all sinks for which the store holds anything, so of several take the
@@ -30,6 +31,10 @@
 //!
 //! # What to look at
 //!
+//! * Somebody has to act where `atp_outbox_parked` is above zero, where `atp_outbox_oldest_seconds`
+//!   grows, and where `atp_deliveries_total` has `failed`, `unknown` or `malformed`; where `unverified`
+//!   jumps, a secret may be wrong. What a process left that died is in no metric:
+//!   [`Store::refused`](crate::store::Store::refused) and `atp refused` list it as `abandoned`.
 //! * A secret is out of use when `atp_secret_last_used_seconds` of its number has not moved for as
 //!   long as a server delivers again, 72 h unless set. What is refused for its age does not count,
 //!   so nobody who has kept an old delivery can move it for longer than that.

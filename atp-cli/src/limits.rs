@@ -18,6 +18,9 @@ pub(crate) const AWAY_FOR: u64 = 1;
 /// The most that a command reads of a desk's answer: more than a page of the largest questions.
 pub(crate) const DESK_ANSWER: usize = 128 << 20;
 
+/// How long a command waits for a connection to a database.
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long a service has to answer: the protocol's five seconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,9 @@ pub const QUESTIONS_A_MINUTE: u32 = 100;
 
 /// Changes of status that a service may make in a minute (protocol, section 4).
 pub const CHANGES_A_MINUTE: u32 = 200;
+
+/// How many of the next deliveries may be told to go wrong: more could not be counted down in a day.
+pub const FAULTS: u32 = 100_000;
 
 /// Copies of a delivery in a burst.
 pub const BURST: usize = 100;

@@ -440,7 +440,8 @@ where
     }
 
     /// Keeps what was not decided, and gives its claim back: in this order, since the claim holds
-    /// it as long as it is not kept.
+    /// it as long as it is not kept. And keeps it again: whoever listed what was refused between the
+    /// two, once the lease had ended, took it for one whose process died. As a rule that is a look.
     async fn undo(
         self: Rc<Self>,
         undone: Undone,
@@ -454,12 +455,9 @@ where
         let (this, delivery, still_under_way) = (Rc::clone(&self), delivery.clone(), under_way.another());
         let undo = async move {
             let _until_done = still_under_way;
-            if let Err(error) = this.keep(&delivery, verdict).await {
-                let request_id = delivery.request_id();
-                tracing::error!(target: "atp_actix", request_id, %error, "not kept");
-            }
-            if is_claimed {
-                this.release(&claim).await;
+            this.keep_undone(&delivery, verdict).await;
+            if is_claimed && this.release(&claim).await {
+                this.keep_undone(&delivery, verdict).await;
             }
         };
         if at_leisure {
@@ -470,11 +468,20 @@ where
         response
     }
 
-    async fn release(&self, claim: &Claim) {
-        // If this fails the lease ends by itself.
-        if let Err(error) = self.store.release_claim(claim).await {
+    async fn keep_undone(&self, delivery: &Delivery, verdict: Verdict) {
+        if let Err(error) = self.keep(delivery, verdict).await {
+            let request_id = delivery.request_id();
+            tracing::error!(target: "atp_actix", request_id, %error, "not kept");
+        }
+    }
+
+    /// Whether the store was there for it. If it was not, the lease ends by itself.
+    async fn release(&self, claim: &Claim) -> bool {
+        let released = self.store.release_claim(claim).await;
+        if let Err(error) = &released {
             tracing::error!(target: "atp_actix", %error, "a claim was not released");
         }
+        released.is_ok()
     }
 
     /// Keeps the body of a delivery that is refused. Says whether it was not kept yet.

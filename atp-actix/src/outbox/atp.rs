@@ -51,8 +51,8 @@ use crate::{
 /// | 408, 425, 500 and above; no answer; no connection | waits with all others, as long as the server asks for | waits with all others |
 ///
 /// The client's own tries and times to wait are not used: the relay has its own. The client waits
-/// two seconds for a turn and seven for an answer, or less where it is set so, which is within the
-/// ten of [`Relay::send_within`](crate::Relay::send_within).
+/// two seconds for a turn (none of [`for_services`](Self::for_services)) and seven for an answer, or less
+/// where [`Client::call_within`] is, which is within the ten of [`Relay::send_within`](crate::Relay::send_within).
 ///
 /// # Give a question an id of its own
 ///

@@ -26,7 +26,7 @@ use crate::{
     backoff::Backoff,
     limits::{
         DEFAULT_ATTEMPTS, DEFAULT_CONCURRENCY, DEFAULT_KEEP_SENT, DEFAULT_POLL, DEFAULT_SEND_WITHIN,
-        FIRST_BACKOFF, LONGEST_PAUSE, LONGEST_POLL, SHORTEST_POLL, USUAL_LONGEST_BACKOFF,
+        FIRST_BACKOFF, LONGEST_PAUSE, LONGEST_POLL, LONGEST_SEND, SHORTEST_POLL, USUAL_LONGEST_BACKOFF,
     },
     store::Outbox,
 };
@@ -45,8 +45,9 @@ pub use self::{
 /// Sends what a store holds to its sinks: each event to each of its sinks at least once, under one
 /// id and with the same bytes.
 ///
-/// Beside the webhook, or in a process of its own on the same database; any number of relays share
-/// the work. An event is written in the transaction of its cause, so none is lost, and none is sent
+/// Beside the webhook, or in a process of its own on the same database, with the same names of sinks
+/// (routes are for those who write, so a store that only sends has none); any number of relays share
+/// the work. Stop a relay before its store is closed. An event is written in the transaction of its cause, so none is lost, and none is sent
 /// of what was rolled back.
 ///
 /// ```
@@ -143,10 +144,10 @@ impl<S: Outbox> Relay<S> {
         self
     }
 
-    /// Sets how long a sink may take for one event; [`DEFAULT_SEND_WITHIN`] unless set, 4 minutes
-    /// at most.
+    /// Sets how long a sink may take for one event; [`DEFAULT_SEND_WITHIN`] unless set,
+    /// [`LONGEST_SEND`] at most.
     pub fn send_within(mut self, time: Duration) -> Self {
-        self.settings.send_within = time.min(Duration::from_mins(4));
+        self.settings.send_within = time.min(LONGEST_SEND);
         self
     }
 
@@ -235,7 +236,7 @@ impl<S: Outbox> Relay<S> {
         if !unnamed.is_empty() {
             tracing::info!(
                 target: "atp_actix::relay", sinks = ?unnamed,
-                "the store's routes do not name these sinks: they get only events that name them"
+                "this store's routes do not name these sinks: they get what other processes route to them, and events that name them"
             );
         }
     }

@@ -63,7 +63,7 @@ pub enum SendError {
         reason: String,
     },
     /// The receiver is not there, which is no fault of the event: all that is for this sink waits,
-    /// and none of it is parked.
+    /// and that is no attempt. Where others get through meanwhile it is one, and this event's own.
     #[error("away: {reason}")]
     Away {
         /// Not before this time, if that is known.

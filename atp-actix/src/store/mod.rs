@@ -78,6 +78,13 @@
 //! outlived their 503 come to their end; then stop the relay, if there is one, and call the store's
 //! `close` last.
 //!
+//! # Upgrading
+//!
+//! Opening a store brings its tables to this program's version, in one transaction, by one of the
+//! processes that start. Make a backup before: there is no way back. Processes of an older version that
+//! run already go on; once stopped they do not start again ([`StoreError::NewerSchema`]). So replace all
+//! of them, and then `atp`, which works on its own version alone.
+//!
 //! # The tables
 //!
 //! | table | a row is |
@@ -87,7 +94,7 @@
 //! | `atp_deliveries` | the audit: one row for each notification, answer and verdict, with first, last and count |
 //! | `atp_refused` | the body of an authentic delivery that was refused, once for each text that was signed |
 //! | `atp_events` | what is to leave, or left a while ago: its id, kind, time and data, as they are sent |
-//! | `atp_sends` | an event at one of its sinks: due, being sent, behind an older one, parked or sent |
+//! | `atp_sends` | an event at one of its sinks: due, being sent, behind an older one, or parked; gone once it is sent or given up |
 //! | `atp_erased` | a notification of which nothing that a human said may be kept any more |
 //! | `atp_key` | the key that fingerprints are hashed with, made with the tables |
 //! | `atp_schema` | the version; a program that finds a newer one does not start |
@@ -330,9 +337,15 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Not atomic as a whole: each batch is. Keep `before` longer ago than the webhook's redelivery
     /// window, or a late redelivery of a forgotten decision is an unknown notification; stores
     /// refuse less than [`DEFAULT_REDELIVERY_WINDOW`] unless told otherwise.
+    ///
+    /// Nothing calls this by itself, so the tables grow until the service does; once a day, say, with
+    /// `Utc::now() - TimeDelta::days(30)`. What is sent is another thing: a relay deletes it.
     fn purge(&self, before: DateTime<Utc>) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Blanks what a human said about a notification, for good: data, kept bodies and responders.
+    /// Blanks what a human said about a notification, for good: data, kept bodies, responders, and
+    /// `additional_data` of the decision's own events, whether they are sent or not. What an event of
+    /// the service's own holds stays, and what a sink has is out of reach.
+    ///
     /// The decision stands, with what its handler answered: let that repeat nothing personal. What
     /// comes of it later is counted, and nothing of it is kept; so it is also with a notification
     /// of which nothing is known yet. Durable. [`StoreError::Running`] while it is being handled:

@@ -4,7 +4,6 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr as _,
-    time::Duration,
 };
 
 use atp_actix::store::{DEFAULT_SERVICE, PostgresStore, SqliteStore, StoreError};
@@ -17,12 +16,10 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::output::{Failure, chain};
+use crate::limits::CONNECT_WITHIN;
 
 /// The version of the tables that the library of this program knows. A test holds it.
 pub(super) const KNOWN_SCHEMA: i64 = 3;
-
-/// How long a connection may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which database.
 #[derive(Args)]

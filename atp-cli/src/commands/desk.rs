@@ -8,7 +8,10 @@ use tokio::{signal::ctrl_c, time::sleep};
 use tracing::Level;
 
 use super::output::{End, Failure, Output};
-use crate::desk::{Desk as Server, Fault, RunningDesk};
+use crate::{
+    desk::{Desk as Server, Fault, RunningDesk},
+    limits::FAULTS,
+};
 
 /// Where it listens and what it keeps.
 #[derive(Debug, Args)]
@@ -46,7 +49,7 @@ pub(super) struct Desk {
     #[arg(long, value_name = "FAULT")]
     fault: Option<Fault>,
     /// With the next so many alone, 100000 at most [default: with all].
-    #[arg(long, value_name = "COUNT", requires = "fault", value_parser = clap::value_parser!(u32).range(..=100_000))]
+    #[arg(long, value_name = "COUNT", requires = "fault", value_parser = clap::value_parser!(u32).range(..=i64::from(FAULTS)))]
     next: Option<u32>,
     /// Stops by itself after so long.
     #[arg(long, value_name = "SECONDS")]
@@ -107,7 +110,7 @@ impl Desk {
         let desk = self.server().start().await.map_err(|error| unable(&error))?;
         if let Some(fault) = self.fault {
             desk.faults(|faults| match self.next {
-                Some(next) => faults.next(fault, usize::try_from(next).unwrap_or(usize::MAX)),
+                Some(next) => faults.next(fault, next as usize),
                 None => faults.always(Some(fault)),
             });
         }

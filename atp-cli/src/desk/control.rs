@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     api::{check_secret, shows},
-    fault::{Fault, MOST_FAULTS},
+    fault::Fault,
     inner::Inner,
     place::{GET, PATCH, POST, PUT, place},
     records::{AttemptRow, DeliveryRow, Story, scheme_of, text},
     refusal::Refusal,
     state,
 };
+use crate::limits::FAULTS;
 
 /// The routes; each needs the admin token.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -46,7 +47,7 @@ async fn faults(inner: Shared, request: HttpRequest) -> Result<HttpResponse, Ref
 #[derive(Deserialize)]
 struct NewFaults {
     fault: Option<Fault>,
-    next: Option<usize>,
+    next: Option<u32>,
     away: Option<bool>,
 }
 
@@ -54,9 +55,9 @@ async fn set_faults(inner: Shared, request: HttpRequest, body: web::Bytes) -> Re
     admin(&inner, &request).await?;
     let new: NewFaults = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     match (new.fault, new.next) {
-        (Some(fault), Some(next)) if next <= MOST_FAULTS => inner.faults().next(fault, next),
+        (Some(fault), Some(next)) if next <= FAULTS => inner.faults().next(fault, next as usize),
         (Some(_), Some(_)) => {
-            return Err(Refusal::new("INVALID_PARAMETER", format!("`next` is at most {MOST_FAULTS}.")));
+            return Err(Refusal::new("INVALID_PARAMETER", format!("`next` is at most {FAULTS}.")));
         }
         (Some(fault), None) => inner.faults().always(Some(fault)),
         (None, _) if new.away.is_none() => inner.faults().clear(),

@@ -14,7 +14,9 @@ pub enum DeskError {
         error: io::Error,
     },
     /// It would be open to other machines without a token for its page.
-    #[error("{0} can be reached from other machines: set a token that whoever opens the page must show")]
+    #[error(
+        "{0} can be reached from other machines: set the token that whoever opens the page must show (`Desk::page_token`; ATP_DESK_TOKEN for `atp desk`)"
+    )]
     Open(SocketAddr),
     /// Its file is somebody else's, or cannot be written, or another desk has it.
     #[error("the desk cannot keep what it is told in {}: {why}", file.display())]

@@ -9,6 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::FAULTS;
+
 /// What goes wrong with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -138,9 +140,6 @@ impl TryFrom<String> for Fault {
     }
 }
 
-/// More could not be counted down in a day.
-pub(super) const MOST_FAULTS: usize = 100_000;
-
 /// Which deliveries go wrong, and how; and which calls of services are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
@@ -158,8 +157,8 @@ impl Faults {
     /// The next so many attempts go wrong in this way, after those that were set before; 100,000 at
     /// most in all.
     pub fn next(&mut self, fault: Fault, attempts: usize) {
-        let room = MOST_FAULTS.saturating_sub(self.next.len());
-        self.next.extend(std::iter::repeat_n(fault, attempts.min(room)));
+        let room = (FAULTS as usize).saturating_sub(self.next.len());
+        self.next.extend(std::iter::repeat_n(fault, room.min(attempts)));
     }
 
     /// All attempts go wrong in this way, after those that were set before; none that they are right.
@@ -242,7 +241,7 @@ mod tests {
         assert_eq!(faults.take(), None);
         for _ in 0..2 {
             faults.next(Fault::Drop, usize::MAX);
-            assert_eq!(faults.next.len(), MOST_FAULTS);
+            assert_eq!(faults.next.len(), FAULTS as usize);
         }
     }
 }

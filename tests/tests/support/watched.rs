@@ -38,11 +38,18 @@ pub(crate) struct Watched<S> {
     pub(crate) calls: Calls,
     held: Arc<RwLock<()>>,
     fails_next: Arc<Mutex<Option<&'static str>>>,
+    lists_before: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl<S: Store> Watched<S> {
     pub(crate) fn new(store: S) -> Self {
-        Self { store, calls: Calls::default(), held: Arc::default(), fails_next: Arc::default() }
+        Self {
+            store,
+            calls: Calls::default(),
+            held: Arc::default(),
+            fails_next: Arc::default(),
+            lists_before: Arc::default(),
+        }
     }
 
     /// The next call of a verb of its outbox comes to nothing.
@@ -53,6 +60,11 @@ impl<S: Store> Watched<S> {
     /// Whether the call was to fail.
     pub(crate) fn has_failed(&self) -> bool {
         self.fails_next.lock().expect("nobody panicked").is_none()
+    }
+
+    /// Somebody lists what is refused just before the next call of a verb.
+    pub(crate) fn list_before(&self, verb: &'static str) {
+        *self.lists_before.lock().expect("nobody panicked") = Some(verb);
     }
 
     /// It answers nothing until what this gives is dropped.
@@ -69,6 +81,11 @@ macro_rules! pass_on {
             $(async fn $verb(&self, $($name: $type),*) -> Result<$answer, StoreError> {
                 self.calls.push(stringify!($verb));
                 let _not_held = self.held.read().await;
+                let lists = |verb: &mut &str| *verb == stringify!($verb);
+                let lists = self.lists_before.lock().expect("nobody panicked").take_if(lists).is_some();
+                if lists {
+                    self.store.refused("default", 0, 1000).await?;
+                }
                 self.store.$verb($($name),*).await
             })*
 

@@ -103,7 +103,8 @@ impl PostgresStore {
     /// who wants the same rows.
     pub const DEFAULT_TRANSACTION_LIMIT: Duration = limits::DEFAULT_TRANSACTION_LIMIT;
 
-    /// Connects, with at most ten connections.
+    /// Connects, with at most ten connections. A relay listens over one more, unless
+    /// [`without_notify`](Self::without_notify): count eleven for a process.
     ///
     /// The address is read by sqlx: `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=verify-full`. TLS
     /// needs the feature `postgres-tls`. Unless `sslmode` says otherwise it is `prefer`: encrypted

@@ -6,11 +6,14 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{layout, visitor};
-use crate::desk::{
-    fault::Fault,
-    inner::Inner,
-    records::{ServiceRow, scheme_of, text},
-    refusal::Refusal,
+use crate::{
+    desk::{
+        fault::Fault,
+        inner::Inner,
+        records::{ServiceRow, scheme_of, text},
+        refusal::Refusal,
+    },
+    limits::FAULTS,
 };
 
 /// The page.
@@ -77,10 +80,11 @@ async fn try_change(inner: &Inner, request: &HttpRequest, changed: &Changed) -> 
         match &*changed.next {
             "" => inner.faults().always(Some(fault)),
             next => {
-                let next = next.parse().ok().filter(|next| (1..=1000).contains(next));
-                let next =
-                    next.ok_or_else(|| wrong("Write how many as a number up to 1,000, or nothing for all."))?;
-                inner.faults().next(fault, next);
+                let next = next.parse().ok().filter(|next| (1..=FAULTS).contains(next));
+                let next = next.ok_or_else(|| {
+                    wrong(&format!("Write how many as a number up to {FAULTS}, or nothing for all."))
+                })?;
+                inner.faults().next(fault, next as usize);
             }
         }
     }
@@ -104,7 +108,7 @@ fn content(inner: &Inner, services: &[ServiceRow]) -> Markup {
                     @for fault in Fault::ALL { option value=(fault) { (fault) } }
                 }
                 label for="next" { "For the next so many; for all, if it is empty" }
-                input id="next" name="next" type="number" min="1" max="1000";
+                input id="next" name="next" type="number" min="1" max=(FAULTS);
                 button type="submit" { "Set" }
             }
             form method="post" action="/settings" {
@@ -123,7 +127,7 @@ fn content(inner: &Inner, services: &[ServiceRow]) -> Markup {
         }
         section aria-labelledby="services" {
             h2 #services { "Services" }
-            @if services.is_empty() { p.empty { "No service is registered yet." } }
+            @if services.is_empty() { p.empty { "No service is registered yet: start the desk with --service NAME=URL, or register one by POST /api/v1/services." } }
             @for (nth, service) in services.iter().enumerate() {
                 form method="post" action="/settings" {
                     (token())

@@ -1,20 +1,25 @@
 //! What is still to be written when a store is drained or closed, or cannot write.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
-use actix_web::rt::{self, time::sleep};
+use actix_web::{
+    HttpResponse,
+    rt::{self, time::sleep},
+};
 use atp_actix::{
     AtpResponse,
-    store::{Store, Verdict},
+    store::{MemoryStore, Store, Verdict},
 };
+use chrono::TimeDelta;
 use sqlx::Connection as _;
 
 use crate::support::{
-    asked::{approve, record},
+    asked::{Clock, approve, record},
     audit::{is_decided, kept},
     databases::{Database as _, SqliteDatabase, SqliteFile},
     logged,
-    mounted::{Mounted, counting, runs, webhook},
+    mounted::{Mounted, counting, runs, webhook, webhook_by},
+    watched::Watched,
 };
 
 /// The after-work of a failure is under way too.
@@ -111,6 +116,33 @@ async fn sqlite_counters_that_cannot_be_written_do_not_flood_the_log() {
         .filter(|e| e.target == "atp_actix" && e.fields.get("message").is_none_or(|m| m != "delivery"))
         .count();
     assert!(lines <= 30, "{lines} lines of 100 replays");
+}
+
+/// The lease has ended by then, so the claim looks like one whose process died.
+#[actix_web::test]
+async fn a_failure_that_is_listed_while_it_is_written_down_is_a_failure() {
+    let clock = Clock::new();
+    let by_clock = || {
+        let clock = clock.clone();
+        move || clock.now()
+    };
+    fails_while_it_is_listed(&clock, MemoryStore::new().clock(by_clock())).await;
+    fails_while_it_is_listed(&clock, SqliteFile::new().open().await.clock(by_clock())).await;
+}
+
+async fn fails_while_it_is_listed(clock: &Clock, store: impl Store) {
+    let store = Watched::new(store);
+    record(&store, "n-1").await;
+    let late = clock.clone();
+    let fails = move |_: AtpResponse| {
+        late.ahead(TimeDelta::hours(1));
+        ready(HttpResponse::ServiceUnavailable().finish())
+    };
+    let app = Mounted::new(webhook_by(clock, &store).otherwise(fails)).await;
+    let sent = approve("n-1").at(clock.now());
+    store.list_before("release_claim");
+    assert_eq!(app.send(&sent).await.0, 503);
+    assert_eq!(kept(&store).await, [Verdict::Failed]);
 }
 
 /// Drains within a handler, twice at once, and closes twice.
