@@ -107,8 +107,8 @@ pub(crate) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// How long an event waits at most between two attempts, unless set, or the receiver asks for more.
 pub(crate) const USUAL_LONGEST_BACKOFF: Duration = Duration::from_mins(10);
 
-/// How long a sink that is away is left alone at most, unless set: that it is back is noticed no
-/// later.
+/// How long a sink that is away is left alone at most, unless set or its receiver asks for longer: that
+/// it is back is noticed no later.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// How long an HTTP receiver may take to answer, unless set: a little less than a relay lets a sink
@@ -238,6 +238,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// its answer.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const LONGEST_STEP: Duration = Duration::from_secs(5);
+
+/// How long before nobody waits for a lease any more PostgreSQL gives it up, so that its answer still
+/// comes.
+#[cfg(feature = "postgres")]
+pub(crate) const ROOM_TO_HEAR: Duration = Duration::from_millis(500);
 
 /// How long an unused connection to PostgreSQL may take to say that it is there.
 #[cfg(feature = "postgres")]

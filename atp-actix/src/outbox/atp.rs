@@ -13,7 +13,7 @@ use super::sink::{SendError, Sink};
 use crate::{
     backoff::Backoff,
     client::{Client, ClientError},
-    limits::{FIRST_BACKOFF, LONGEST_PAUSE, MOST_UNBOUND},
+    limits::{FIRST_BACKOFF, LONGEST_PAUSE, MOST_UNBOUND, SINK_CALL_WITHIN},
     store::{Event, Outgoing, Store, StoreError},
 };
 
@@ -79,7 +79,7 @@ enum Clients {
 }
 
 /// How often in a row a service's server was away, and until when it is left alone.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Shut {
     failures: u32,
     until: Instant,
@@ -239,21 +239,43 @@ impl<S: Store> AtpSink<S> {
         self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is said of one service of several whose server is away: nothing of the others.
-    fn leave_alone(&self, service: &str, asked: Option<Duration>, reason: String) -> SendError {
+    /// Whether a service's server is left alone, or for how long. Where it was, and is no more, one
+    /// finds out whether it is there again, and the others wait for that.
+    fn try_again(&self, service: &str) -> Result<Option<Shut>, Duration> {
+        let (mut shut, now) = (self.shut(), Instant::now());
+        let Some(shut) = shut.get_mut(service) else { return Ok(None) };
+        if let Some(left) = shut.until.checked_duration_since(now) {
+            return Err(left);
+        }
+        shut.until = now + SINK_CALL_WITHIN;
+        Ok(Some(*shut))
+    }
+
+    /// What is said of one service of several whose server is away: nothing of the others. With it
+    /// goes how it stood when the call began.
+    fn leave_alone(
+        &self,
+        service: &str,
+        began: Option<Shut>,
+        asked: Option<Duration>,
+        reason: String,
+    ) -> SendError {
         const PAUSE: Backoff = Backoff { first: FIRST_BACKOFF, longest: LONGEST_PAUSE };
         let (mut shut, now) = (self.shut(), Instant::now());
         let before = shut.get(service).copied();
-        // All that was under way when it went away tells the same, once.
-        let now_shut = before.filter(|before| before.until > now).unwrap_or_else(|| {
-            if before.is_none() {
-                tracing::warn!(target: "atp_actix::relay", service, reason, "the ATP server of a service is away");
+        let now_shut = match before {
+            // All that was under way when it went away tells the same, once.
+            Some(since) if before != began => since,
+            _ => {
+                if before.is_none() {
+                    tracing::warn!(target: "atp_actix::relay", service, reason, "the ATP server of a service is away");
+                }
+                let failures = before.map_or(1, |before| before.failures.saturating_add(1));
+                Shut { failures, until: now + PAUSE.after(failures, asked) }
             }
-            let failures = before.map_or(1, |before| before.failures.saturating_add(1));
-            Shut { failures, until: now + PAUSE.after(failures, asked) }
-        });
+        };
         shut.insert(service.to_owned(), now_shut);
-        SendError::later(reason).after(now_shut.until - now)
+        SendError::later(reason).after(now_shut.until.saturating_duration_since(now))
     }
 }
 
@@ -271,14 +293,18 @@ impl<S: Store> Sink for AtpSink<S> {
             );
             return Err(SendError::refused(reason));
         };
-        let (now, shut) = (Instant::now(), self.shut().get(service).copied());
-        if let Some(left) = shut.and_then(|shut| shut.until.checked_duration_since(now)) {
-            return Err(SendError::later("the ATP server of its service is away").after(left));
-        }
+        let began = self
+            .try_again(service)
+            .map_err(|left| SendError::later("the ATP server of its service is away").after(left))?;
         // Nobody's turn holds up the other services.
         match self.send_by(&client.once().turn_within(Duration::ZERO), event).await {
-            Err(SendError::Away { after, reason }) => Err(self.leave_alone(service, after, reason)),
-            Err(SendError::Gone { reason }) => Err(self.leave_alone(service, Some(LONGEST_PAUSE), reason)),
+            Err(SendError::Away { after, reason }) => Err(self.leave_alone(service, began, after, reason)),
+            Err(SendError::Gone { reason }) => {
+                tracing::error!(target: "atp_actix::relay", service, reason, "the ATP server of a service is gone for good");
+                Err(self.leave_alone(service, began, Some(LONGEST_PAUSE), reason))
+            }
+            // It says nothing of the server: the store was away, or as much was sent as is allowed.
+            Err(later @ SendError::Later { .. }) => Err(later),
             said => {
                 self.shut().remove(service);
                 said

@@ -31,7 +31,7 @@ use crate::{
 /// Posts events to an HTTP receiver as CloudEvents 1.0, signed if asked.
 ///
 /// Each event is one request. Of every attempt at it the bytes and the id are the same, so a receiver
-/// that remembers `id` takes it once; only the signature is made anew, since it has a time.
+/// that remembers `source` and `id` takes it once; only the signature is made anew, since it has a time.
 ///
 /// A receiver verifies it with `atp-core` and reads what was signed:
 ///
@@ -217,7 +217,7 @@ impl HttpSink {
     }
 
     /// Sets the `source` of all events, a URI reference; `/atp/` and the event's service, each
-    /// percent-encoded, unless set.
+    /// percent-encoded, unless set. Set it where one service sends alone: ids are unique in a service.
     pub fn source(mut self, source: impl Into<String>) -> Result<Self, HttpSinkError> {
         let source = source.into();
         if !is_uri_reference(&source) {
@@ -302,7 +302,8 @@ impl Sink for HttpSink {
             }
         };
         let came_of_it = judge(response.status().as_u16(), asked_to_wait(&response));
-        read_away(response).await;
+        // Apart, or who limits the time of a send would not hear that the event was taken.
+        tokio::spawn(read_away(response));
         came_of_it
     }
 }

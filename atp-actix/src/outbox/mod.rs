@@ -86,7 +86,7 @@ pub use self::{
 /// | [`SendError::Again`], or it panics | comes again after 1 s, twice as long each time, up to 10 min, or when the receiver asks for it if that is later; parked after 20 attempts | those of its subject wait |
 /// | [`SendError::Later`] | comes again after 1 s or when the sink says; this is no attempt | those of its subject wait |
 /// | [`SendError::Refused`] | is parked at once | those of its subject wait |
-/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile, or before and after it and it alone did not | wait, for 1 s at first and 1 min at most; then one is tried, and if that finds it away too they wait again |
+/// | [`SendError::Away`], or no answer within 10 s | comes again; this is no attempt, unless others got through meanwhile, or before and after it and it alone did not | wait, for 1 s at first and 1 min at most, or as long as the receiver asks, up to 6 h; then one is tried, and if that finds it away too they wait again |
 /// | [`SendError::Gone`] | the same | wait for 1 min, and the log says so as an error |
 /// | nothing, since the process died that sent it, or had leased it ahead | comes again when its lease has ended, which is an attempt | those of its subject wait |
 ///
@@ -173,8 +173,8 @@ impl<S: Outbox> Relay<S> {
         self
     }
 
-    /// Sets how long a sink that is away is left alone at first, and at most; 1 s and 1 min unless
-    /// set, 10 ms at least.
+    /// Sets how long a sink that is away is left alone at first, and at most where its receiver does
+    /// not ask for longer; 1 s and 1 min unless set, 10 ms at least.
     pub fn pause(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.pause = at_least_a_moment(first, longest);
         self

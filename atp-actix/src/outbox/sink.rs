@@ -10,7 +10,7 @@ use crate::store::Outgoing;
 /// [`Relay`](crate::Relay) calls it for each event until it says that it has it.
 ///
 /// An event may come again though it was taken, after a crash or a lost answer: always with the same
-/// id and the same bytes, so a receiver that remembers ids takes it once.
+/// id and the same bytes, so a receiver that remembers service and id takes it once.
 ///
 /// ```
 /// use atp_actix::{SendError, Sink, store::Outgoing};

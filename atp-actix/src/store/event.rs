@@ -15,8 +15,9 @@ use crate::limits::{MAX_EVENT_NAME, MAX_SERVICE};
 /// sent afterwards, to each of its sinks at least once.
 ///
 /// Its id, its time and its data never change: every attempt sends the same bytes under the same
-/// id, so a receiver that remembers ids takes it once. But of a decision that is erased
-/// ([`Store::erase`](super::Store::erase)) `additional_data` is `null` from then on.
+/// id, so a receiver that remembers service and id takes it once. But of a decision that is erased
+/// ([`Store::erase`](super::Store::erase)) `additional_data` is `null` from then on, except in an
+/// attempt for which a relay has leased it already.
 ///
 /// ```
 /// use atp_actix::store::Event;
@@ -31,8 +32,8 @@ use crate::limits::{MAX_EVENT_NAME, MAX_SERVICE};
 pub struct Event {
     /// Its name for ever: what a receiver knows it by. Of a decision it is
     /// [`Delivery::decision_id`](crate::Delivery::decision_id), which a status change has with
-    /// `-processed` behind it; of a question, and of one that is taken back, a UUID that is made of
-    /// service and key or notification; of all others a random UUID, unless set.
+    /// `-processed` behind it; of a question that is taken back one that is made of that question, so
+    /// that it is told once; of all others a random UUID, unless set. A service has no two with one id.
     pub id: String,
     /// What happened: the `type` of a CloudEvent. [`Event::DECISION`] and the constants beside it
     /// are those of this crate.

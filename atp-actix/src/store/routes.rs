@@ -20,12 +20,19 @@ use super::{
 /// let store = MemoryStore::new().routes(Routes::new().events("bus").server("atp"));
 /// # drop(store);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "routes do nothing until they are given to a store with `.routes(..)`"]
 pub struct Routes {
     events: Vec<String>,
     server: Option<String>,
     is_told_of_processed: bool,
+}
+
+impl Default for Routes {
+    /// To nowhere.
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Routes {
@@ -81,21 +88,21 @@ impl Routes {
         let notification = question.notification();
         let subject = notification.id.as_deref().unwrap_or(key);
         let event = Event::new(Event::QUESTION, notification)?.subject(subject).time(now).to(sink);
-        let id = name_of(question.get_service(), key, "asked");
-        Ok(Some(event.id(id).service(question.get_service())))
+        Ok(Some(event.service(question.get_service())))
     }
 
-    /// What tells the ATP server that a question is taken back.
+    /// What tells the ATP server that a question is taken back: one event, however often it is.
     pub(crate) fn invalidated(
         &self,
         service: &str,
         notification_id: &str,
         reason: &str,
+        recorded_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Option<Event>, StoreError> {
         let Some(sink) = &self.server else { return Ok(None) };
         let event = Event::new(Event::STATUS, StatusChange::invalidated(reason))?.subject(notification_id);
-        let id = name_of(service, notification_id, "invalidated");
+        let id = taken_back(service, notification_id, recorded_at);
         Ok(Some(event.id(id).service(service).time(now).to(sink)))
     }
 
@@ -131,16 +138,38 @@ impl Routes {
         if event.service.is_empty() {
             DEFAULT_SERVICE.clone_into(&mut event.service);
         }
+        let named = std::mem::take(&mut event.sinks);
+        let event = named.into_iter().fold(event, Event::to);
         event.check()?;
         Ok(event)
     }
 }
 
-/// The id of an event that there is one of for each question.
-fn name_of(service: &str, question: &str, what: &str) -> String {
+/// The id of the event that a question was taken back. When it was recorded is part of it, since it may
+/// be purged and asked again.
+fn taken_back(service: &str, notification_id: &str, recorded_at: DateTime<Utc>) -> String {
     /// Of this crate's events about questions: a UUID of version 4, made for it.
     const NAMESPACE: Uuid = Uuid::from_u128(0x0d6b_57a1_2f7e_4c1b_9a54_c9f2_8e60_3d17);
     // With its length, so that no two pairs of texts join to the same.
-    let name = format!("{} {service} {what} {question}", service.len());
+    let recorded_at = recorded_at.timestamp_micros();
+    let name = format!("{} {service} {recorded_at} {notification_id}", service.len());
     Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_by_default_are_new_ones() {
+        assert_eq!(Routes::default(), Routes::new());
+    }
+
+    #[test]
+    fn a_sink_that_is_named_twice_gets_an_event_once() {
+        let mut event = Event::new("kind", 7).expect("JSON");
+        event.sinks = ["bus", "audit", "bus"].map(str::to_owned).to_vec();
+        let filled_in = Routes::new().filled_in(event).expect("an event");
+        assert_eq!(filled_in.sinks, ["bus", "audit"]);
+    }
 }

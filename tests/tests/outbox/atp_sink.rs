@@ -7,6 +7,7 @@ use atp_actix::{
     atp_core::{Notification, StatusChange},
     store::{Event, MemoryStore, Outgoing, Question, Store},
 };
+use futures_util::future::join_all;
 
 use crate::support::{
     asked::{self, asked},
@@ -279,5 +280,24 @@ async fn of_several_services_one_that_fails_holds_up_no_other() {
     actix_web::rt::time::sleep(Duration::from_millis(1100)).await;
     for id in ["n-2", "n-3"] {
         sink.send(&of("acme", id)).await.expect("sent");
+    }
+}
+
+/// All that is of it is due at the same time.
+#[actix_web::test]
+async fn of_what_waits_for_a_service_that_was_away_one_finds_out_whether_it_is_back() {
+    let server = AtpServer::start();
+    let acme = client(&server.url());
+    let sink = AtpSink::for_services(move |_| Some(acme.clone()), MemoryStore::new());
+    let of_acme = |nth: usize| outgoing(named(&format!("n-{nth}")).event.service("acme"));
+    server.answer_next([Reply::error(503, "AWAY")]);
+    sink.send(&of_acme(0)).await.expect_err("away");
+    for (failures, seen) in [(1, 2), (2, 3)] {
+        actix_web::rt::time::sleep(Duration::from_millis(1100 * failures)).await;
+        server.answer_next([Reply::error(503, "AWAY")]);
+        let events: Vec<Outgoing> = (1..20).map(of_acme).collect();
+        let ended = join_all(events.iter().map(|event| sink.send(event))).await;
+        assert!(ended.iter().all(|ended| said(ended) == "later"), "{ended:?}");
+        assert_eq!(server.count(), seen, "after {failures}");
     }
 }

@@ -8,6 +8,11 @@ use atp_actix::{
 };
 use futures_util::future::{join, join_all};
 use serde_json::json;
+use sqlx::{
+    AssertSqlSafe, Postgres,
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
+    query::QueryScalar,
+};
 use tokio::time::sleep;
 
 use crate::support::{
@@ -179,6 +184,121 @@ async fn what_is_put_aside_while_the_older_is_settled_is_due_on_postgres() {
     assert_eq!(settled.expect("an answer"), 1);
     second.extend(store.lease("bus", 10, LEASE).await.expect("an answer"));
     assert_eq!(ids(&second), ["one.2"], "it is behind nobody");
+}
+
+/// Both were leased since the older was committed late; each relay still sees the other's.
+#[actix_web::test]
+async fn what_is_behind_two_that_are_settled_at_once_is_due_on_postgres() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let store = database.store().clone().routes(Routes::new().events("bus"));
+    let mut late = store.begin().await.expect("a transaction");
+    store.emit_in(&mut late, &event("one.1", "").subject("one")).await.expect("an answer");
+    emit(&store, "one.2", "one").await;
+    let mut leased = store.lease("bus", 1, LEASE).await.expect("an answer");
+    late.commit().await.expect("a commit");
+    leased.extend(store.lease("bus", 1, LEASE).await.expect("an answer"));
+    assert_eq!(ids(&leased), ["one.2", "one.1"]);
+    emit(&store, "one.3", "one").await;
+    assert!(store.lease("bus", 10, LEASE).await.expect("an answer").is_empty(), "it is put aside");
+    let mut relays = Vec::new();
+    for leased in &leased {
+        let mut relay = database.pool.begin().await.expect("a transaction");
+        assert_eq!(settle(leased).fetch_one(&mut *relay).await.expect("an answer"), 1);
+        relays.push(relay);
+    }
+    for relay in relays {
+        relay.commit().await.expect("a commit");
+    }
+    assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.3"]);
+}
+
+/// Whoever puts it aside holds the oldest that nobody else is at, which is the one that is to be due.
+#[actix_web::test]
+async fn what_is_due_next_is_due_while_more_is_put_aside_behind_it_on_postgres() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let store = database.store().clone().routes(Routes::new().events("bus"));
+    emit(&store, "one.1", "one").await;
+    let first = store.lease("bus", 1, LEASE).await.expect("an answer");
+    emit(&store, "one.2", "one").await;
+    assert!(store.lease("bus", 10, LEASE).await.expect("an answer").is_empty(), "it is put aside");
+    emit(&store, "one.3", "one").await;
+    let [mut settling, mut leasing] =
+        [database.pool.begin().await, database.pool.begin().await].map(|begun| begun.expect("a transaction"));
+    // As it is a moment after the first was found to be sent.
+    let lock = "SELECT 1 FROM atp_sends WHERE sink = 'bus' AND seq = $1 FOR UPDATE";
+    sqlx::query(lock).bind(first[0].seq).execute(&mut *settling).await.expect("a lock");
+    sqlx::query(LEASE_ALL).execute(&mut *leasing).await.expect("an answer");
+    let committing = async {
+        sleep(Duration::from_millis(300)).await;
+        leasing.commit().await
+    };
+    let (settled, committed) = join(settle(&first[0]).fetch_one(&mut *settling), committing).await;
+    assert_eq!((settled.expect("an answer"), committed.is_ok()), (1, true));
+    settling.commit().await.expect("a commit");
+    assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.2"]);
+}
+
+/// A lease by another relay.
+const LEASE_ALL: &str = "SELECT count(*) FROM atp_lease('bus', 10, 10, 60000000, 600000000, 0)";
+
+/// What another relay says: that this was sent.
+fn settle(leased: &Outgoing) -> QueryScalar<'static, Postgres, i64, PgArguments> {
+    let settle = "SELECT atp_settle('bus', ARRAY[$1], ARRAY[$2], ARRAY[0]::BIGINT[], ARRAY[0]::BIGINT[],
+        ARRAY[NULL]::TEXT[])";
+    sqlx::query_scalar(settle).bind(leased.seq).bind(i64::from(leased.attempt))
+}
+
+/// A statement by itself would see what there was when it began to wait.
+#[actix_web::test]
+async fn what_is_put_aside_meanwhile_is_due_whatever_isolation_postgres_has_by_default() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    for isolation in ["read committed", "repeatable read", "serializable"] {
+        let options: PgConnectOptions = database.url().parse().expect("a URL");
+        let options = options.options([("default_transaction_isolation", isolation)]);
+        let pool = PgPoolOptions::new().max_connections(4).connect_with(options).await.expect("a pool");
+        let store = PostgresStore::from_pool(pool).await.expect("a store");
+        let store = store.routes(Routes::new().events("bus"));
+        for nth in 1..=2 {
+            emit(&store, format!("{isolation}.{nth}"), isolation).await;
+        }
+        let first = store.lease("bus", 1, LEASE).await.expect("an answer");
+        // Another relay puts the second aside, and holds the first for that.
+        let mut other = database.pool.begin().await.expect("a transaction");
+        sqlx::query(LEASE_ALL).execute(&mut *other).await.expect("an answer");
+        let committing = async {
+            sleep(Duration::from_millis(300)).await;
+            other.commit().await
+        };
+        let sent = ends(&first, &SendEnd::Sent);
+        let (settled, committed) = join(store.settle("bus", &sent), committing).await;
+        assert_eq!((settled.expect("an answer"), committed.is_ok()), (1, true), "{isolation}");
+        let second = store.lease("bus", 10, LEASE).await.expect("an answer");
+        assert_eq!(ids(&second), [format!("{isolation}.2")]);
+        store.settle("bus", &ends(&second, &SendEnd::Sent)).await.expect("an answer");
+    }
+}
+
+/// Nobody would send it, and by and by it would be parked.
+#[actix_web::test]
+async fn what_is_leased_too_late_for_who_asked_is_not_leased_on_postgres() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let store = database.store().clone().routes(Routes::new().events("bus"));
+    emit(&store, "one", "one").await;
+    let now = |sleeps: &str| {
+        let body = format!("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT {sleeps}");
+        format!("CREATE OR REPLACE FUNCTION atp_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS '{body}'")
+    };
+    for (sleeps, is_in_time) in [("FROM pg_sleep(7)", false), ("", true)] {
+        sqlx::raw_sql(AssertSqlSafe(now(sleeps))).execute(&database.pool).await.expect("a clock");
+        let leased = store.lease("bus", 1, LEASE).await;
+        assert_eq!(leased.is_ok(), is_in_time, "{leased:?}");
+        if let Ok(leased) = leased {
+            assert_eq!((ids(&leased), leased[0].attempt), (vec!["one"], 1));
+        } else {
+            // What the server began goes on to its end.
+            sleep(Duration::from_secs(4)).await;
+        }
+    }
 }
 
 /// Each relay tidies, and the sinks of one event have it at different times.

@@ -1,10 +1,14 @@
 //! What is decided and what is told of it are written together, or neither is: a process that dies
 //! in between has lost nothing.
 
+use std::time::Duration;
+
+use actix_web::rt::time::sleep;
 use atp_actix::{
     AtpResponse, Error, Events, PostgresTransaction, SqliteTransaction,
-    store::{Event, Outbox, Routes},
+    store::{Event, MemoryStore, Outbox, Routes},
 };
+use chrono::Utc;
 use sqlx::AssertSqlSafe;
 
 use crate::support::{
@@ -99,5 +103,27 @@ async fn both_are_written_or_neither(
             waits += 2;
             assert_eq!(waiting(store, "bus").await, (waits, 0), "{id}");
         }
+    }
+}
+
+/// With another text, perhaps: what was sent of the first, or parked, is nothing to it.
+#[actix_web::test]
+async fn a_question_that_is_asked_anew_after_a_purge_is_sent_and_taken_back_anew() {
+    let (routes, window) = (Routes::new().server("atp"), Duration::ZERO);
+    asked_anew(MemoryStore::new().routes(routes.clone()).redelivery_window(window)).await;
+    let sqlite = SqliteDatabase::new().await;
+    asked_anew(sqlite.store().clone().routes(routes.clone()).redelivery_window(window)).await;
+    if let Some(database) = PostgresDatabase::new().await {
+        asked_anew(database.store().clone().routes(routes).redelivery_window(window)).await;
+    }
+}
+
+async fn asked_anew(store: impl Outbox) {
+    for round in 1..=2 {
+        record(&store, "n-1").await;
+        store.invalidate("default", "n-1", "superseded").await.expect("taken back");
+        sleep(Duration::from_millis(5)).await;
+        assert_eq!(store.purge(Utc::now()).await.expect("a purge"), 1);
+        assert_eq!(waiting(&store, "atp").await, (2 * round, 0), "round {round}");
     }
 }

@@ -1,7 +1,13 @@
 //! Receivers that answer anything, or nothing: no event is lost, and nobody waits for ever.
 
-use std::time::Duration;
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
+use actix_web::rt::time::sleep;
 use atp_actix::{
     HttpSink, SendError, Sink as _,
     store::{Event, Outgoing},
@@ -97,6 +103,25 @@ async fn whatever_is_answered_is_judged_in_time_and_not_told() {
         // What is not read waits in the buffers of the sockets, some megabytes.
         assert!(receiver.written() < 64 << 20, "{name}: {} bytes were taken", receiver.written());
     }
+}
+
+/// Who limits the time of a send hears what came of it, although the answer's body does not end.
+#[actix_web::test]
+async fn an_event_that_was_taken_is_sent_before_the_rest_of_the_answer_comes() {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\n";
+    let receiver = Bytes::answering(b"7}", head, Then::Hang).await;
+    let sink = HttpSink::new(format!("http://{}", receiver.address)).expect("a sink");
+    let outgoing = Outgoing::new(1, Event::new("kind", 7).expect("JSON").service("shop"));
+    let mut sending = pin!(sink.send(&outgoing));
+    let came_of_it = loop {
+        let is_answered = receiver.written() > 0;
+        sleep(Duration::from_millis(200)).await;
+        match poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {
+            Poll::Ready(came_of_it) => break came_of_it,
+            Poll::Pending => assert!(!is_answered, "it waits for the rest"),
+        }
+    };
+    came_of_it.expect("sent");
 }
 
 #[actix_web::test]

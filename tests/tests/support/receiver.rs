@@ -149,6 +149,7 @@ async fn answer_one(
         }
     }
     stream.write_all(answer).await?;
+    written.fetch_add(answer.len(), Ordering::Relaxed);
     match then {
         Then::Close => {}
         Then::Hang => drop(stream.read_buf(&mut request).await?),

@@ -205,7 +205,8 @@ impl Store for MemoryStore {
             tables.question(&id).ok_or_else(|| StoreError::NotRecorded(notification_id.to_owned()))?;
         stored.recorded.invalidated.get_or_insert_with(|| reason.to_owned());
         stored.invalidated_at.get_or_insert(now);
-        let event = self.routes.invalidated(service, notification_id, reason, now)?;
+        let recorded_at = stored.recorded.recorded_at;
+        let event = self.routes.invalidated(service, notification_id, reason, recorded_at, now)?;
         tables.write_events(event.as_slice(), now);
         self.activity.hint();
         Ok(())

@@ -14,7 +14,10 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::{
     limits::{DOUBT_LASTS, IDLE_UNTIL_ASKED, LONGEST_PING, PATIENCE},
-    store::sql::transaction::TransactionConnection,
+    store::{
+        StoreError,
+        sql::transaction::{OpenTransaction, TransactionConnection},
+    },
 };
 
 /// The server counts milliseconds in 32 bits.
@@ -74,6 +77,31 @@ impl Drop for Pooled {
             runtime.spawn(timeout(PATIENCE, connection.return_to_pool()));
         } else {
             runtime.spawn(timeout(PATIENCE, connection.close()));
+        }
+    }
+}
+
+/// A connection for one statement, which is its own transaction, or stands in one.
+pub(super) enum OneStatement {
+    Alone(Pooled),
+    Within(OpenTransaction<Postgres>),
+}
+
+impl OneStatement {
+    pub(super) fn connection_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Alone(pooled) => pooled.connection_mut(),
+            Self::Within(open) => open.connection_mut(),
+        }
+    }
+
+    pub(super) async fn done(self) -> Result<(), StoreError> {
+        match self {
+            Self::Alone(pooled) => {
+                pooled.done();
+                Ok(())
+            }
+            Self::Within(open) => open.finish().await,
         }
     }
 }

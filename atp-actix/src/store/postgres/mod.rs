@@ -33,7 +33,7 @@ use super::{
         transaction::{self, TransactionConnection},
     },
 };
-use connection::{Doubt, Pooled, is_there, millis, was_idle};
+use connection::{Doubt, OneStatement, Pooled, is_there, millis, was_idle};
 use reached::Reached;
 
 use crate::limits::{
@@ -96,6 +96,8 @@ pub(super) struct Steps {
     notifies: bool,
     is_listening: Arc<AtomicBool>,
     reached: Arc<Reached>,
+    /// Whether a statement by itself sees what others committed while it waited, by the server's default.
+    reads_committed: bool,
 }
 
 impl PostgresStore {
@@ -132,7 +134,7 @@ impl PostgresStore {
     /// A server that is read-only is refused, and so is one that does not flush what it commits.
     pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
         let mut store = Self { steps: Steps::new(pool)? };
-        store.in_time(store.steps.check()).await?;
+        store.steps.reads_committed = store.in_time(store.steps.check()).await?;
         let migrated = timeout(LONGEST_MIGRATION, store.steps.migrate()).await;
         store.steps.fingerprint_key =
             migrated.map_err(|_| StoreError::TimedOut("the tables were not made within a minute"))??;
@@ -281,15 +283,17 @@ impl Steps {
             notifies: true,
             is_listening: Arc::default(),
             reached: Arc::default(),
+            reads_committed: false,
         })
     }
 
-    /// Whether this is a server to decide on.
-    async fn check(&self) -> Result<(), StoreError> {
+    /// Refuses a server that is none to decide on; says whether a statement by itself reads what is
+    /// committed.
+    async fn check(&self) -> Result<bool, StoreError> {
         let mut pooled = self.pooled().await?;
-        let (fsync, encoding, read_only): (String, String, String) = sqlx::query_as(
+        let (fsync, encoding, read_only, isolation): (String, String, String, String) = sqlx::query_as(
             "SELECT current_setting('fsync'), current_setting('server_encoding'),
-                 current_setting('transaction_read_only')",
+                 current_setting('transaction_read_only'), current_setting('default_transaction_isolation')",
         )
         .fetch_one(pooled.connection_mut())
         .await?;
@@ -303,7 +307,7 @@ impl Steps {
         if read_only != "off" {
             return Err(StoreError::ReadOnly);
         }
-        Ok(())
+        Ok(matches!(&*isolation, "read committed" | "read uncommitted"))
     }
 
     async fn record_in(&self, connection: &mut PgConnection, question: &Question) -> Result<(), StoreError> {
@@ -364,20 +368,19 @@ impl Steps {
         if !is_alone {
             return Err(StoreError::Running(notification_id.to_owned()));
         }
-        let invalidated = sqlx::query(
+        let recorded_at: Option<i64> = sqlx::query_scalar(
             "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
                  invalidated_at = coalesce(invalidated_at, atp_now())
-             WHERE service = $1 AND notification_id = $2",
+             WHERE service = $1 AND notification_id = $2 RETURNING recorded_at",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
         .bind(escape(reason))
-        .execute(&mut *connection)
+        .fetch_optional(&mut *connection)
         .await?;
-        if invalidated.rows_affected() == 0 {
-            return Err(StoreError::NotRecorded(notification_id.to_owned()));
-        }
-        let event = self.routes.invalidated(service, notification_id, reason, Utc::now())?;
+        let recorded_at = recorded_at.ok_or_else(|| StoreError::NotRecorded(notification_id.to_owned()))?;
+        let recorded_at = rows::time(recorded_at);
+        let event = self.routes.invalidated(service, notification_id, reason, recorded_at, Utc::now())?;
         self.write_events(connection, event.as_slice()).await.map(drop)
     }
 
@@ -423,6 +426,16 @@ impl Steps {
     /// isolation the server has by default.
     async fn write(&self) -> Result<OpenTransaction<Postgres>, StoreError> {
         self.write_on(self.pooled().await?).await
+    }
+
+    /// For one statement that sees what others have committed, whatever isolation the server has by
+    /// default.
+    async fn one_statement(&self) -> Result<OneStatement, StoreError> {
+        Ok(if self.reads_committed {
+            OneStatement::Alone(self.pooled().await?)
+        } else {
+            OneStatement::Within(self.write().await?)
+        })
     }
 
     async fn write_on(&self, pooled: Pooled) -> Result<OpenTransaction<Postgres>, StoreError> {

@@ -8,7 +8,8 @@ use sqlx::{FromRow as _, PgConnection, Row as _};
 use super::{PostgresStore, Steps, reached::START};
 use crate::{
     limits::{
-        LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, PUT_ASIDE_BATCH, TIDY_BATCH, TIDY_LOOK,
+        LONGEST_BACKOFF, LONGEST_PUTTING_ASIDE, LONGEST_SEND_LEASE, LONGEST_STEP, PUT_ASIDE_BATCH,
+        ROOM_TO_HEAR, TIDY_BATCH, TIDY_LOOK,
     },
     store::{
         Event, Hints, Lag, Outbox, Outgoing, Parked, Settled, StoreError,
@@ -82,15 +83,15 @@ impl Steps {
     async fn lease_due(&self, sink: &str, limit: u32, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
         let began = Instant::now();
         let since = self.reached.since(sink);
-        let (mut leased, mut is_behind) = self.lease_some(sink, limit, limit, lease, since).await?;
+        let (mut leased, mut is_behind) = self.lease_some(sink, (limit, limit), lease, since, began).await?;
         if leased.is_empty() && since != START {
-            (leased, is_behind) = self.lease_some(sink, limit, limit, lease, START).await?;
+            (leased, is_behind) = self.lease_some(sink, (limit, limit), lease, START, began).await?;
         }
         // Whoever finds nothing asks again after a while: what is behind others of its subject must
         // not hide the others so long.
         while leased.is_empty() && is_behind && began.elapsed() < LONGEST_PUTTING_ASIDE {
-            (leased, is_behind) =
-                self.lease_some(sink, limit, limit.max(PUT_ASIDE_BATCH), lease, START).await?;
+            let most = (limit, limit.max(PUT_ASIDE_BATCH));
+            (leased, is_behind) = self.lease_some(sink, most, lease, START, began).await?;
         }
         if leased.is_empty() && is_behind {
             self.activity.hint();
@@ -98,27 +99,32 @@ impl Steps {
         Ok(leased)
     }
 
-    /// Leases of so many that are due since a time those that are not behind an older one, and puts
-    /// those aside that are. With it goes whether any were put aside.
+    /// Leases of a batch that is due since a time those that are not behind an older one, up to a limit,
+    /// and puts those aside that are. With it goes whether any were put aside. `began` is when whoever
+    /// waits for it began to.
     async fn lease_some(
         &self,
         sink: &str,
-        limit: u32,
-        batch: u32,
+        (limit, batch): (u32, u32),
         lease: Duration,
         since: i64,
+        began: Instant,
     ) -> Result<(Vec<Outgoing>, bool), StoreError> {
-        let mut pooled = self.pooled().await?;
-        let rows = sqlx::query("SELECT * FROM atp_lease($1, $2, $3, $4, $5, $6)")
+        let mut statement = self.one_statement().await?;
+        // What nobody waits for any more must not be leased: nobody would send it, and that is held to
+        // be its fault.
+        let left = LONGEST_STEP.saturating_sub(began.elapsed()).saturating_sub(ROOM_TO_HEAR);
+        let rows = sqlx::query("SELECT * FROM atp_lease($1, $2, $3, $4, $5, $6) WHERE atp_in_time($7)")
             .bind(escape(sink))
             .bind(i64::from(limit))
             .bind(i64::from(batch))
             .bind(rows::micros(lease.min(LONGEST_SEND_LEASE)))
             .bind(rows::micros(LONGEST_SEND_LEASE))
             .bind(since)
-            .fetch_all(pooled.connection_mut())
+            .bind(rows::micros(left))
+            .fetch_all(statement.connection_mut())
             .await?;
-        pooled.done();
+        statement.done().await?;
         let (mut leased, mut is_behind) = (Vec::new(), false);
         for row in &rows {
             match row.try_get::<Option<i64>, _>("seq")? {
@@ -137,7 +143,7 @@ impl Steps {
 
     async fn settle(&self, sink: &str, settled: &[Settled]) -> Result<usize, StoreError> {
         let rows = rows::settled(settled);
-        let mut pooled = self.pooled().await?;
+        let mut statement = self.one_statement().await?;
         let stood: i64 = sqlx::query_scalar("SELECT atp_settle($1, $2, $3, $4, $5, $6)")
             .bind(escape(sink))
             .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
@@ -145,9 +151,9 @@ impl Steps {
             .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.3).collect::<Vec<_>>())
             .bind(rows.into_iter().map(|row| row.4).collect::<Vec<_>>())
-            .fetch_one(pooled.connection_mut())
+            .fetch_one(statement.connection_mut())
             .await?;
-        pooled.done();
+        statement.done().await?;
         Ok(usize::try_from(stood).unwrap_or_default())
     }
 

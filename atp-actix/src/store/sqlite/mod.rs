@@ -291,21 +291,20 @@ impl SqliteStore {
         .fetch_optional(&mut *connection)
         .await?;
         rows::check_undecided(decided.as_ref(), notification_id)?;
-        let invalidated = sqlx::query(
+        let recorded_at: Option<i64> = sqlx::query_scalar(
             "UPDATE atp_questions SET invalidated_why = coalesce(invalidated_why, $3),
                  invalidated_at = coalesce(invalidated_at, $4)
-             WHERE service = $1 AND notification_id = $2",
+             WHERE service = $1 AND notification_id = $2 RETURNING recorded_at",
         )
         .bind(escape(service))
         .bind(escape(notification_id))
         .bind(escape(reason))
         .bind(now)
-        .execute(&mut *connection)
+        .fetch_optional(&mut *connection)
         .await?;
-        if invalidated.rows_affected() == 0 {
-            return Err(StoreError::NotRecorded(notification_id.to_owned()));
-        }
-        let event = self.routes.invalidated(service, notification_id, reason, rows::time(now))?;
+        let recorded_at = recorded_at.ok_or_else(|| StoreError::NotRecorded(notification_id.to_owned()))?;
+        let (recorded_at, now) = (rows::time(recorded_at), rows::time(now));
+        let event = self.routes.invalidated(service, notification_id, reason, recorded_at, now)?;
         Ok(self.write_events(connection, event.as_slice()).await?)
     }
 

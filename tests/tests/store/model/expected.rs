@@ -82,6 +82,8 @@ pub(super) struct Model {
     pub(super) effects: Vec<&'static str>,
     pub(super) leaving: Leaving,
     holders: usize,
+    /// How many questions were.
+    recorded: usize,
     fingerprint_key: [u8; 32],
 }
 
@@ -102,6 +104,7 @@ impl Model {
             effects: Vec::new(),
             leaving: Leaving::default(),
             holders: 0,
+            recorded: 0,
             fingerprint_key,
         }
     }
@@ -138,7 +141,9 @@ impl Model {
         }
         let recorded_at = self.now;
         self.asked.insert(key, Asked { id, recorded_at, deadline, invalidated_at: None, state: None });
-        self.tell(Letter::new(format!("asked {key}"), Event::QUESTION, key, "Deploy?"), SERVER);
+        self.recorded += 1;
+        let name = format!("question {}", self.recorded);
+        self.tell(Letter::new(name, Event::QUESTION, key, "Deploy?"), SERVER);
         "()"
     }
 
@@ -165,7 +170,8 @@ impl Model {
         let now = self.now;
         let Some(asked) = self.question_mut(id) else { return "NotRecorded" };
         asked.invalidated_at.get_or_insert(now);
-        self.tell(Letter::new(format!("invalidated {id}"), Event::STATUS, id, "invalidated"), SERVER);
+        let name = format!("invalidated {id} of {}", asked.recorded_at);
+        self.tell(Letter::new(name, Event::STATUS, id, "invalidated"), SERVER);
         "()"
     }
 
