@@ -200,15 +200,16 @@ async fn what_is_behind_two_that_are_settled_at_once_is_due_on_postgres() {
     assert_eq!(ids(&leased), ["one.2", "one.1"]);
     emit(&store, "one.3", "one").await;
     assert!(store.lease("bus", 10, LEASE).await.expect("an answer").is_empty(), "it is put aside");
-    let mut relays = Vec::new();
-    for leased in &leased {
-        let mut relay = database.pool.begin().await.expect("a transaction");
-        assert_eq!(settle(leased).fetch_one(&mut *relay).await.expect("an answer"), 1);
-        relays.push(relay);
-    }
-    for relay in relays {
-        relay.commit().await.expect("a commit");
-    }
+    let [mut one, mut other] =
+        [database.pool.begin().await, database.pool.begin().await].map(|begun| begun.expect("a transaction"));
+    assert_eq!(settle(&leased[0]).fetch_one(&mut *one).await.expect("an answer"), 1);
+    let committing = async {
+        sleep(Duration::from_millis(300)).await;
+        one.commit().await
+    };
+    let (settled, committed) = join(settle(&leased[1]).fetch_one(&mut *other), committing).await;
+    assert_eq!((settled.expect("an answer"), committed.is_ok()), (1, true));
+    other.commit().await.expect("a commit");
     assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.3"]);
 }
 

@@ -3,10 +3,10 @@
 CREATE INDEX IF NOT EXISTS atp_deliveries_left ON atp_deliveries (last_seen)
     WHERE verdict NOT IN ('handled', 'stale', 'unknown');
 
--- Lets the oldest of these services and subjects be due that was put aside. A statement of its own, so
--- that it sees who was put behind what is gone until then. Not only where it is the oldest of all: of two
--- that two relays settle at once each still sees the other. What is let go too early is put aside by the
--- next lease. All who let go do it in one order, so that they do not wait for each other.
+-- Lets the oldest of these services and subjects be due that is not being sent, unless it is parked. A
+-- statement of its own, so that it sees who was put behind what is gone until then. Those being sent are
+-- passed over, since of two that two relays settle at once each still sees the other: what is let go too
+-- early is put aside by the next lease. All let go in one order, so that they do not wait for each other.
 CREATE OR REPLACE FUNCTION atp_promote(sink TEXT, services TEXT[], subjects TEXT[]) RETURNS VOID LANGUAGE plpgsql VOLATILE
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off AS '
@@ -16,7 +16,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT o.seq FROM atp_sends AS o
             WHERE o.sink = $1 AND o.service = gone.service AND o.subject = gone.subject
-                AND o.due_at IS NULL AND o.parked_at IS NULL
+                AND o.leased_until = 0
             ORDER BY o.seq LIMIT 1) AS next
     WHERE s.sink = $1 AND s.seq = next.seq AND s.due_at IS NULL AND s.parked_at IS NULL;
 END';
