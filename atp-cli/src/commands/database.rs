@@ -1,13 +1,14 @@
 //! The database of a service, opened as the service opens it.
 
 use std::{
-    fmt,
+    env, fmt,
     path::{Path, PathBuf},
     str::FromStr as _,
 };
 
 use atp_actix::store::{DEFAULT_SERVICE, PostgresStore, SqliteStore, StoreError};
 use clap::Args;
+use reqwest::Url;
 use sqlx::{
     ConnectOptions as _, PgConnection, SqliteConnection,
     postgres::PgConnectOptions,
@@ -15,7 +16,10 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::output::{Failure, chain};
+use super::{
+    output::{Failure, chain},
+    parts::quiet,
+};
 use crate::limits::CONNECT_WITHIN;
 
 /// The version of the tables that the library of this program knows. A test holds it.
@@ -25,10 +29,24 @@ pub(super) const KNOWN_SCHEMA: i64 = 3;
 #[derive(Args)]
 #[group(skip)]
 pub(super) struct DatabaseArgs {
-    /// The database of the service, as `sqlite:FILE` or `postgres://HOST/NAME`. Leave a password to the
-    /// environment, where not everybody reads it.
-    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    /// The database of the service, as `sqlite:FILE` or `postgres://HOST/NAME` [default: the environment
+    /// variable `DATABASE_URL`, in which alone a password may be].
+    // Not by `env` of clap, which does not tell where a value is from.
+    #[arg(long, value_name = "URL", value_parser = quiet(without_password))]
     database: Option<String>,
+}
+
+const VARIABLE: &str = "DATABASE_URL";
+
+fn without_password(text: &str) -> Result<String, String> {
+    let has_password = Url::parse(text)
+        .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password"));
+    if has_password {
+        return Err(format!(
+            "it has a password in it, which the arguments of a program tell everybody: set {VARIABLE} to it"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// Which service in it.
@@ -79,26 +97,29 @@ pub(super) use with_store;
 impl DatabaseArgs {
     /// Whether there is one.
     pub(super) fn is_given(&self) -> bool {
-        self.database.is_some()
+        self.url().is_some()
+    }
+
+    fn url(&self) -> Option<String> {
+        self.database.clone().or_else(|| env::var(VARIABLE).ok())
     }
 
     /// Where it is.
     pub(super) fn place(&self) -> Result<Place, Failure> {
-        let Some(url) = &self.database else {
-            return Err(Failure::Usage(
-                "no database: give --database sqlite:FILE or postgres://HOST/NAME, or set DATABASE_URL"
-                    .to_owned(),
-            ));
+        let Some(url) = self.url() else {
+            return Err(Failure::Usage(format!(
+                "no database: give --database sqlite:FILE or postgres://HOST/NAME, or set {VARIABLE}"
+            )));
         };
         // The URL may hold a password, so it is not in the message.
         if url.starts_with("sqlite:") {
-            let options = SqliteConnectOptions::from_str(url)
+            let options = SqliteConnectOptions::from_str(&url)
                 .map_err(|error| Failure::Usage(format!("the URL of the database is not good: {error}")))?;
             return Ok(Place::Sqlite(options.get_filename().into()));
         }
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             // A pooler refuses settings that it does not know.
-            let options = PgConnectOptions::from_str(url).map(|options| options.extra_float_digits(None));
+            let options = PgConnectOptions::from_str(&url).map(|options| options.extra_float_digits(None));
             let options = options.map_err(|_| {
                 Failure::Usage(
                     "the URL of the database is not good: write postgres://USER@HOST:PORT/NAME".to_owned(),
@@ -113,7 +134,7 @@ impl DatabaseArgs {
     pub(super) async fn open(&self) -> Result<Opened, Failure> {
         let place = self.place()?;
         let version = match &place {
-            Place::Sqlite(file) => sqlite_schema(&mut connect_sqlite(file).await?).await,
+            Place::Sqlite(file) => sqlite_schema(&mut connect_sqlite(file, false).await?).await,
             Place::Postgres(options) => postgres_schema(&mut connect_postgres(options).await?).await,
         };
         let version = version.map_err(|error| {
@@ -124,8 +145,8 @@ impl DatabaseArgs {
             Place::Sqlite(file) => Ok(Opened::Sqlite(open_sqlite(&file).await?)),
             // By the URL, since the library takes nothing else that has its own settings.
             Place::Postgres(_) => {
-                let url = self.database.as_deref().unwrap_or_default();
-                Ok(Opened::Postgres(PostgresStore::connect(url).await.map_err(failed)?))
+                let url = self.url().unwrap_or_default();
+                Ok(Opened::Postgres(PostgresStore::connect(&url).await.map_err(unopened)?))
             }
         }
     }
@@ -137,7 +158,18 @@ async fn open_sqlite(file: &Path) -> Result<SqliteStore, Failure> {
     let options = options.synchronous(SqliteSynchronous::Extra).busy_timeout(CONNECT_WITHIN);
     let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options.disable_statement_logging());
     let pool = pool.await.map_err(|error| Failure::Unable(chain(&error)))?;
-    SqliteStore::from_pool(pool).await.map_err(failed)
+    SqliteStore::from_pool(pool).await.map_err(unopened)
+}
+
+/// Who only lists does not expect that it takes a write.
+#[allow(clippy::needless_pass_by_value, reason = "it is called by map_err")]
+fn unopened(error: StoreError) -> Failure {
+    Failure::Unable(format!(
+        "the store cannot be opened: {}; a list opens it too, as the service does, which writes: it needs a role, or \
+         a file and a folder, that may be written, and its turn behind who writes; of a copy that is read-only make \
+         one that is not, with its `-wal`",
+        chain(&error)
+    ))
 }
 
 /// Whether this program works with tables of this version; if not, what to do.
@@ -166,20 +198,32 @@ impl fmt::Debug for DatabaseArgs {
     }
 }
 
-/// What a store says that failed.
+/// What a store says that failed, in the words of the commands where the library's name its functions.
 #[allow(clippy::needless_pass_by_value, reason = "it is called by map_err")]
 pub(super) fn failed(error: StoreError) -> Failure {
-    Failure::Unable(chain(&error))
+    Failure::Unable(match error {
+        StoreError::NotKept(id) => format!(
+            "no refused delivery has the id {id} for this service: `atp refused` lists those that are kept"
+        ),
+        StoreError::NotParked { sink, seq } => format!(
+            "no event is parked at the place {seq} for the sink {sink:?}: `atp parked` lists those that are"
+        ),
+        StoreError::NotRefused(id) => format!(
+            "a handler has recorded no refusal of the question {id:?} that could be voided: without --reopen the \
+             webhook says how it stands"
+        ),
+        error => chain(&error),
+    })
 }
 
 /// A connection to a file that is there.
-pub(super) async fn connect_sqlite(file: &Path) -> Result<SqliteConnection, Failure> {
+pub(super) async fn connect_sqlite(file: &Path, is_read_only: bool) -> Result<SqliteConnection, Failure> {
     let unable =
         |why: String| Failure::Unable(format!("the database {} cannot be opened: {why}", file.display()));
     if !file.is_file() {
         return Err(unable("there is no such file".to_owned()));
     }
-    let options = SqliteConnectOptions::new().filename(file).create_if_missing(false);
+    let options = SqliteConnectOptions::new().filename(file).create_if_missing(false).read_only(is_read_only);
     options.disable_statement_logging().connect().await.map_err(|error| unable(chain(&error)))
 }
 
