@@ -11,8 +11,9 @@ use clap::Args;
 use reqwest::Url;
 use sqlx::{
     ConnectOptions as _, PgConnection, SqliteConnection,
+    error::DatabaseError,
     postgres::PgConnectOptions,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteError, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::timeout;
 
@@ -106,28 +107,7 @@ impl DatabaseArgs {
 
     /// Where it is.
     pub(super) fn place(&self) -> Result<Place, Failure> {
-        let Some(url) = self.url() else {
-            return Err(Failure::Usage(format!(
-                "no database: give --database sqlite:FILE or postgres://HOST/NAME, or set {VARIABLE}"
-            )));
-        };
-        // The URL may hold a password, so it is not in the message.
-        if url.starts_with("sqlite:") {
-            let options = SqliteConnectOptions::from_str(&url)
-                .map_err(|error| Failure::Usage(format!("the URL of the database is not good: {error}")))?;
-            return Ok(Place::Sqlite(options.get_filename().into()));
-        }
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            // A pooler refuses settings that it does not know.
-            let options = PgConnectOptions::from_str(&url).map(|options| options.extra_float_digits(None));
-            let options = options.map_err(|_| {
-                Failure::Usage(
-                    "the URL of the database is not good: write postgres://USER@HOST:PORT/NAME".to_owned(),
-                )
-            })?;
-            return Ok(Place::Postgres(Box::new(options)));
-        }
-        Err(Failure::Usage("the URL of the database must begin with sqlite: or postgres:".to_owned()))
+        place(self.url())
     }
 
     /// Opens it, if it has the tables of this version: opening must not change a database.
@@ -138,7 +118,8 @@ impl DatabaseArgs {
             Place::Postgres(options) => postgres_schema(&mut connect_postgres(options).await?).await,
         };
         let version = version.map_err(|error| {
-            Failure::Unable(format!("the version of the tables cannot be read: {}", chain(&error)))
+            let hint = if is_denied(&error) { LIST_WRITES } else { "" };
+            Failure::Unable(format!("the version of the tables cannot be read: {}{hint}", chain(&error)))
         })?;
         check(version).map_err(Failure::Unable)?;
         match place {
@@ -152,6 +133,31 @@ impl DatabaseArgs {
     }
 }
 
+fn place(url: Option<String>) -> Result<Place, Failure> {
+    let Some(url) = url else {
+        return Err(Failure::Usage(format!(
+            "no database: give --database sqlite:FILE or postgres://HOST/NAME, or set {VARIABLE}"
+        )));
+    };
+    // The URL may hold a password, so it is not in the message.
+    if url.starts_with("sqlite:") {
+        let options = SqliteConnectOptions::from_str(&url)
+            .map_err(|error| Failure::Usage(format!("the URL of the database is not good: {error}")))?;
+        return Ok(Place::Sqlite(options.get_filename().into()));
+    }
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        // A pooler refuses settings that it does not know.
+        let options = PgConnectOptions::from_str(&url).map(|options| options.extra_float_digits(None));
+        let options = options.map_err(|_| {
+            Failure::Usage(
+                "the URL of the database is not good: write postgres://USER@HOST:PORT/NAME".to_owned(),
+            )
+        })?;
+        return Ok(Place::Postgres(Box::new(options)));
+    }
+    Err(Failure::Usage("the URL of the database must begin with sqlite: or postgres:".to_owned()))
+}
+
 /// In the journal mode that it has, in which EXTRA is durable.
 async fn open_sqlite(file: &Path) -> Result<SqliteStore, Failure> {
     let options = SqliteConnectOptions::new().filename(file).create_if_missing(false).foreign_keys(true);
@@ -162,14 +168,34 @@ async fn open_sqlite(file: &Path) -> Result<SqliteStore, Failure> {
 }
 
 /// Who only lists does not expect that it takes a write.
+const LIST_WRITES: &str = "; a list opens the store too, as the service does, which writes: it needs a role, or a file \
+and a folder, that may be written, and its turn behind who writes; of a copy that is read-only make one that is not, with \
+its `-wal`";
+
 #[allow(clippy::needless_pass_by_value, reason = "it is called by map_err")]
 fn unopened(error: StoreError) -> Failure {
-    Failure::Unable(format!(
-        "the store cannot be opened: {}; a list opens it too, as the service does, which writes: it needs a role, or \
-         a file and a folder, that may be written, and its turn behind who writes; of a copy that is read-only make \
-         one that is not, with its `-wal`",
-        chain(&error)
-    ))
+    Failure::Unable(format!("the store cannot be opened: {}{LIST_WRITES}", chain(&error)))
+}
+
+/// Whether it is a matter of permissions.
+pub(super) fn is_denied(error: &sqlx::Error) -> bool {
+    const READ_ONLY: u32 = 8;
+    const CANNOT_OPEN: u32 = 14;
+    let insufficient_privilege = "42501";
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == insufficient_privilege)
+        || matches!(sqlite_code(error), Some(READ_ONLY | CANNOT_OPEN))
+}
+
+/// Whether another connection to the file has the turn.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    sqlite_code(error) == Some(BUSY)
+}
+
+/// The code of SQLite, without what makes it particular.
+fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    let error = error.as_database_error()?.try_downcast_ref::<SqliteError>()?;
+    Some(error.code()?.parse::<u32>().ok()? & 0xff)
 }
 
 /// Whether this program works with tables of this version; if not, what to do.
@@ -316,7 +342,21 @@ mod tests {
                 }
             }
         }
-        assert!(matches!(DatabaseArgs { database: None }.place(), Err(Failure::Usage(_))));
+        assert!(matches!(place(None), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn a_password_is_no_argument() {
+        for (url, is_good) in [
+            ("sqlite:atp.sqlite", true),
+            ("postgres://u@localhost/db?sslmode=disable", true),
+            ("postgres://u:hunter2@localhost/db", false),
+            ("postgresql://localhost/db?user=u&password=hunter2", false),
+        ] {
+            let said = without_password(url);
+            assert_eq!(said.is_ok(), is_good, "{url}");
+            assert!(is_good || !said.unwrap_err().contains("hunter2"), "{url}");
+        }
     }
 
     #[tokio::test]

@@ -115,7 +115,7 @@ impl Desk {
         let desk = self.server().start().await.map_err(|error| unable(&error))?;
         if let Some(fault) = self.fault {
             desk.faults(|faults| match self.next {
-                Some(next) => faults.next(fault, next as usize),
+                Some(next) => faults.next(fault, usize::try_from(next).unwrap_or(usize::MAX)),
                 None => faults.always(Some(fault)),
             });
         }

@@ -64,8 +64,9 @@ impl Refused {
         // One more than is listed says whether there are more.
         let mut kept =
             store.refused(service, self.after, self.limit.saturating_add(1)).await.map_err(failed)?;
-        let has_more = kept.len() > self.limit as usize;
-        kept.truncate(self.limit as usize);
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let has_more = kept.len() > limit;
+        kept.truncate(limit);
         for refused in &kept {
             output.print(&Kept::of(refused, self.bodies))?;
         }

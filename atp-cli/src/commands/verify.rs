@@ -101,7 +101,7 @@ fn judge(verifier: &Verifier, capture: Capture) -> Verdict {
     let Capture { headers, body, mut remarks, refusals } = capture;
     let headers = || headers.iter().map(|(name, value)| (name, value));
     match verifier.verify(headers(), body.clone()) {
-        Ok(good) => Verdict { remarks, ..fitting(good, verifier.now(), refusals) },
+        Ok(good) => Verdict { remarks, ..fitting(good, verifier.now(), &refusals) },
         Err(error) => {
             remarks.extend(refusals);
             let (why, signature_fits) = match error {
@@ -118,7 +118,7 @@ fn no_answer(why: &impl fmt::Display) -> String {
 }
 
 /// Of a signature that fits; the request may still be refused.
-fn fitting(verified: Verified, now: DateTime<Utc>, refusals: Vec<String>) -> Verdict {
+fn fitting(verified: Verified, now: DateTime<Utc>, refusals: &[String]) -> Verdict {
     let (scheme, secret, signed_at) = (verified.scheme(), verified.secret_index(), verified.signed_at());
     let malformed = verified.decode().err().map(|why| no_answer(&why));
     let head = (!refusals.is_empty()).then(|| format!("the digest fits. {}", refusals.join(" ")));

@@ -15,11 +15,6 @@ const JOURNAL: &str = "journal_mode";
 const SYNCHRONOUS: &str = "synchronous";
 const WRITES: &str = "writes";
 
-/// Codes of SQLite, without what makes them particular.
-const BUSY: u32 = 5;
-const READ_ONLY: u32 = 8;
-const CANNOT_OPEN: u32 = 14;
-
 /// Looks at the file, and changes nothing.
 pub(super) async fn check(file: &Path) -> Vec<Finding> {
     // Who closes a file as the last one folds its `-wal` into it, but not who may only read. So where
@@ -38,7 +33,7 @@ pub(super) async fn check(file: &Path) -> Vec<Finding> {
             findings.push(of_write(file, try_to_write(file).await));
             findings
         }
-        Err(error) if is_denied(&error) => vec![of_write(file, Err(error))],
+        Err(error) if database::is_denied(&error) => vec![of_write(file, Err(error))],
         Err(error) => {
             vec![Finding::wrong(DATABASE, chain(&error), "is it a file of SQLite, and may you read it?")]
         }
@@ -53,8 +48,7 @@ fn wal(file: &Path) -> PathBuf {
     wal.into()
 }
 
-/// Writes what a store writes when it opens, and takes it back: that needs the file, and the folder
-/// for the journal.
+/// Writes to the file, and takes it back: that needs the file, and the folder for the journal.
 async fn try_to_write(file: &Path) -> sqlx::Result<()> {
     let options = SqliteConnectOptions::new().filename(file).create_if_missing(false);
     let options = options.busy_timeout(TURN_WITHIN).disable_statement_logging();
@@ -67,24 +61,16 @@ async fn try_to_write(file: &Path) -> sqlx::Result<()> {
 async fn write_and_take_back(writer: &mut SqliteConnection) -> sqlx::Result<()> {
     let mut open = writer.begin_with("BEGIN IMMEDIATE").await?;
     if database::sqlite_schema(&mut open).await?.is_some() {
-        sqlx::raw_sql("UPDATE atp_schema SET version = version").execute(&mut *open).await?;
+        // The same value once more would be no write, and need no journal.
+        sqlx::raw_sql("UPDATE atp_schema SET version = version + 1").execute(&mut *open).await?;
     }
     open.rollback().await
-}
-
-fn code(error: &sqlx::Error) -> Option<u32> {
-    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
-}
-
-fn is_denied(error: &sqlx::Error) -> bool {
-    matches!(code(error), Some(READ_ONLY | CANNOT_OPEN))
 }
 
 fn of_write(file: &Path, tried: sqlx::Result<()>) -> Finding {
     let file = file.display();
     let Err(error) = tried else { return Finding::good(WRITES, "the file takes them") };
-    if code(&error) == Some(BUSY) {
+    if database::is_busy(&error) {
         let found = format!("not tried: another program writes to {file} just now");
         return Finding::advice(WRITES, found, "run this again when that has ended");
     }
