@@ -551,6 +551,29 @@ fn doctor_leaves_what_a_service_that_died_has_left() {
 }
 
 #[test]
+fn doctor_takes_nothing_back_that_was_half_written() {
+    let (alive, dead) = (Folder::new(), Folder::new());
+    let names = ["atp.sqlite", "atp.sqlite-journal"];
+    rt::System::new().block_on(async {
+        closed_store(&alive, "delete").await;
+        let url = format!("sqlite:{}", alive.path().join("atp.sqlite").display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        // More than is held in memory, so it goes to the file before the commit.
+        let half = "PRAGMA cache_size = 1; BEGIN; UPDATE atp_schema SET version = version + 1; \
+                    CREATE TABLE more (bytes); INSERT INTO more VALUES (zeroblob(1000000))";
+        sqlx::raw_sql(half).execute(&mut connection).await.unwrap();
+        for name in names {
+            fs::copy(alive.path().join(name), dead.path().join(name)).unwrap();
+        }
+    });
+    let files = names.map(|name| dead.path().join(name));
+    let before = files.clone().map(|file| fs::read(file).unwrap());
+    let ran = run(dead.path(), &["doctor", "--database", "sqlite:atp.sqlite"], b"", &[]);
+    assert!(ran.code == 0 && ran.out.contains("advice  database: a program died"), "{ran:?}");
+    assert_eq!(files.map(|file| fs::read(file).unwrap()), before);
+}
+
+#[test]
 fn doctor_does_not_take_a_lock_of_another_for_a_fault() {
     let folder = Folder::new();
     let url = format!("sqlite:{}", folder.path().join("atp.sqlite").display());

@@ -183,19 +183,28 @@ pub(super) fn is_denied(error: &sqlx::Error) -> bool {
     const CANNOT_OPEN: u32 = 14;
     let insufficient_privilege = "42501";
     error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == insufficient_privilege)
-        || matches!(sqlite_code(error), Some(READ_ONLY | CANNOT_OPEN))
+        || matches!(sqlite_code(error).map(kind), Some(READ_ONLY | CANNOT_OPEN))
 }
 
 /// Whether another connection to the file has the turn.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     const BUSY: u32 = 5;
-    sqlite_code(error) == Some(BUSY)
+    sqlite_code(error).map(kind) == Some(BUSY)
 }
 
-/// The code of SQLite, without what makes it particular.
+/// Whether whoever may write has to take back first what a program that died had half written.
+pub(super) fn is_half_written(error: &sqlx::Error) -> bool {
+    const READ_ONLY_ROLLBACK: u32 = 776;
+    sqlite_code(error) == Some(READ_ONLY_ROLLBACK)
+}
+
 fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
-    let error = error.as_database_error()?.try_downcast_ref::<SqliteError>()?;
-    Some(error.code()?.parse::<u32>().ok()? & 0xff)
+    error.as_database_error()?.try_downcast_ref::<SqliteError>()?.code()?.parse().ok()
+}
+
+/// A code of SQLite without what makes it particular.
+fn kind(code: u32) -> u32 {
+    code & 0xff
 }
 
 /// Whether this program works with tables of this version; if not, what to do.

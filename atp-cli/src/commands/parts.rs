@@ -84,11 +84,7 @@ pub(super) fn address(text: &str) -> Result<Url, String> {
 }
 
 /// Reads an argument that may hold a password: what is wrong with it is told, and not what it is.
-pub(super) fn quiet<T, R>(read: R) -> Quiet<R>
-where
-    T: Clone + Send + Sync + 'static,
-    R: Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
-{
+pub(super) fn quiet<R>(read: R) -> Quiet<R> {
     Quiet(read)
 }
 

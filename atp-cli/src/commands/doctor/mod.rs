@@ -23,8 +23,8 @@ use super::{
 /// What to look at; what is not given is left out.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing is changed: the database is only asked, and the webhook is sent one request that it must \
-refuse.
+    after_help = "Nothing is changed: the database is asked, what is written to a SQLite file to try it is taken back, and \
+the webhook is sent one request that it must refuse.
 
 Example:
   atp doctor --database sqlite:atp.sqlite \\

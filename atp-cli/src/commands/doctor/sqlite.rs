@@ -33,6 +33,11 @@ pub(super) async fn check(file: &Path) -> Vec<Finding> {
             findings.push(of_write(file, try_to_write(file).await));
             findings
         }
+        Err(error) if database::is_half_written(&error) => vec![Finding::advice(
+            DATABASE,
+            "a program died while it wrote to the file, so it cannot be looked at without a change",
+            "start the service, which takes back what was half written, and run this again",
+        )],
         Err(error) if database::is_denied(&error) => vec![of_write(file, Err(error))],
         Err(error) => {
             vec![Finding::wrong(DATABASE, chain(&error), "is it a file of SQLite, and may you read it?")]
