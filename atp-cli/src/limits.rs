@@ -21,6 +21,10 @@ pub(crate) const DESK_ANSWER: usize = 128 << 20;
 /// How long a command waits for a connection to a database.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long `atp doctor` waits for its turn to try whether a file can be written: longer than a
+/// commit takes, and shorter than whoever looks on is patient.
+pub(crate) const TURN_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a service has to answer: the protocol's five seconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 

@@ -12,9 +12,12 @@ mod service;
 use std::{
     env,
     fs::{self, Permissions},
-    io::{Read as _, Write as _},
+    io::pipe,
     net::{TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     path::Path,
     process::Command,
     thread,
@@ -29,8 +32,8 @@ use atp_actix::{
 use atp_cli::desk::{Desk, RunningDesk};
 use clap::CommandFactory as _;
 use serde_json::{Value, json};
-use service::{ESCAPES, Folder, Ran, SECRET, Service, ran, record_late, routes, run, stalling};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
+use service::{ESCAPES, Folder, Ran, SECRET, Service, answering, ran, record_late, routes, run, stalling};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection, postgres::PgConnectOptions};
 
 const BODY: &str = r#"{"notification_id":"n-1", "action_id":"approve","timestamp":"2026-01-02T03:05:06Z"}"#;
 
@@ -161,7 +164,7 @@ fn a_captured_request_is_accepted_in_every_form_that_it_is_captured_in() {
     for scheme in Scheme::ALL {
         let raw = request(scheme.name());
         let ran = service.atp_with(&["--json", "verify", "--at", "2026-01-02T03:05:16Z"], &raw);
-        let expected = json!({ "accepted": true, "scheme": scheme.name(), "secret": 0, "signed_at": "2026-01-02T03:05:06Z", "age_s": 10 });
+        let expected = json!({ "accepted": true, "signature_fits": true, "scheme": scheme.name(), "secret": 0, "signed_at": "2026-01-02T03:05:06Z", "age_s": 10 });
         assert_eq!((ran.code, ran.json()), (0, expected), "{ran:?}");
         let ran = service.atp_with(&["verify", "--any-age", "-"], &raw);
         assert!(
@@ -228,6 +231,31 @@ fn a_request_that_is_refused_is_explained_by_the_library() {
 }
 
 #[test]
+fn what_a_webhook_refuses_however_it_is_signed_is_not_accepted() {
+    let raw = request("timestamped");
+    let (head, media_type) = ("POST /atp/webhook", "Content-Type: application/json");
+    for (request, status) in [
+        (raw.replace(head, "GET /atp/webhook"), "405"),
+        (raw.replace(media_type, "Content-Type: text/plain"), "415"),
+        (raw.replace(&format!("{media_type}\r\n"), ""), "415"),
+        (raw.replace(media_type, &format!("{media_type}\r\nContent-Encoding: gzip")), "415"),
+    ] {
+        let ran = alone(&["--json", "verify", "--any-age"], &request);
+        let verdict = ran.json();
+        assert_eq!(
+            (ran.code, &verdict["accepted"], &verdict["signature_fits"], &verdict["scheme"]),
+            (1, &json!(false), &json!(true), &json!("timestamped")),
+            "{ran:?}"
+        );
+        assert!(verdict["why"].as_str().unwrap().contains(status), "{ran:?}");
+        // It is no reason, where the signature is one.
+        let ran = alone(&["verify", "--any-age"], &request.replace("n-1", "n-2"));
+        assert!(ran.code == 1 && ran.out.starts_with("refused: no digest"), "{ran:?}");
+        assert!(ran.out.contains(status), "{ran:?}");
+    }
+}
+
+#[test]
 fn what_is_signed_and_no_answer_is_bad() {
     for scheme in ["raw", "timestamped"] {
         let body = r#"{"notification_id":7,"timestamp":"2026-01-02T03:05:06Z"}"#;
@@ -274,6 +302,9 @@ fn load_counts_what_each_kind_was_answered() {
     assert!(report["ms_from_due"]["max"].as_f64().unwrap() > 0.0, "{report}");
     let nobody = service.atp(&["load", "--to", "http://127.0.0.1:9/", "--rate", "20", "--duration", "100ms"]);
     assert!(nobody.code == 1 && nobody.out.contains("bad: answers got no answer"), "{nobody:?}");
+    let elsewhere = format!("{}/elsewhere", service.address);
+    let none = service.atp(&["load", "--to", &elsewhere, "--rate", "20", "--duration", "100ms"]);
+    assert!(none.code == 1 && none.out.contains("were not taken"), "{none:?}");
 }
 
 /// One connection, and a server that answers nothing for a while.
@@ -318,10 +349,19 @@ fn refused_and_redriven(service: &Service, record: impl Future<Output = ()>) {
     assert!(!shown.out.contains('\u{1b}') && shown.out.contains("late-\\u{1b}[2J"), "{shown:?}");
     assert!(shown.out.contains("\"action_id\":\"approve\""), "{shown:?}");
     let first = service.atp(&["refused", "--limit", "1"]);
-    assert!(first.out.contains("--after"), "{first:?}");
+    assert!(first.out.contains("There are more: --after"), "{first:?}");
+    let both = service.atp(&["refused", "--limit", "2"]);
+    assert!(both.out.lines().count() == 2 && !both.out.contains("more"), "{both:?}");
+    let last = lines[1]["id"].to_string();
+    let behind = service.atp(&["refused", "--after", &last]).out;
+    assert_eq!(behind, format!("No refused delivery of the service default is kept after {last}.\n"));
+    let no_limit = service.atp(&["refused", "--limit", "0"]);
+    assert_eq!(no_limit.code, 2, "{no_limit:?}");
 
     rt::System::new().block_on(record);
     let (id, webhook) = (lines[0]["id"].to_string(), service.webhook());
+    let elsewhere = service.atp(&["redrive", &id, "--to", &format!("{}/elsewhere", service.address)]);
+    assert!(elsewhere.code == 1 && elsewhere.out.contains("not taken, and stays kept"), "{elsewhere:?}");
     let redriven = service.atp(&["--json", "redrive", &id, "--to", &webhook]);
     assert_eq!((redriven.code, &redriven.json()["status"]), (0, &json!(200)), "{redriven:?}");
     let replayed = service.send("late-1", "approve", &[]);
@@ -333,6 +373,7 @@ fn refused_and_redriven(service: &Service, record: impl Future<Output = ()>) {
     assert!(foreign.code == 1 && foreign.out.contains("does not know the token"), "{foreign:?}");
     let nothing = service.atp(&["redrive", "4711", "--to", &webhook]);
     assert!(nothing.code == 3 && nothing.err.contains("no refused delivery has the id 4711"), "{nothing:?}");
+    assert!(nothing.err.contains("`atp refused`"), "{nothing:?}");
 }
 
 #[test]
@@ -367,6 +408,7 @@ fn parked_and_released(service: &Service) {
     assert_eq!(one.json(), json!({ "sink": "bus", "released": [parked[0]["seq"]] }), "{one:?}");
     let again = service.atp(&["release", "--sink", "bus", &seq]);
     assert!(again.code == 3 && again.err.contains("no event is parked at the place"), "{again:?}");
+    assert!(again.err.contains("`atp parked`"), "{again:?}");
     let all = service.atp(&["--json", "release", "--sink", "bus", "--all"]);
     assert_eq!(all.json()["released"], json!([parked[1]["seq"]]), "{all:?}");
     assert_eq!(service.atp(&["parked"]).out, "Nothing is parked.\n");
@@ -397,7 +439,7 @@ fn doctor_finds_nothing_wrong_where_nothing_is() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(lines.iter().all(|line| line["state"] == "good"), "{ran:?}");
     let checks: Vec<_> = lines.iter().map(|line| line["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["secret", "clock", "webhook", "journal_mode", "synchronous", "schema"]);
+    assert_eq!(checks, ["secret", "clock", "webhook", "journal_mode", "synchronous", "schema", "writes"]);
 }
 
 #[test]
@@ -425,6 +467,210 @@ fn doctor_tells_what_is_wrong_and_what_to_do() {
         assert!(!ran.out.contains("hunter2"), "{ran:?}");
     }
     assert!(!folder.join("absent.sqlite").exists());
+}
+
+/// Runs the command as who owns nothing here, unless it is somebody else already.
+fn as_nobody(binary: &Path, folder: &Folder, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(binary);
+    command.args(arguments).current_dir(folder.path()).env_remove("ATP_WEBHOOK_SECRET");
+    if fs::metadata(folder.path()).unwrap().uid() == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    ran(&mut command, b"", &[])
+}
+
+/// A closed store in this folder, in this journal mode.
+async fn closed_store(folder: &Folder, journal: &str) {
+    let file = folder.path().join("atp.sqlite");
+    SqliteStore::open(&file).await.unwrap().close().await;
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    let set = format!("PRAGMA journal_mode = {journal}");
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_and_what_to_do() {
+    // Where a stranger may read it.
+    let bin = Folder::new();
+    let binary = bin.path().join("atp");
+    fs::copy(env!("CARGO_BIN_EXE_atp"), &binary).unwrap();
+    for (journal, file_mode, folder_mode, is_good) in [
+        ("delete", 0o666, 0o777, true),
+        ("delete", 0o444, 0o777, false),
+        ("delete", 0o666, 0o555, false),
+        ("wal", 0o666, 0o777, true),
+        ("wal", 0o444, 0o777, false),
+        ("wal", 0o444, 0o555, false),
+    ] {
+        let folder = Folder::new();
+        rt::System::new().block_on(closed_store(&folder, journal));
+        let file = folder.path().join("atp.sqlite");
+        fs::set_permissions(&file, Permissions::from_mode(file_mode)).unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(folder_mode)).unwrap();
+        let before = fs::read(&file).unwrap();
+        let here = ["--database", "sqlite:atp.sqlite"];
+        let doctor = as_nobody(&binary, &folder, &[&["doctor"], &here[..]].concat());
+        let listed = as_nobody(&binary, &folder, &[&["refused"], &here[..]].concat());
+        let case = format!("{journal} {file_mode:o} {folder_mode:o}: {doctor:?} {listed:?}");
+        assert_eq!(doctor.code, i32::from(!is_good), "{case}");
+        if is_good {
+            assert_eq!(listed.code, 0, "{case}");
+        } else if file_mode == 0o444 {
+            assert!(listed.code == 3 && listed.err.contains("may be written"), "{case}");
+        }
+        if is_good {
+            assert!(doctor.out.contains("good    writes"), "{case}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left: {case}");
+        } else {
+            let says = "WRONG   writes: atp.sqlite cannot be written";
+            assert!(doctor.out.contains(says) && doctor.out.contains("its folder"), "{case}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), before, "{case}");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    }
+}
+
+#[test]
+fn doctor_leaves_what_a_service_that_died_has_left() {
+    let (alive, dead) = (Folder::new(), Folder::new());
+    rt::System::new().block_on(async {
+        let store = SqliteStore::open(alive.path().join("atp.sqlite")).await.unwrap();
+        record_late(&store, "late-1").await;
+        for name in ["atp.sqlite", "atp.sqlite-wal"] {
+            fs::copy(alive.path().join(name), dead.path().join(name)).unwrap();
+        }
+        store.close().await;
+    });
+    let files = ["atp.sqlite", "atp.sqlite-wal"].map(|name| dead.path().join(name));
+    let before = files.clone().map(|file| fs::read(file).unwrap());
+    let ran = run(dead.path(), &["doctor", "--database", "sqlite:atp.sqlite"], b"", &[]);
+    assert!(ran.code == 0 && ran.out.contains("good    writes"), "{ran:?}");
+    assert!(!before[1].is_empty());
+    assert_eq!(files.map(|file| fs::read(file).unwrap()), before);
+}
+
+#[test]
+fn doctor_takes_nothing_back_that_was_half_written() {
+    let (alive, dead) = (Folder::new(), Folder::new());
+    let names = ["atp.sqlite", "atp.sqlite-journal"];
+    rt::System::new().block_on(async {
+        closed_store(&alive, "delete").await;
+        let url = format!("sqlite:{}", alive.path().join("atp.sqlite").display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        // More than is held in memory, so it goes to the file before the commit.
+        let half = "PRAGMA cache_size = 1; BEGIN; UPDATE atp_schema SET version = version + 1; \
+                    CREATE TABLE more (bytes); INSERT INTO more VALUES (zeroblob(1000000))";
+        sqlx::raw_sql(half).execute(&mut connection).await.unwrap();
+        for name in names {
+            fs::copy(alive.path().join(name), dead.path().join(name)).unwrap();
+        }
+    });
+    let files = names.map(|name| dead.path().join(name));
+    let before = files.clone().map(|file| fs::read(file).unwrap());
+    let ran = run(dead.path(), &["doctor", "--database", "sqlite:atp.sqlite"], b"", &[]);
+    assert!(ran.code == 0 && ran.out.contains("advice  database: a program died"), "{ran:?}");
+    assert_eq!(files.map(|file| fs::read(file).unwrap()), before);
+}
+
+#[test]
+fn doctor_does_not_take_a_lock_of_another_for_a_fault() {
+    let folder = Folder::new();
+    let url = format!("sqlite:{}", folder.path().join("atp.sqlite").display());
+    rt::System::new().block_on(async {
+        closed_store(&folder, "wal").await;
+        let mut other = SqliteConnection::connect(&url).await.unwrap();
+        let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let ran = run(folder.path(), &["doctor", "--database", &url], b"", &[]);
+        assert!(ran.code == 0 && ran.out.contains("advice  writes: not tried"), "{ran:?}");
+        held.rollback().await.unwrap();
+    });
+}
+
+/// A proxy that asks for a login answers 401 too.
+#[test]
+fn doctor_tells_a_login_from_a_webhook() {
+    let login = "401 Unauthorized\r\nwww-authenticate: Basic realm=\"staging\"";
+    for (status, body, code, says) in [
+        (
+            login,
+            "who are you?",
+            1,
+            "WRONG   webhook: an unsigned request is answered 401, which asks for a login",
+        ),
+        ("401 Unauthorized", "who are you?", 0, "advice  webhook"),
+        ("401 Unauthorized", r#"{"error":"Invalid signature"}"#, 0, "good    webhook"),
+    ] {
+        let ran = alone(&["doctor", "--webhook", &answering(status, body)], "");
+        assert!(ran.code == code && ran.out.contains(says), "{status} {body}: {ran:?}");
+    }
+}
+
+/// Who has read enough of it takes nothing back.
+#[test]
+fn a_verdict_stands_where_its_reader_has_gone() {
+    let service = Service::start();
+    service.send("late-1", "approve", &[]);
+    let id = service.atp(&["--json", "refused"]).json()["id"].to_string();
+    service.folder.write("request.http", request("raw").replace("approve", "reject"));
+    let elsewhere = format!("{}/elsewhere", service.address);
+    for (arguments, code) in [
+        (&["verify", "--any-age", "request.http"][..], 1),
+        (&["doctor", "--webhook", &elsewhere], 1),
+        (&["send", "--to", &elsewhere, "--notification", "n-1", "--action", "approve"], 1),
+        (&["load", "--to", &elsewhere, "--rate", "20", "--duration", "100ms"], 1),
+        (&["redrive", &id, "--to", &elsewhere], 1),
+        (&["doctor", "--webhook", &service.webhook()], 0),
+        (&["refused"], 0),
+        (&["completions", "bash"], 0),
+        (&["man"], 0),
+    ] {
+        for form in [&[][..], &["--json"]] {
+            let (reader, writer) = pipe().unwrap();
+            drop(reader);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_atp"));
+            command.args(form).args(arguments).current_dir(service.folder.path()).stdout(writer);
+            command.env("ATP_WEBHOOK_SECRET", SECRET).env("DATABASE_URL", &service.database);
+            let status = command.status().unwrap();
+            assert_eq!(status.code(), Some(code), "{form:?} {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn no_message_and_no_argument_tells_a_password() {
+    let (url, database) = ("http://u:hunter2@127.0.0.1:9/", "postgres://u:hunter2@127.0.0.1:9/x");
+    let service = format!("orders={url}");
+    for arguments in [
+        &["send", "--to", url, "--notification", "n", "--action", "a"][..],
+        &["load", "--to", url, "--rate", "1"],
+        &["redrive", "1", "--to", url],
+        &["doctor", "--webhook", url],
+        &["doctor", "--server", url],
+        &["replay", "n-1", "--to", url],
+        &["pending", "--desk", url],
+        &["desk", "--ephemeral", "--stop-after", "0", "--service", &service],
+        &["refused", "--database", database],
+        &["parked", "--database", "postgres://u@127.0.0.1:9/x?password=hunter2"],
+    ] {
+        let text = alone(arguments, "");
+        let json = alone(&[&["--json"], arguments].concat(), "");
+        for ran in [text, json] {
+            assert_eq!(ran.code, 2, "{arguments:?}: {ran:?}");
+            let said = format!("{}{}", ran.out, ran.err);
+            assert!(!said.contains("hunter2") && said.contains("password in it"), "{arguments:?}: {ran:?}");
+        }
+    }
+    let folder = Folder::new();
+    for arguments in [&["pending"][..], &["pending", "--help"], &["refused", "--help"]] {
+        let variables = [("ATP_DESK_URL", url), ("DATABASE_URL", database)];
+        let ran = run(folder.path(), arguments, b"", &variables);
+        assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+    }
+    for scheme in ["ftp://h/", "file:///etc/passwd", "mailto:h"] {
+        let ran = alone(&["replay", "n-1", "--to", scheme], "");
+        assert_eq!(ran.code, 2, "{ran:?}");
+    }
 }
 
 #[test]
@@ -546,6 +792,7 @@ fn every_shell_and_every_command_has_its_page() {
     for command in atp_cli::commands::Atp::command().get_subcommands() {
         let ran = alone(&["man", command.get_name()], "");
         assert!(ran.code == 0 && ran.out.contains(".SH SYNOPSIS"), "{ran:?}");
+        assert!(ran.out.contains("Example:\n.nf\n  atp "), "{ran:?}");
     }
 }
 
@@ -575,6 +822,15 @@ fn what_waits_at_a_desk_is_listed_answered_once_and_sent_again_elsewhere() {
     };
     let pending = atp(&["pending"]);
     assert_eq!((pending.code, &pending.lines()[0]["id"]), (0, &json!("n-1")), "{pending:?}");
+    let stranger = run(
+        folder.path(),
+        &["answer", "n-1", "approve", "--desk", &url],
+        b"",
+        &[("ATP_DESK_USER_TOKEN", "guess")],
+    );
+    assert!(stranger.code == 3 && stranger.err.contains("ATP_DESK_USER_TOKEN"), "{stranger:?}");
+    let negative = atp(&["answer", "n-1", "approve", "--data", "-5"]);
+    assert!(negative.code == 1 && negative.out.contains("INVALID_RESPONSE_DATA"), "{negative:?}");
     let wrong = atp(&["answer", "n-1", "deny"]);
     assert!(wrong.code == 1 && wrong.out.contains("INVALID_ACTION_ID"), "{wrong:?}");
     assert_eq!(atp(&["answer", "n-1", "approve"]).code, 0);
@@ -591,30 +847,41 @@ fn what_waits_at_a_desk_is_listed_answered_once_and_sent_again_elsewhere() {
         }
     };
     assert_eq!((elsewhere.code, &elsewhere.json()["status"]), (1, &json!(404)), "{elsewhere:?}");
+    let nobody = atp(&["replay", "n-1", "--to", "http://127.0.0.1:9/"]);
+    assert!(nobody.code == 3 && nobody.out.contains("http://127.0.0.1:9/ does not answer"), "{nobody:?}");
     let stranger = run(folder.path(), &["pending", "--desk", &url], b"", &[("ATP_DESK_USER_TOKEN", "guess")]);
     assert!(stranger.code == 3 && stranger.err.contains("AUTH_INVALID_TOKEN"), "{stranger:?}");
 }
 
-/// Whatever listens at the address and says 200.
+/// Whatever listens at the address and says 200, and a desk that fails.
 #[test]
 fn what_is_no_desk_has_taken_nothing() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            // What was sent is read, or closing would break the answer off.
-            let _ = stream.read(&mut [0; 4096]);
-            let page = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nIt works!";
-            let _ = stream.write_all(page.as_bytes());
-        }
-    });
     let folder = Folder::new();
     let variables = [("ATP_DESK_ADMIN_TOKEN", ADMIN), ("ATP_DESK_USER_TOKEN", USER)];
-    for arguments in [&["pending"][..], &["answer", "n-1", "approve"], &["replay", "n-1"]] {
-        let ran = run(folder.path(), &[arguments, &["--desk", &url]].concat(), b"", &variables);
-        assert!(ran.code == 3 && ran.err.contains("is no desk"), "{ran:?}");
+    for (status, body, says) in [
+        ("200 OK", "It works!", "is no desk"),
+        ("200 OK", r#"{"ok":true}"#, "is no desk"),
+        ("404 Not Found", r#"{"error":"no route"}"#, "is no desk: it answers 404"),
+        ("502 Bad Gateway", "{}", "is no desk: it answers 502"),
+        (
+            "503 Service Unavailable",
+            r#"{"code":"UNAVAILABLE","message":"later"}"#,
+            "fails: 503 UNAVAILABLE: later",
+        ),
+        ("429 Too Many Requests", r#"{"code":"RATE_LIMIT_EXCEEDED","message":"slow"}"#, "called too often"),
+    ] {
+        let url = answering(status, body);
+        for arguments in [
+            &["pending"][..],
+            &["answer", "n-1", "approve"],
+            &["replay", "n-1"],
+            &["replay", "n-1", "--to", "http://127.0.0.1:9/"],
+        ] {
+            let ran = run(folder.path(), &[arguments, &["--desk", &url]].concat(), b"", &variables);
+            assert!(ran.code == 3 && ran.err.contains(says), "{status}: {arguments:?}: {ran:?}");
+        }
     }
+    let url = answering("200 OK", "It works!");
     for id in ["n\n1", ".."] {
         let ran = run(folder.path(), &["replay", id, "--desk", &url], b"", &variables);
         assert!(ran.code == 2 && ran.err.contains("no URL can name"), "{ran:?}");
@@ -630,8 +897,11 @@ fn the_example_of_every_command_works_as_it_is_written() {
     let path = format!("{binaries}:{}", env::var("PATH").unwrap());
     for command in helps {
         let name = command.get_name();
-        let help = command.get_after_help().unwrap_or_else(|| panic!("{name} has no example")).to_string();
+        // As a terminal of the usual width shows it.
+        let shown = if name == "atp" { vec!["--help"] } else { vec![name, "--help"] };
+        let help = run(&env::temp_dir(), &shown, b"", &[("COLUMNS", "80")]).out;
         let (_, examples) = help.rsplit_once("Example:\n").unwrap_or_else(|| panic!("{name} has no example"));
+        let examples = examples.replace("\\\n", "");
         let service = Service::start();
         service.folder.write("answer.json", BODY);
         service.folder.write("request.http", request("timestamped"));
@@ -669,14 +939,7 @@ fn all_that_is_done_with_sqlite_is_done_with_postgresql() {
         return;
     };
     let name = format!("atp_cli_{}", uuid::Uuid::new_v4().simple());
-    let statement = |text: String| {
-        let server = server.clone();
-        rt::System::new().block_on(async move {
-            let mut connection = PgConnection::connect(&server).await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
-        });
-    };
-    statement(format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
+    statement(&server, format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
     let (host, _) = server.rsplit_once('/').unwrap();
     let url = format!("{host}/{name}");
     let connect = |url: String| async move { PostgresStore::connect(&url).await.unwrap().routes(routes()) };
@@ -692,8 +955,52 @@ fn all_that_is_done_with_sqlite_is_done_with_postgresql() {
         assert!(find(check).is_object(), "{examined:?}");
     }
     assert_eq!(find("schema")["state"], "good", "{examined:?}");
+    only_a_role_that_may_write_is_good(&service, &url, &name);
     drop(service);
-    statement(format!("DROP DATABASE {name} WITH (FORCE)"));
+    statement(&server, format!("DROP DATABASE {name} WITH (FORCE)"));
+    statement(&server, format!("DROP ROLE {name}"));
+}
+
+fn statement(url: &str, text: String) {
+    rt::System::new().block_on(async move {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+    });
+}
+
+/// A role that may only read, and one that may do what the library does and no more.
+fn only_a_role_that_may_write_is_good(service: &Service, url: &str, role: &str) {
+    statement(url, format!("CREATE ROLE {role} LOGIN PASSWORD 'of-the-role'"));
+    let (_, place) = url.rsplit_once('@').unwrap();
+    let as_role = format!("postgres://{role}:of-the-role@{place}");
+    let atp = |arguments: &[&str]| run(service.folder.path(), arguments, b"", &[("DATABASE_URL", &*as_role)]);
+    for (grants, code, says) in [
+        (
+            vec!["SELECT ON ALL TABLES IN SCHEMA public"],
+            1,
+            format!("WRONG   writes: the role {role} lacks INSERT on"),
+        ),
+        (
+            vec![
+                "UPDATE ON atp_schema",
+                "INSERT ON atp_key, atp_erased",
+                "INSERT, UPDATE, DELETE ON atp_questions, atp_decisions, atp_deliveries, atp_refused, atp_events, atp_sends",
+            ],
+            0,
+            format!("good    writes: the server takes them of the role {role}"),
+        ),
+    ] {
+        for grant in grants {
+            statement(url, format!("GRANT {grant} TO {role}"));
+        }
+        let doctor = atp(&["doctor"]);
+        assert!(doctor.code == code && doctor.out.contains(&says), "{doctor:?}");
+        for list in ["refused", "parked"] {
+            let listed = atp(&[list]);
+            assert_eq!(listed.code, if code == 0 { 0 } else { 3 }, "{listed:?}");
+            assert_eq!(code != 0, listed.err.contains("a list opens the store too"), "{listed:?}");
+        }
+    }
 }
 
 /// In front of the server of `DATABASE_URL`, in each of its modes.

@@ -155,6 +155,14 @@ impl Verifier {
                 settings.schemes
             )));
         }
+        if !settings.any_age {
+            causes.extend(self.age_is_off(verified, now));
+        }
+        format!("the digest fits {}", if causes.is_empty() { "now".into() } else { causes.join(", ") })
+    }
+
+    /// What is wrong with the time that was signed, or that there is none.
+    fn age_is_off(&self, verified: Verified, now: DateTime<Utc>) -> Option<Cow<'static, str>> {
         let time = if verified.scheme() == Scheme::Timestamped {
             // Milliseconds lie beyond the years that a date can name, or at least far in the
             // future.
@@ -162,14 +170,12 @@ impl Verifier {
         } else {
             self.payload_time_of(verified).map(|time| (time, "the payload's time"))
         };
-        if let Some((time, which)) = time {
-            causes.extend(self.time_is_off(time, which, now));
-        } else {
-            causes.push(Cow::Borrowed(
+        let Some((time, which)) = time else {
+            return Some(Cow::Borrowed(
                 "but the payload has no time that can be read, and a bare digest needs one",
             ));
-        }
-        format!("the digest fits {}", if causes.is_empty() { "now".into() } else { causes.join(", ") })
+        };
+        self.time_is_off(time, which, now)
     }
 
     fn payload_time_of(&self, verified: Verified) -> Option<DateTime<Utc>> {
@@ -354,5 +360,20 @@ mod tests {
         }
         let no_headers: [(&str, &str); 0] = [];
         assert!(verifier(SECRET).explain(no_headers, BODY).contains("there is no"));
+    }
+
+    #[test]
+    fn an_age_that_is_not_judged_is_no_cause() {
+        let untimed = r#"{"notification_id":"n-1", "action_id":"approve"}"#;
+        let long_ago = DateTime::from_timestamp(NOW - 412, 0).unwrap();
+        for (scheme, body) in [(Scheme::Timestamped, BODY), (Scheme::Raw, untimed)] {
+            let signature = verifier(SECRET).sign_at(scheme, body.as_bytes(), long_ago).unwrap().to_string();
+            let receiver = verifier(SECRET).any_age();
+            let text = receiver.explain([(Signature::HEADER, signature)], format!("{body}\n"));
+            assert!(
+                text.contains("no white space at its end") && !text.contains("but"),
+                "{scheme}: {text:?}"
+            );
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Answer {
     /// The action.
     action: String,
     /// What goes along, as JSON; it is sent as it is written.
-    #[arg(long, value_name = "JSON", default_value = "null", value_parser = json_text)]
+    #[arg(long, value_name = "JSON", default_value = "null", value_parser = json_text, allow_hyphen_values = true)]
     data: String,
     #[command(flatten)]
     at: DeskAt,
@@ -66,15 +66,13 @@ impl Answer {
         );
         let answered =
             self.at.call(Method::POST, &["api", "v1", "client", "respond"], Caller::User, body).await?;
-        if let Ok(answer) = &answered
-            && answer.get("notification_id").is_none()
-        {
-            return Err(self.at.is_no_desk("it does not say what it took"));
-        }
+        let why = match answered {
+            Ok(answer) => self.at.of_question(answer).map(|_| None)?,
+            Err(refusal) => Some(refusal),
+        };
         let (notification, action) = (self.notification.clone(), self.action.clone());
-        let why = answered.err();
         let end = if why.is_none() { End::Done } else { End::Bad };
-        output.print(&Answered { notification, action, is_taken: why.is_none(), why })?;
+        output.judge(&Answered { notification, action, is_taken: why.is_none(), why })?;
         Ok(end)
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Capture {
     pub(super) body: Bytes,
     /// What is odd about the capture itself, in whole sentences.
     pub(super) remarks: Vec<String>,
+    /// For what a webhook refuses it, however it is signed, in whole sentences.
+    pub(super) refusals: Vec<String>,
 }
 
 /// Reads a raw HTTP request, or a HAR file or one entry of it, whichever it is.
@@ -25,18 +27,21 @@ pub(super) fn read(bytes: &Bytes, entry: Option<usize>) -> Result<Capture, Strin
         (false, None) => raw(bytes)?,
         (false, Some(_)) => return Err("--entry chooses an entry of a HAR file, and this is none".to_owned()),
     };
-    capture.remark_on_head(&method);
+    capture.judge_head(&method, is_json);
     Ok(capture)
 }
 
 impl Capture {
     /// Tells for what a webhook refuses the request, however it is signed.
-    fn remark_on_head(&mut self, method: &str) {
+    fn judge_head(&mut self, method: &str, is_har: bool) {
         if method != "POST" {
-            self.remarks.push("The method is not POST, which a webhook refuses with 405.".to_owned());
+            self.refusals.push("The method is not POST, which a webhook refuses with 405.".to_owned());
         }
-        if !is_json(&value(&self.headers, "content-type").unwrap_or_default()) {
-            self.remarks.push(
+        let media_type = value(&self.headers, "content-type");
+        if !is_json(media_type.as_deref().unwrap_or_default()) {
+            // Who writes a HAR may leave headers out.
+            let told = if is_har && media_type.is_none() { &mut self.remarks } else { &mut self.refusals };
+            told.push(
                 "The content type is not application/json in UTF-8, which a webhook refuses with 415."
                     .to_owned(),
             );
@@ -44,7 +49,8 @@ impl Capture {
         if let Some(encoding) =
             value(&self.headers, "content-encoding").filter(|encoding| encoding != "identity")
         {
-            self.remarks.push(format!("The body is encoded ({encoding}), which a webhook refuses with 415."));
+            self.refusals
+                .push(format!("The body is encoded ({encoding}), which a webhook refuses with 415."));
         }
     }
 }
@@ -114,17 +120,13 @@ fn header(text: &[u8]) -> Option<(String, Vec<u8>)> {
 fn body(headers: Vec<(String, Vec<u8>)>, rest: Bytes) -> Result<Capture, String> {
     let mut remarks = Vec::new();
     let body = if value(&headers, "transfer-encoding").is_some_and(|coding| coding.ends_with("chunked")) {
-        // Tools that write requests down often write them decoded.
-        chunked(&rest).unwrap_or_else(|| {
-            remarks.push(
-                "The headers say that the body is chunked, and it is not: it is read as it is.".to_owned(),
-            );
-            rest.clone()
-        })
+        let (body, remark) = chunked(&rest);
+        remarks.extend(remark);
+        body
     } else {
         announced(rest, value(&headers, "content-length").as_deref(), &mut remarks)?
     };
-    Ok(Capture { headers, body, remarks })
+    Ok(Capture { headers, body, remarks, refusals: Vec::new() })
 }
 
 fn announced(rest: Bytes, len: Option<&str>, remarks: &mut Vec<String>) -> Result<Bytes, String> {
@@ -140,24 +142,52 @@ fn announced(rest: Bytes, len: Option<&str>, remarks: &mut Vec<String>) -> Resul
     Ok(rest.slice(..len.min(rest.len())))
 }
 
-/// A body in chunks, put together; nothing if it is not.
-fn chunked(rest: &Bytes) -> Option<Bytes> {
+/// A body in chunks, put together as far as they go, and what is odd about them.
+fn chunked(rest: &Bytes) -> (Bytes, Option<String>) {
     let (mut body, mut at) = (Vec::new(), 0);
-    loop {
-        let (size, next) = line(rest, at)?;
-        let size = std::str::from_utf8(size).ok()?;
-        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
-        if size == 0 {
-            return Some(body.into());
-        }
-        let end = next.checked_add(size)?;
-        body.extend_from_slice(rest.get(next..end)?);
-        let (nothing, next) = line(rest, end)?;
-        if !nothing.is_empty() {
-            return None;
-        }
-        at = next;
+    for number in 1_u64.. {
+        let here = line(rest, at);
+        let (size, start) = match here.map(|(size, start)| (chunk_size(size), start)) {
+            Some((Some(0), _)) => break,
+            Some((Some(size), start)) => (size, start),
+            // Tools that write requests down often write them decoded.
+            _ if number == 1 => {
+                let odd = "The headers say that the body is chunked, and it is not: it is read as it is.";
+                return (rest.clone(), Some(odd.to_owned()));
+            }
+            Some(_) => return (body.into(), Some(broken(number))),
+            None => return (body.into(), Some(cut(number))),
+        };
+        let Some(data) = start.checked_add(size).and_then(|end| rest.get(start..end)) else {
+            body.extend_from_slice(rest.get(start..).unwrap_or_default());
+            return (body.into(), Some(cut(number)));
+        };
+        body.extend_from_slice(data);
+        at = match line(rest, start + size) {
+            Some(([], next)) => next,
+            Some(_) => return (body.into(), Some(broken(number))),
+            None => return (body.into(), Some(cut(number))),
+        };
     }
+    (body.into(), None)
+}
+
+fn chunk_size(line: &[u8]) -> Option<usize> {
+    let size = std::str::from_utf8(line).ok()?.split(';').next()?.trim();
+    usize::from_str_radix(size, 16).ok()
+}
+
+fn cut(number: u64) -> String {
+    format!(
+        "The capture ends within chunk {number} of the body, before the last one: what there is of it was read."
+    )
+}
+
+fn broken(number: u64) -> String {
+    format!(
+        "Chunk {number} of the body is not as long as its size says, or has none: were the line ends of the capture \
+         changed? What is before that was read."
+    )
 }
 
 /// A HAR file, or one entry of it.
@@ -193,8 +223,8 @@ struct Header {
 
 #[derive(Deserialize)]
 struct PostData {
-    #[serde(default)]
-    text: String,
+    /// None where a browser left it out, as it does with what is long.
+    text: Option<String>,
     // Chrome's name, and that of others.
     #[serde(alias = "_encoding")]
     encoding: Option<String>,
@@ -213,16 +243,19 @@ fn har(bytes: &[u8], entry: Option<usize>) -> Result<(String, Capture), String> 
     };
     let headers =
         request.headers.into_iter().map(|header| (header.name, header.value.into_bytes())).collect();
-    let Some(data) = request.post_data else {
-        return Err("the request of the HAR has no `postData`: it was captured without its body".to_owned());
+    let Some(PostData { text: Some(text), encoding }) = request.post_data else {
+        return Err(
+            "the request of the HAR has no `postData` with a `text`: it was captured without its body"
+                .to_owned(),
+        );
     };
-    let body = match data.encoding.as_deref() {
+    let body = match encoding.as_deref() {
         Some("base64") => {
-            STANDARD.decode(data.text).map_err(|error| format!("`postData.text` is no Base64: {error}"))?
+            STANDARD.decode(text).map_err(|error| format!("`postData.text` is no Base64: {error}"))?
         }
-        _ => data.text.into_bytes(),
+        _ => text.into_bytes(),
     };
-    Ok((request.method, Capture { headers, body: body.into(), remarks: Vec::new() }))
+    Ok((request.method, Capture { headers, body: body.into(), ..Capture::default() }))
 }
 
 /// The entry that was asked for, or the only one that has a signature.
@@ -278,12 +311,8 @@ mod tests {
             (head.replace("\r\n", "\n") + "\n{\n\n}", "{\n\n}", 0),
             (format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n1;x=y\r\n}}\r\n0\r\n\r\n"), "{}", 0),
             (format!("{head}Transfer-Encoding: chunked\r\n\r\n{{}}"), "{}", 1),
-            (
-                format!("{head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{{}}"),
-                "ffffffffffffffff\r\n{}",
-                1,
-            ),
-            (format!("{head}Content-Encoding: gzip\r\n\r\n{{}}"), "{}", 1),
+            (format!("{head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{{}}"), "{}", 1),
+            (format!("{head}Content-Encoding: gzip\r\n\r\n{{}}"), "{}", 0),
         ] {
             let capture = read(&text).unwrap();
             assert_eq!(capture.body, body, "{text:?}");
@@ -293,8 +322,30 @@ mod tests {
     }
 
     #[test]
-    fn what_a_webhook_refuses_whatever_is_signed_is_remarked() {
-        for (text, remarks) in [
+    fn a_chunked_body_is_read_as_far_as_it_goes() {
+        for (text, body, remark) in [
+            ("2\r\n{}\r\n0\r\n\r\n", "{}", None),
+            ("2\n{}\n0\n\n", "{}", None),
+            ("0\r\n\r\n", "", None),
+            ("2\r\n{}\r\n", "{}", Some("ends within chunk 2")),
+            ("2\r\n{}", "{}", Some("ends within chunk 1")),
+            ("2\r\n{", "{", Some("ends within chunk 1")),
+            ("1\r\n{\r\n9\r\n}", "{}", Some("ends within chunk 2")),
+            ("1\r\n{}\r\n0\r\n\r\n", "{", Some("Chunk 1 of the body is not as long")),
+            ("1\r\n{\r\n}\r\n0\r\n\r\n", "{", Some("Chunk 2 of the body is not as long")),
+            ("{}", "{}", Some("it is not: it is read as it is")),
+            ("", "", Some("it is not: it is read as it is")),
+        ] {
+            let (read, said) = chunked(&Bytes::from_static(text.as_bytes()));
+            assert_eq!(read, body, "{text:?}");
+            assert_eq!(said.is_some(), remark.is_some(), "{text:?}: {said:?}");
+            assert!(said.unwrap_or_default().contains(remark.unwrap_or_default()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_webhook_refuses_whatever_is_signed_is_no_mere_remark() {
+        for (text, refusals) in [
             ("POST / HTTP/1.1\nContent-Type: application/json\n\n{}", 0),
             ("POST / HTTP/1.1\nContent-Type: Application/JSON ; Charset=\"UTF-8\"\n\n{}", 0),
             ("POST / HTTP/1.1\nContent-Type: application/json;charset=latin1\n\n{}", 1),
@@ -303,7 +354,18 @@ mod tests {
             ("POST / HTTP/1.1\n\n{}", 1),
             ("GET / HTTP/1.1\nContent-Encoding: gzip\n\n{}", 3),
         ] {
-            assert_eq!(read(text).unwrap().remarks.len(), remarks, "{text:?}");
+            let capture = read(text).unwrap();
+            assert_eq!((capture.refusals.len(), capture.remarks.len()), (refusals, 0), "{text:?}");
+        }
+        // The headers of a HAR may not be all.
+        for (headers, refusals, remarks) in [
+            ("", 0, 1),
+            (r#"{"name":"Content-Type","value":"text/plain"}"#, 1, 0),
+            (r#"{"name":"Content-Type","value":"application/json"}"#, 0, 0),
+        ] {
+            let request = format!(r#"{{"method":"POST","headers":[{headers}],"postData":{{"text":""}}}}"#);
+            let capture = read(&format!(r#"{{"request":{request}}}"#)).unwrap();
+            assert_eq!((capture.refusals.len(), capture.remarks.len()), (refusals, remarks), "{headers}");
         }
     }
 
@@ -321,6 +383,11 @@ mod tests {
             ("{}", "neither `log` nor `request`"),
             (r#"{"log":{"entries":[]}}"#, "none of the 0 entries"),
             (r#"{"request":{"method":"POST","headers":[]}}"#, "no `postData`"),
+            (r#"{"request":{"method":"POST","headers":[],"postData":{}}}"#, "no `postData` with a `text`"),
+            (
+                r#"{"request":{"method":"POST","headers":[],"postData":{"text":null}}}"#,
+                "captured without its body",
+            ),
             (
                 r#"{"request":{"method":"POST","headers":[],"postData":{"text":"!","encoding":"base64"}}}"#,
                 "no Base64",

@@ -7,7 +7,10 @@ use serde::Serialize;
 use tokio::{signal::ctrl_c, time::sleep};
 use tracing::Level;
 
-use super::output::{End, Failure, Output};
+use super::{
+    output::{End, Failure, Output},
+    parts::{address, quiet},
+};
 use crate::{
     desk::{Desk as Server, Fault, RunningDesk},
     limits::FAULTS,
@@ -21,7 +24,8 @@ asks for the token in ATP_DESK_TOKEN; by a name they call it with --host. ATP_DE
 human's client, which are made anew otherwise; ATP_WEBHOOK_SECRET sets the secret of --service.
 
 Example:
-  atp desk --ephemeral --listen 127.0.0.1:0 --service orders=http://127.0.0.1:8080/atp/webhook --stop-after 1"
+  atp desk --ephemeral --listen 127.0.0.1:0 --stop-after 1 \\
+    --service orders=http://127.0.0.1:8080/atp/webhook"
 )]
 pub(super) struct Desk {
     /// Where it listens.
@@ -37,7 +41,7 @@ pub(super) struct Desk {
     #[arg(long, value_name = "NAME", value_parser = host)]
     host: Vec<String>,
     /// Registers a service under this name, whose answers go there.
-    #[arg(long, value_name = "NAME=URL", value_parser = named)]
+    #[arg(long, value_name = "NAME=URL", value_parser = quiet(named))]
     service: Vec<(String, String)>,
     /// Answers may go unencrypted to other machines.
     #[arg(long)]
@@ -67,6 +71,7 @@ fn host(text: &str) -> Result<String, String> {
 
 fn named(text: &str) -> Result<(String, String), String> {
     let (name, url) = text.split_once('=').ok_or("write it as NAME=URL")?;
+    address(url)?;
     Ok((name.to_owned(), url.to_owned()))
 }
 
@@ -110,7 +115,7 @@ impl Desk {
         let desk = self.server().start().await.map_err(|error| unable(&error))?;
         if let Some(fault) = self.fault {
             desk.faults(|faults| match self.next {
-                Some(next) => faults.next(fault, next as usize),
+                Some(next) => faults.next(fault, usize::try_from(next).unwrap_or(usize::MAX)),
                 None => faults.always(Some(fault)),
             });
         }

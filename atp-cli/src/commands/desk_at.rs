@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     http,
     output::{Failure, Shown, chain},
-    parts::address,
+    parts::{address, quiet},
 };
 use crate::limits::{ANSWER_WITHIN, DESK_ANSWER};
 
@@ -18,7 +18,14 @@ use crate::limits::{ANSWER_WITHIN, DESK_ANSWER};
 #[derive(Debug, Args)]
 pub(super) struct DeskAt {
     /// The desk.
-    #[arg(long, value_name = "URL", env = "ATP_DESK_URL", value_parser = address, default_value = "http://127.0.0.1:8700")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ATP_DESK_URL",
+        hide_env_values = true,
+        value_parser = quiet(address),
+        default_value = "http://127.0.0.1:8700"
+    )]
     desk: Url,
 }
 
@@ -48,7 +55,8 @@ impl Caller {
 }
 
 impl DeskAt {
-    /// What the desk answers; what it refuses comes with its words.
+    /// What the desk answers; what it refuses as the protocol has it comes with its words. A token
+    /// that does not fit, a fault of the desk and too many calls are no verdict, but a failure.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -95,8 +103,37 @@ impl DeskAt {
         if status.is_success() {
             return Ok(Ok(answer));
         }
-        let said = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Err(format!("{} {}: {}", status.as_u16(), said("code"), said("message"))))
+        let said = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (code, message) = (said("code"), said("message"));
+        if code.is_empty() {
+            return Err(self.is_no_desk(&format!("it answers {status} without a code of the protocol")));
+        }
+        let refusal = format!("{} {code}: {message}", status.as_u16());
+        match status.as_u16() {
+            401 | 403 => Err(Failure::Unable(format!(
+                "the desk at {} does not take the token in {}: {refusal}; set it to the token that `atp desk` prints \
+                 when it starts",
+                self.desk,
+                caller.variable()
+            ))),
+            429 => Err(Failure::Unable(format!(
+                "the desk at {} is called too often: {refusal}; try again in a minute",
+                self.desk
+            ))),
+            400..=499 => Ok(Err(refusal)),
+            _ => Err(Failure::Unable(format!(
+                "the desk at {} fails: {refusal}; its log says why, and what was asked for may have been done",
+                self.desk
+            ))),
+        }
+    }
+
+    /// What a desk says of a question, which it names: whatever else says 200 does not.
+    pub(super) fn of_question(&self, answer: Value) -> Result<Value, Failure> {
+        if answer.get("notification_id").is_none() {
+            return Err(self.is_no_desk("it does not say which question it means"));
+        }
+        Ok(answer)
     }
 
     /// Something else listens there.

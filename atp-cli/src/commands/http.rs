@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use reqwest::{
     Client, Method, Response, Url,
-    header::{DATE, HeaderName, RETRY_AFTER},
+    header::{DATE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use tokio::time::timeout;
 
@@ -45,6 +45,8 @@ pub(super) struct Answered {
     pub(super) retry_after: Option<String>,
     /// What `Date` says.
     pub(super) date: Option<String>,
+    /// What `WWW-Authenticate` says: that a login is asked for.
+    pub(super) login: Option<String>,
     /// The body, or its beginning.
     pub(super) body: String,
     /// Whether there was more of the body.
@@ -78,6 +80,7 @@ pub(super) async fn ask(
         took: started.elapsed(),
         retry_after: header(RETRY_AFTER),
         date: header(DATE),
+        login: header(WWW_AUTHENTICATE),
         body: String::from_utf8_lossy(&body).into_owned(),
         is_cut,
     })
@@ -201,6 +204,7 @@ mod tests {
             took: Duration::from_millis(2),
             retry_after: Some("\u{1b}[2J".into()),
             date: None,
+            login: None,
             body: "a\u{1b}[31m\nb".into(),
             is_cut: true,
         };

@@ -63,6 +63,14 @@ impl Output {
         write(&format!("{what}\n"))
     }
 
+    /// Prints a verdict. It stands also where its reader has gone, and so does the exit code.
+    pub(super) fn judge(self, verdict: &(impl Display + Serialize)) -> Result<(), Failure> {
+        match self.print(verdict) {
+            Err(Failure::Unread) => Ok(()),
+            printed => printed,
+        }
+    }
+
     /// Prints what is for people alone, and no part of the result.
     pub(super) fn remark(self, text: &str) -> Result<(), Failure> {
         if self.is_json { Ok(()) } else { write(&format!("{text}\n")) }

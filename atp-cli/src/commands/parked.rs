@@ -17,8 +17,13 @@ const PAGE: u32 = 500;
 
 /// Which of them.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  atp parked --database sqlite:atp.sqlite")]
+#[command(
+    after_help = "It opens the store as the service does, which writes. So it needs a role or a file that may be \
+written, and waits for who writes; copy a file that may not be written, with its `-wal`, and list the copy.
+
+Example:
+  atp parked --database sqlite:atp.sqlite"
+)]
 pub(super) struct Parked {
     /// The sink [default: all].
     #[arg(long, value_name = "NAME")]

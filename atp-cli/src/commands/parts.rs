@@ -1,6 +1,7 @@
 //! Arguments that several commands take: a scheme, a time, a duration, an address, a file.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use std::{
 use atp_core::Scheme;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use clap::ValueEnum;
+use clap::{Arg, Command, ValueEnum, builder::TypedValueParser, error::ErrorKind};
 use reqwest::Url;
 
 use super::output::Failure;
@@ -80,6 +81,32 @@ pub(super) fn address(text: &str) -> Result<Url, String> {
         );
     }
     Ok(url)
+}
+
+/// Reads an argument that may hold a password: what is wrong with it is told, and not what it is.
+pub(super) fn quiet<R>(read: R) -> Quiet<R> {
+    Quiet(read)
+}
+
+/// See [`quiet`].
+#[derive(Clone)]
+pub(super) struct Quiet<R>(R);
+
+impl<T, R> TypedValueParser for Quiet<R>
+where
+    T: Clone + Send + Sync + 'static,
+    R: Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
+{
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let read = value.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(&self.0);
+        read.map_err(|why| {
+            let arg = arg.map_or_else(|| "...".to_owned(), Arg::to_string);
+            let text = format!("invalid value for '{arg}': {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
 }
 
 /// What is in a file, or comes by the standard input where there is none or it is `-`.

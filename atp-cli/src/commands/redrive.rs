@@ -24,13 +24,14 @@ use super::{
 command makes in the database and signs with the webhook secret; it is good once, for ten minutes.
 
 Example:
-  atp redrive 1 --database sqlite:atp.sqlite --to http://127.0.0.1:8080/atp/webhook"
+  atp redrive 1 --database sqlite:atp.sqlite \\
+    --to http://127.0.0.1:8080/atp/webhook"
 )]
 pub(super) struct Redrive {
     /// The id that `atp refused` lists it under.
     id: i64,
     /// The address of the service's webhook.
-    #[arg(long, value_name = "URL", value_parser = parts::address)]
+    #[arg(long, value_name = "URL", value_parser = parts::quiet(parts::address))]
     to: Url,
     /// Voids the refusal that a handler recorded for its notification first, so that the question can be
     /// answered again.
@@ -80,7 +81,7 @@ impl Redrive {
         let meaning = Meaning::of(status, Duration::ZERO);
         let told = Told::new(answered, meaning, text(meaning));
         let end = told.end();
-        output.print(&Redriven { id: self.id, told, hint })?;
+        output.judge(&Redriven { id: self.id, told, hint })?;
         Ok(end)
     }
 
@@ -102,7 +103,8 @@ impl Redrive {
 fn text(meaning: Meaning) -> &'static str {
     match meaning {
         Meaning::Taken => "it was taken",
-        Meaning::Refused => "it was refused once more, and stays kept",
+        // Perhaps by something else than the webhook.
+        Meaning::Refused => "it was not taken, and stays kept",
         Meaning::Again => {
             "it was not handled, and stays kept: run this command again later, nobody else does"
         }

@@ -18,6 +18,9 @@ use super::{
     after_help = "Those whose process died while it handled them are among them, as `abandoned`. A body stays \
 here also after it was redriven, until it is purged or erased.
 
+To list them is to write: those that died are moved among them first. So it needs a role or a file that may be written, \
+and waits for who writes; copy a file that may not be written, with its `-wal`, and list the copy.
+
 Example:
   atp refused --database sqlite:atp.sqlite"
 )]
@@ -30,7 +33,7 @@ pub(super) struct Refused {
     #[arg(long, value_name = "ID", default_value_t = 0, allow_hyphen_values = true)]
     after: i64,
     /// The most that are listed.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Prints the bodies too: what humans said.
     #[arg(long)]
@@ -58,18 +61,22 @@ impl Refused {
 
     async fn list(&self, store: &impl Store, output: Output) -> Result<End, Failure> {
         let service = &self.service.service;
-        let kept = store.refused(service, self.after, self.limit).await.map_err(failed)?;
+        // One more than is listed says whether there are more.
+        let mut kept =
+            store.refused(service, self.after, self.limit.saturating_add(1)).await.map_err(failed)?;
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let has_more = kept.len() > limit;
+        kept.truncate(limit);
         for refused in &kept {
             output.print(&Kept::of(refused, self.bodies))?;
         }
-        match kept.last() {
-            None => {
-                output.remark(&format!("No refused delivery of the service {} is kept.", Shown(service)))?;
-            }
-            Some(last) if u32::try_from(kept.len()) == Ok(self.limit) => {
-                output.remark(&format!("There may be more: --after {}", last.id))?;
-            }
-            Some(_) => {}
+        if let Some(last) = kept.last().filter(|_| has_more) {
+            output.remark(&format!("There are more: --after {}", last.id))?;
+        }
+        if kept.is_empty() {
+            let behind = if self.after > 0 { format!(" after {}", self.after) } else { String::new() };
+            let service = Shown(service);
+            output.remark(&format!("No refused delivery of the service {service} is kept{behind}."))?;
         }
         Ok(End::Done)
     }

@@ -12,6 +12,8 @@ use super::{
     desk_at::{Caller, DeskAt},
     http,
     output::{End, Failure, Output, Shown},
+    parts::{address, quiet},
+    send::unanswered,
 };
 
 /// The answer of which question, and whereto.
@@ -28,7 +30,7 @@ pub(super) struct Replay {
     /// The question's id.
     notification: String,
     /// Another address.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = quiet(address))]
     to: Option<Url>,
     #[command(flatten)]
     at: DeskAt,
@@ -61,22 +63,23 @@ impl Replay {
             None => {
                 let path = [&question[..], &["deliver"]].concat();
                 let sent = self.at.call(Method::POST, &path, Caller::Admin, String::new()).await?;
-                sent.map_err(Failure::Unable)?;
+                self.at.of_question(sent.map_err(Failure::Unable)?)?;
                 (None, None)
             }
             Some(to) => {
                 let story = self.at.call(Method::GET, &question, Caller::Admin, String::new()).await?;
-                let (headers, body) = last_request(&story.map_err(Failure::Unable)?)?;
+                let story = self.at.of_question(story.map_err(Failure::Unable)?)?;
+                let (headers, body) = last_request(&story)?;
                 let headers: Vec<(&str, String)> =
                     headers.iter().map(|(name, value)| (&**name, value.clone())).collect();
                 let client = http::client(to)?;
                 let answered = http::ask(&client, Method::POST, to, &headers, Bytes::from(body)).await;
-                let answered = answered.map_err(Failure::Unable)?;
+                let answered = answered.map_err(|why| unanswered(to, &why))?;
                 (Some(answered.status), Some(answered.body))
             }
         };
         let is_taken = status.is_none_or(|status| (200..300).contains(&status));
-        output.print(&Replayed { notification: self.notification.clone(), status, answer })?;
+        output.judge(&Replayed { notification: self.notification.clone(), status, answer })?;
         Ok(if is_taken { End::Done } else { End::Bad })
     }
 }

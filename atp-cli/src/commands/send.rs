@@ -24,11 +24,12 @@ use super::{
 meant to be refused.
 
 Example:
-  atp send --to http://127.0.0.1:8080/atp/webhook --notification n-1 --action approve"
+  atp send --to http://127.0.0.1:8080/atp/webhook \\
+    --notification n-1 --action approve"
 )]
 pub(super) struct Send {
     /// The address of the webhook.
-    #[arg(long, value_name = "URL", value_parser = parts::address)]
+    #[arg(long, value_name = "URL", value_parser = parts::quiet(parts::address))]
     to: Url,
     /// The notification that is answered.
     #[arg(long, value_name = "ID")]
@@ -97,7 +98,7 @@ impl Send {
         let times = if self.fault == Some(Fault::Duplicate) { 2 } else { 1 };
         for _ in 0..times {
             let told = post(&client, &self.to, &delivery, self.fault).await?;
-            output.print(&told)?;
+            output.judge(&told)?;
             end = told.end();
         }
         Ok(end)

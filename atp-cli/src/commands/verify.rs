@@ -48,6 +48,8 @@ pub(super) struct Verify {
 #[derive(Serialize)]
 struct Verdict {
     accepted: bool,
+    /// With its time; the request may be refused all the same.
+    signature_fits: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     scheme: Option<&'static str>,
     /// 0 is the first.
@@ -68,7 +70,7 @@ impl Verify {
     pub(super) fn run(&self, output: Output) -> Result<End, Failure> {
         let verifier = self.verifier()?;
         let verdict = judge(&verifier, self.capture()?);
-        output.print(&verdict)?;
+        output.judge(&verdict)?;
         Ok(if verdict.accepted { End::Done } else { End::Bad })
     }
 
@@ -87,7 +89,7 @@ impl Verify {
     fn capture(&self) -> Result<Capture, Failure> {
         if let Some(signature) = &self.signature {
             let headers = vec![(Signature::HEADER.to_owned(), signature.clone().into_bytes())];
-            return Ok(Capture { headers, body: parts::read(self.body.as_ref())?, remarks: Vec::new() });
+            return Ok(Capture { headers, body: parts::read(self.body.as_ref())?, ..Capture::default() });
         }
         let bytes = parts::read(self.file.as_ref())?;
         capture::read(&bytes, self.entry)
@@ -96,34 +98,46 @@ impl Verify {
 }
 
 fn judge(verifier: &Verifier, capture: Capture) -> Verdict {
-    let Capture { headers, body, remarks } = capture;
+    let Capture { headers, body, mut remarks, refusals } = capture;
     let headers = || headers.iter().map(|(name, value)| (name, value));
     match verifier.verify(headers(), body.clone()) {
-        Ok(good) => Verdict { remarks, ..accepted(good, verifier.now()) },
-        Err(VerifyError::Malformed(why)) => {
-            refused(format!("the digest fits, and what was signed is no answer: {why}"), remarks)
+        Ok(good) => Verdict { remarks, ..fitting(good, verifier.now(), &refusals) },
+        Err(error) => {
+            remarks.extend(refusals);
+            let (why, signature_fits) = match error {
+                VerifyError::Malformed(why) => (no_answer(&why), true),
+                _ => (verifier.explain(headers(), body), false),
+            };
+            refused(why, signature_fits, remarks)
         }
-        Err(_) => refused(verifier.explain(headers(), body), remarks),
     }
 }
 
-fn accepted(verified: Verified, now: DateTime<Utc>) -> Verdict {
+fn no_answer(why: &impl fmt::Display) -> String {
+    format!("the digest fits, and what was signed is no answer: {why}")
+}
+
+/// Of a signature that fits; the request may still be refused.
+fn fitting(verified: Verified, now: DateTime<Utc>, refusals: &[String]) -> Verdict {
     let (scheme, secret, signed_at) = (verified.scheme(), verified.secret_index(), verified.signed_at());
-    let malformed = verified.decode().err();
+    let malformed = verified.decode().err().map(|why| no_answer(&why));
+    let head = (!refusals.is_empty()).then(|| format!("the digest fits. {}", refusals.join(" ")));
+    let why: Vec<String> = malformed.into_iter().chain(head).collect();
     Verdict {
-        accepted: malformed.is_none(),
+        accepted: why.is_empty(),
+        signature_fits: true,
         scheme: Some(scheme.name()),
         secret: Some(secret),
         signed_at: signed_at.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         age_s: signed_at.map(|time| (now - time).num_seconds()),
-        why: malformed.map(|why| format!("the digest fits, and what was signed is no answer: {why}")),
+        why: (!why.is_empty()).then(|| why.join("; ")),
         remarks: Vec::new(),
     }
 }
 
-fn refused(why: String, remarks: Vec<String>) -> Verdict {
+fn refused(why: String, signature_fits: bool, remarks: Vec<String>) -> Verdict {
     let (accepted, scheme, secret, signed_at, age_s) = (false, None, None, None, None);
-    Verdict { accepted, scheme, secret, signed_at, age_s, why: Some(why), remarks }
+    Verdict { accepted, signature_fits, scheme, secret, signed_at, age_s, why: Some(why), remarks }
 }
 
 impl fmt::Display for Verdict {

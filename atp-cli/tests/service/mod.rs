@@ -253,6 +253,23 @@ pub(crate) fn stalling(time: Duration) -> String {
     address
 }
 
+/// The address of a server that answers all with this.
+pub(crate) fn answering(status: &str, body: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let len = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n{body}");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            // What was sent is read, or closing would break the answer off.
+            read_request(&mut BufReader::new(&stream));
+            let _ = (&stream).write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
 /// Reads a request, and forgets it.
 fn read_request(reader: &mut impl BufRead) -> Option<()> {
     let mut len = 0;

@@ -23,18 +23,19 @@ use super::{
 /// What to look at; what is not given is left out.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing is changed: the database is only asked, and the webhook is sent one request that it must \
-refuse.
+    after_help = "Nothing is changed: the database is asked, what is written to a SQLite file to try it is taken back, and \
+the webhook is sent one request that it must refuse.
 
 Example:
-  atp doctor --database sqlite:atp.sqlite --webhook http://127.0.0.1:8080/atp/webhook"
+  atp doctor --database sqlite:atp.sqlite \\
+    --webhook http://127.0.0.1:8080/atp/webhook"
 )]
 pub(super) struct Doctor {
     /// A server whose clock to compare with, such as the ATP server.
-    #[arg(long, value_name = "URL", value_parser = parts::address)]
+    #[arg(long, value_name = "URL", value_parser = parts::quiet(parts::address))]
     server: Option<Url>,
     /// The webhook of the service, at the address where the ATP server sends to.
-    #[arg(long, value_name = "URL", value_parser = parts::address)]
+    #[arg(long, value_name = "URL", value_parser = parts::quiet(parts::address))]
     webhook: Option<Url>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -57,7 +58,7 @@ impl Doctor {
         });
         findings.extend(self.database().await?);
         for finding in &findings {
-            output.print(finding)?;
+            output.judge(finding)?;
         }
         let is_bad = findings.iter().any(|finding| finding.state == State::Wrong);
         Ok(if is_bad { End::Bad } else { End::Done })

@@ -32,19 +32,39 @@ pub(super) async fn check(options: &PgConnectOptions) -> Vec<Finding> {
 
 async fn look(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('synchronous_commit'),
-         current_setting('full_page_writes'), current_setting('server_encoding'), current_setting('transaction_read_only')";
+         current_setting('full_page_writes'), current_setting('server_encoding'), current_setting('transaction_read_only'),
+         current_user::text";
     // Not prepared by name: a pooler may not know the names.
-    let (fsync, commit, pages, encoding, read_only): (String, String, String, String, String) =
+    let (fsync, commit, pages, encoding, read_only, role): (String, String, String, String, String, String) =
         sqlx::query_as(SETTINGS).persistent(false).fetch_one(&mut *connection).await?;
-    let version = database::postgres_schema(connection).await?;
+    let lacking = lacking(connection).await?;
+    // A role that may not read the tables is told of by what it lacks.
+    let schema = match database::postgres_schema(connection).await {
+        Ok(version) => schema::check(version),
+        Err(error) => Finding::wrong("schema", chain(&error), "see what is said about writes"),
+    };
     Ok(vec![
         of_fsync(&fsync),
         of_commit(&commit),
         of_pages(&pages),
         of_encoding(&encoding),
-        of_read_only(&read_only),
-        schema::check(version),
+        of_writes(&read_only, &role, &lacking),
+        schema,
     ])
+}
+
+/// What the role may not do that the statements of the library do, by table.
+async fn lacking(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    const LACKING: &str = "SELECT privileges || ' on ' || string_agg(name, ', ' ORDER BY name) FROM (
+             SELECT name, string_agg(privilege, ', ') AS privileges FROM (VALUES
+                 ('atp_schema', '{SELECT,UPDATE}'::text[]), ('atp_key', '{SELECT,INSERT}'), ('atp_erased', '{SELECT,INSERT}'),
+                 ('atp_questions', '{SELECT,INSERT,UPDATE,DELETE}'), ('atp_decisions', '{SELECT,INSERT,UPDATE,DELETE}'),
+                 ('atp_deliveries', '{SELECT,INSERT,UPDATE,DELETE}'), ('atp_refused', '{SELECT,INSERT,UPDATE,DELETE}'),
+                 ('atp_events', '{SELECT,INSERT,UPDATE,DELETE}'), ('atp_sends', '{SELECT,INSERT,UPDATE,DELETE}')
+             ) AS needed (name, needs), unnest(needs) AS privilege
+             WHERE NOT has_table_privilege(to_regclass(name), privilege) GROUP BY name) AS lacking
+         GROUP BY privileges ORDER BY privileges";
+    sqlx::query_scalar(LACKING).persistent(false).fetch_all(connection).await
 }
 
 /// Whether anybody on the way could read or answer in the server's place.
@@ -103,12 +123,17 @@ fn of_encoding(value: &str) -> Finding {
     Finding::wrong("encoding", value, "make a database in UTF8: this one does not hold every text")
 }
 
-fn of_read_only(value: &str) -> Finding {
-    if value == "off" {
-        return Finding::good("writes", "the server takes them");
+fn of_writes(read_only: &str, role: &str, lacking: &[String]) -> Finding {
+    let check = "writes";
+    if read_only != "off" {
+        let todo = "connect to the primary, and leave `default_transaction_read_only` at off";
+        return Finding::wrong(check, "the server is read-only", todo);
     }
-    let todo = "connect to the primary, and leave `default_transaction_read_only` at off";
-    Finding::wrong("writes", "the server is read-only", todo)
+    if lacking.is_empty() {
+        return Finding::good(check, format!("the server takes them of the role {role}"));
+    }
+    let found = format!("the role {role} lacks {}", lacking.join("; "));
+    Finding::wrong(check, found, "grant that to it, or give the URL by which the service connects")
 }
 
 #[cfg(test)]
@@ -146,8 +171,9 @@ mod tests {
             (of_pages("off"), State::Wrong),
             (of_encoding("SQL_ASCII"), State::Wrong),
             (of_encoding("UTF8"), State::Good),
-            (of_read_only("on"), State::Wrong),
-            (of_read_only("off"), State::Good),
+            (of_writes("on", "atp", &[]), State::Wrong),
+            (of_writes("off", "atp", &["DELETE on atp_sends".to_owned()]), State::Wrong),
+            (of_writes("off", "atp", &[]), State::Good),
         ] {
             assert_eq!(finding.state, state, "{finding}");
         }

@@ -34,15 +34,16 @@ free connection counts as waiting. What was due and found no connection until 5 
 answer, is told apart, and counts as 15 s at least. The sender runs on the machine that you start it on, and shares it \
 with a service that runs there.
 
-Bad is, and exits with 1: a forged answer that was taken, a status of 500 or more, no answer, or one that was never \
-sent.
+Bad is, and exits with 1: a forged answer that was taken, another that was not, a status of 500 or more, an answer \
+later than 5 s after it was sent, no answer, or one that was never sent.
 
 Example:
-  atp load --to http://127.0.0.1:8080/atp/webhook --rate 20 --duration 2s --notification 'load-{}' --action approve"
+  atp load --to http://127.0.0.1:8080/atp/webhook --rate 20 --duration 2s \\
+    --notification 'load-{}' --action approve"
 )]
 pub(super) struct Load {
     /// The address of the webhook.
-    #[arg(long, value_name = "URL", value_parser = parts::address)]
+    #[arg(long, value_name = "URL", value_parser = parts::quiet(parts::address))]
     to: Url,
     /// How many are due in a second.
     #[arg(long, value_name = "N", value_parser = rate)]
@@ -90,7 +91,7 @@ impl Load {
             tally.add(&of_one?)?;
         }
         let report = tally.report(&plan.schedule, self.connections);
-        output.print(&report)?;
+        output.judge(&report)?;
         Ok(report.end())
     }
 

@@ -10,7 +10,7 @@ use super::{
     schedule::{Schedule, as_float},
 };
 use crate::commands::{
-    http::WAIT,
+    http::{Meaning, SENDER_WAITS, WAIT},
     output::{End, Failure, Shown},
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Tally {
     times: Histogram<u64>,
     answers: BTreeMap<(Kind, Option<u16>), u64>,
     never_sent: u64,
+    /// Answers that no sender waits for.
+    too_late: u64,
     /// Why there was no answer, of one.
     why: Option<String>,
 }
@@ -66,18 +68,28 @@ impl Tally {
     pub(super) fn new() -> Result<Self, Failure> {
         let times = Histogram::new_with_bounds(1, LONGEST, 3);
         let times = times.map_err(|error| Failure::Unable(format!("no histogram can be made: {error}")))?;
-        Ok(Self { times, answers: BTreeMap::new(), never_sent: 0, why: None })
+        Ok(Self { times, answers: BTreeMap::new(), never_sent: 0, too_late: 0, why: None })
     }
 
-    /// Counts one, with its status or why there is none.
-    pub(super) fn count(&mut self, kind: Kind, status: Result<u16, String>, since_due: Duration) {
-        // Who got no answer has not got it fast.
-        let mut time = since_due;
-        if let Err(why) = &status {
-            self.why.get_or_insert_with(|| why.clone());
-            time = time.max(WAIT);
-        }
-        *self.answers.entry((kind, status.ok())).or_default() += 1;
+    /// Counts one, with its status and how long it took, or why there is none.
+    pub(super) fn count(
+        &mut self,
+        kind: Kind,
+        answered: Result<(u16, Duration), String>,
+        since_due: Duration,
+    ) {
+        let (status, time) = match answered {
+            Ok((status, took)) => {
+                self.too_late += u64::from(took > SENDER_WAITS);
+                (Some(status), since_due)
+            }
+            Err(why) => {
+                self.why.get_or_insert(why);
+                // Who got no answer has not got it fast.
+                (None, since_due.max(WAIT))
+            }
+        };
+        *self.answers.entry((kind, status)).or_default() += 1;
         self.time(time);
     }
 
@@ -99,6 +111,7 @@ impl Tally {
             *self.answers.entry(*key).or_default() += count;
         }
         self.never_sent += other.never_sent;
+        self.too_late += other.too_late;
         if let Some(why) = &other.why {
             self.why.get_or_insert_with(|| why.clone());
         }
@@ -113,13 +126,22 @@ impl Tally {
         let answered = sum(|(_, status)| status.is_some());
         let unanswered = sum(|(_, status)| status.is_none());
         let forged = sum(|(kind, status)| *kind == Kind::Forged && status.is_some_and(|status| status < 300));
-        let failed = sum(|(_, status)| status.is_some_and(|status| status >= 500));
+        let failed = sum(|(_, status)| means(*status, Meaning::Again));
+        let refused = sum(|(kind, status)| {
+            *kind != Kind::Forged
+                && (means(*status, Meaning::Refused) || means(*status, Meaning::Undocumented))
+        });
         let bad = [
             (
                 forged,
                 "forged answers were taken: the webhook does not check signatures, or has another secret",
             ),
             (failed, "answers got a status of 500 or more: a sender sends them again"),
+            (
+                refused,
+                "answers that were not forged were not taken: see their statuses, and try one with `atp send`",
+            ),
+            (self.too_late, "answers came later than 5 s: a sender does not see them, and sends once more"),
             (unanswered, "answers got no answer"),
             (self.never_sent, "answers were due and never sent: more connections, or a lower rate"),
         ];
@@ -154,6 +176,11 @@ impl Tally {
             max,
         }
     }
+}
+
+/// Whether a status that came in time means that.
+fn means(status: Option<u16>, meaning: Meaning) -> bool {
+    status.is_some_and(|status| Meaning::of(status, Duration::ZERO) == meaning)
 }
 
 fn rounded(value: f64) -> f64 {
@@ -199,20 +226,28 @@ mod tests {
 
     #[test]
     fn what_is_bad_is_told_and_nothing_else() {
-        for (kind, status, is_bad) in [
-            (Kind::Fresh, Ok(200), false),
-            (Kind::Fresh, Ok(404), false),
-            (Kind::Fresh, Ok(503), true),
+        let (soon, late) = (Duration::from_millis(6), Duration::from_millis(5_001));
+        for (kind, answered, is_bad) in [
+            (Kind::Fresh, Ok((200, soon)), false),
+            (Kind::Fresh, Ok((200, late)), true),
+            (Kind::Fresh, Ok((301, soon)), true),
+            (Kind::Fresh, Ok((404, soon)), true),
+            (Kind::Fresh, Ok((429, soon)), true),
+            (Kind::Fresh, Ok((503, soon)), true),
+            (Kind::Fresh, Ok((999, soon)), true),
             (Kind::Fresh, Err("gone".to_owned()), true),
-            (Kind::Duplicate, Ok(200), false),
-            (Kind::Forged, Ok(401), false),
-            (Kind::Forged, Ok(200), true),
+            (Kind::Duplicate, Ok((200, soon)), false),
+            (Kind::Duplicate, Ok((409, soon)), true),
+            (Kind::Forged, Ok((401, soon)), false),
+            (Kind::Forged, Ok((401, late)), true),
+            (Kind::Forged, Ok((404, soon)), false),
+            (Kind::Forged, Ok((200, soon)), true),
         ] {
             let mut tally = Tally::new().unwrap();
-            tally.count(kind, status.clone(), Duration::from_millis(7));
+            tally.count(kind, answered.clone(), Duration::from_millis(7));
             let (report, is_answered) =
-                (tally.report(&Schedule::new(1.0, Duration::from_secs(1)), 1), status.is_ok());
-            assert_eq!(report.end() == End::Bad, is_bad, "{kind:?} {status:?}: {report}");
+                (tally.report(&Schedule::new(1.0, Duration::from_secs(1)), 1), answered.is_ok());
+            assert_eq!(report.end() == End::Bad, is_bad, "{kind:?} {answered:?}: {report}");
             let expected = if is_answered { 7.0 } else { 15_000.0 };
             assert!((report.ms_from_due.p50 / expected - 1.0).abs() < 0.01, "{report}");
         }
@@ -221,12 +256,14 @@ mod tests {
     #[test]
     fn tallies_add_up() {
         let (mut one, mut other) = (Tally::new().unwrap(), Tally::new().unwrap());
-        one.count(Kind::Fresh, Ok(200), Duration::from_millis(1));
-        other.count(Kind::Fresh, Ok(200), Duration::from_hours(1));
+        let (soon, late) = (Duration::from_millis(1), Duration::from_secs(6));
+        one.count(Kind::Fresh, Ok((200, soon)), soon);
+        other.count(Kind::Fresh, Ok((200, late)), Duration::from_hours(1));
         other.never_sent(Duration::ZERO);
         one.add(&other).unwrap();
         let report = one.report(&Schedule::new(3.0, Duration::from_secs(1)), 2);
         assert_eq!((report.due, report.answered, report.never_sent), (3, 2, 1));
+        assert_eq!(report.bad.len(), 2, "{report}");
         assert!(report.ms_from_due.max >= 600_000.0, "{report}");
     }
 }

@@ -40,7 +40,7 @@ impl Sender {
             let (kind, delivery) = self.make(number)?;
             let (headers, body) = (&delivery.headers, delivery.body);
             let answered = http::ask(&self.client, Method::POST, &plan.to, headers, body).await;
-            tally.count(kind, answered.map(|answered| answered.status), due.elapsed());
+            tally.count(kind, answered.map(|answered| (answered.status, answered.took)), due.elapsed());
         }
     }
 
