@@ -174,7 +174,7 @@ impl<S: Outbox> Health<S> {
             let reasons = settings.ask(&mut found).await;
             let before = found.last.replace((Instant::now(), reasons.clone()));
             let before = before.map(|(_, reasons)| reasons).unwrap_or_default();
-            tell_of_change(&before, &reasons, found.why.take());
+            tell_of_change(&before, &reasons, found.why.take().as_deref());
             reasons
         });
         asking.await.unwrap_or_else(|_| vec![STORE_UNAVAILABLE])
@@ -222,7 +222,7 @@ impl<S: Outbox> Settings<S> {
     }
 }
 
-fn tell_of_change(before: &[&str], reasons: &[&str], why: Option<String>) {
+fn tell_of_change(before: &[&str], reasons: &[&str], why: Option<&str>) {
     match reasons {
         _ if before == reasons => {}
         [] => tracing::info!(target: "atp_actix::health", "ready again"),

@@ -60,7 +60,7 @@ pub const QUESTIONS_A_MINUTE: u32 = 100;
 pub const CHANGES_A_MINUTE: u32 = 200;
 
 /// How many of the next deliveries may be told to go wrong: more could not be counted down in a day.
-pub const FAULTS: u32 = 100_000;
+pub const FAULTS: usize = 100_000;
 
 /// Copies of a delivery in a burst.
 pub const BURST: usize = 100;

@@ -53,8 +53,8 @@ pub(super) struct Desk {
     #[arg(long, value_name = "FAULT")]
     fault: Option<Fault>,
     /// With the next so many alone, 100000 at most [default: with all].
-    #[arg(long, value_name = "COUNT", requires = "fault", value_parser = clap::value_parser!(u32).range(..=i64::from(FAULTS)))]
-    next: Option<u32>,
+    #[arg(long, value_name = "COUNT", requires = "fault", value_parser = next)]
+    next: Option<usize>,
     /// Stops by itself after so long.
     #[arg(long, value_name = "SECONDS")]
     stop_after: Option<u64>,
@@ -67,6 +67,11 @@ fn host(text: &str) -> Result<String, String> {
     } else {
         Err("write a name alone, as desk.test".to_owned())
     }
+}
+
+fn next(text: &str) -> Result<usize, String> {
+    let next = text.parse().ok().filter(|next| (1..=FAULTS).contains(next));
+    next.ok_or_else(|| format!("write a number from 1 to {FAULTS}"))
 }
 
 fn named(text: &str) -> Result<(String, String), String> {
@@ -115,7 +120,7 @@ impl Desk {
         let desk = self.server().start().await.map_err(|error| unable(&error))?;
         if let Some(fault) = self.fault {
             desk.faults(|faults| match self.next {
-                Some(next) => faults.next(fault, usize::try_from(next).unwrap_or(usize::MAX)),
+                Some(next) => faults.next(fault, next),
                 None => faults.always(Some(fault)),
             });
         }

@@ -47,7 +47,7 @@ async fn faults(inner: Shared, request: HttpRequest) -> Result<HttpResponse, Ref
 #[derive(Deserialize)]
 struct NewFaults {
     fault: Option<Fault>,
-    next: Option<u32>,
+    next: Option<usize>,
     away: Option<bool>,
 }
 
@@ -55,7 +55,7 @@ async fn set_faults(inner: Shared, request: HttpRequest, body: web::Bytes) -> Re
     admin(&inner, &request).await?;
     let new: NewFaults = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     match (new.fault, new.next) {
-        (Some(fault), Some(next)) if next <= FAULTS => inner.faults().next(fault, next as usize),
+        (Some(fault), Some(next)) if next <= FAULTS => inner.faults().next(fault, next),
         (Some(_), Some(_)) => {
             return Err(Refusal::new("INVALID_PARAMETER", format!("`next` is at most {FAULTS}.")));
         }

@@ -157,7 +157,7 @@ impl Faults {
     /// The next so many attempts go wrong in this way, after those that were set before; 100,000 at
     /// most in all.
     pub fn next(&mut self, fault: Fault, attempts: usize) {
-        let room = (FAULTS as usize).saturating_sub(self.next.len());
+        let room = FAULTS.saturating_sub(self.next.len());
         self.next.extend(std::iter::repeat_n(fault, room.min(attempts)));
     }
 
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(faults.take(), None);
         for _ in 0..2 {
             faults.next(Fault::Drop, usize::MAX);
-            assert_eq!(faults.next.len(), FAULTS as usize);
+            assert_eq!(faults.next.len(), FAULTS);
         }
     }
 }

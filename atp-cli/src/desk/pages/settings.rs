@@ -84,7 +84,7 @@ async fn try_change(inner: &Inner, request: &HttpRequest, changed: &Changed) -> 
                 let next = next.ok_or_else(|| {
                     wrong(&format!("Write how many as a number up to {FAULTS}, or nothing for all."))
                 })?;
-                inner.faults().next(fault, next as usize);
+                inner.faults().next(fault, next);
             }
         }
     }
