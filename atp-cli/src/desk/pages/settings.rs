@@ -74,17 +74,20 @@ async fn try_change(inner: &Inner, request: &HttpRequest, changed: &Changed) -> 
         );
     } else if changed.fault.is_empty() {
         inner.faults().clear_deliveries();
+        inner.answered.notify_one();
     } else {
         let fault: Fault =
             changed.fault.parse().map_err(|error: crate::desk::UnknownFault| wrong(&error.to_string()))?;
         match &*changed.next {
             "" => inner.faults().always(Some(fault)),
             next => {
-                let next = next.parse().ok().filter(|next| (1..=FAULTS).contains(next));
+                let is_known =
+                    |next: &usize| u32::try_from(*next).is_ok_and(|next| (1..=FAULTS).contains(&next));
+                let next = next.parse().ok().filter(is_known);
                 let next = next.ok_or_else(|| {
                     wrong(&format!("Write how many as a number up to {FAULTS}, or nothing for all."))
                 })?;
-                inner.faults().next(fault, next as usize);
+                inner.faults().next(fault, next);
             }
         }
     }
