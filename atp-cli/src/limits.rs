@@ -68,9 +68,27 @@ pub const BURST: usize = 100;
 /// How long a delivery that is to be overtaken waits for the next at most.
 pub const OVERTAKEN_WITHIN: Duration = Duration::from_secs(2);
 
+/// The longest that a delivery can be delayed: no desk is on for longer, and any clock can tell it.
+pub const LONGEST_DELAY: Duration = Duration::from_hours(366 * 24);
+
 /// How far a time is off that is to be stale, or of the future: past any tolerance, and past the 72
 /// hours of a store.
 pub const TIME_OFF: chrono::TimeDelta = chrono::TimeDelta::hours(100);
+
+/// Of an answer so many characters are read for a page, which shows the start: a text of the most
+/// characters that there may be is whole, each written as two escapes.
+pub const DATA_SHOWN: u32 = 128 * 1024;
+
+/// Of what was sent so many characters are on a page: it shows each attempt, and is made anew at each
+/// change.
+pub const BODY_SHOWN: u32 = 4 * 1024;
+
+/// Attempts of a delivery on a page, the last ones: more than a burst, and a human reads no more.
+pub const ATTEMPTS_SHOWN: u32 = 200;
+
+/// How deep one thing is within another in a description: no human needs more, and a browser takes
+/// seconds to lay out thousands.
+pub const NESTING: usize = 16;
 
 /// Questions on a page.
 pub const PAGE: u32 = 100;

@@ -2,7 +2,8 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use atp_core::{
-    ClientResponded, ClientResponse, Notification, RawJson, Status, StatusChange, StatusChanged, Violations,
+    ClientResponded, ClientResponse, Notification, RawJson, Service, Status, StatusChange, StatusChanged,
+    Violations,
 };
 use constant_time_eq::constant_time_eq;
 use reqwest::Url;
@@ -11,6 +12,7 @@ use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
 use super::{
+    body::Body,
     fit::Unanswered,
     flat,
     inner::Inner,
@@ -110,7 +112,7 @@ struct Registration {
     webhook_secret: String,
 }
 
-async fn register(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+async fn register(inner: Shared, request: HttpRequest, Body(body): Body) -> Result<HttpResponse, Refusal> {
     shows(&inner, &request, &inner.admin_token, "the admin token").await?;
     let registration: Registration = read(&body)?;
     let service = register_service(
@@ -186,7 +188,7 @@ fn check_callback(url: &str, allows_http: bool) -> Result<(), Refusal> {
     }
 }
 
-async fn ask(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+async fn ask(inner: Shared, request: HttpRequest, Body(body): Body) -> Result<HttpResponse, Refusal> {
     let service = caller(&inner, &request).await?;
     inner.paced(&inner.questions, &service.id)?;
     let (id, status) = ask_for(&inner, &service, read_notification(&body)?).await?;
@@ -220,7 +222,8 @@ pub(super) async fn ask_for(
 
 /// Reads a question; the code says what is wrong with it.
 fn read_notification(body: &[u8]) -> Result<Notification, Refusal> {
-    let body = &flat::nested(body);
+    let body = mended(body);
+    let body = &flat::nested(&body);
     let value: Value = read(body)?;
     let actions = value.get("actions").and_then(Value::as_array).cloned().unwrap_or_default();
     for (nth, action) in actions.iter().enumerate() {
@@ -247,7 +250,7 @@ async fn change(
     inner: Shared,
     request: HttpRequest,
     id: web::Path<String>,
-    body: web::Bytes,
+    Body(body): Body,
 ) -> Result<HttpResponse, Refusal> {
     let service = caller(&inner, &request).await?;
     inner.paced(&inner.changes, &service.id)?;
@@ -296,19 +299,27 @@ async fn list(
     inner.records.expire(now).await?;
     let (mut listed, count) = inner.records.list(filter, "", listing.offset).await?;
     inner.records.show(&mut listed, now).await?;
-    let notifications = listed.into_iter().map(|Listed { mut notification, status, .. }| {
-        notification.status = Some(status);
-        notification
-    });
-    let notifications: Vec<Notification> = notifications.collect();
+    let notifications: Vec<Notification> = listed.into_iter().map(for_a_client).collect();
     Ok(HttpResponse::Ok().json(json!({ "notifications": notifications, "total": count })))
 }
 
-async fn respond(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+/// A question with what the desk knows better than who asked it: where it stands, and who asked.
+fn for_a_client(listed: Listed) -> Notification {
+    let Listed { mut notification, status, service, service_name, .. } = listed;
+    notification.status = Some(status);
+    let icon = notification.service.and_then(|claimed| claimed.icon);
+    let mut service = Service::new(service, service_name);
+    service.icon = icon;
+    notification.service = Some(service);
+    notification
+}
+
+async fn respond(inner: Shared, request: HttpRequest, Body(body): Body) -> Result<HttpResponse, Refusal> {
     shows(&inner, &request, &inner.user_token, "the user token").await?;
     let wanted: ClientResponse = read(&body)?;
-    // As it was written: a number keeps its digits, and a text its halves of characters.
-    let raw: Raw = serde_json::from_slice(&body).unwrap_or_default();
+    // As it was written: a number keeps its digits, and a text its halves of characters, unless a name
+    // beside it has one, which cannot be read.
+    let raw: Raw = serde_json::from_slice(&body).or_else(|_| read(&body))?;
     let data = raw.response_data.as_deref().map_or("null", RawValue::get);
     let taken = answer(&inner, &wanted.notification_id, &wanted.action_id, data).await;
     let told = taken.map_err(|unanswered| match unanswered {
@@ -318,7 +329,7 @@ async fn respond(inner: Shared, request: HttpRequest, body: web::Bytes) -> Resul
     Ok(HttpResponse::Ok().json(told))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Raw {
     #[serde(default)]
     response_data: Option<Box<RawValue>>,

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{
     api::{check_secret, shows},
+    body::Body,
+    deliver,
     fault::Fault,
     inner::Inner,
     place::{GET, PATCH, POST, PUT, place},
-    records::{AttemptRow, DeliveryRow, Story, scheme_of, text},
+    records::{AttemptTold, Extent, Sent, Story, scheme_of, text},
     refusal::Refusal,
     state,
 };
@@ -23,7 +25,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(place("/desk/api/services", [(GET, web::to(services))]))
         .service(place("/desk/api/services/{id}", [(PATCH, web::to(set_service))]))
         .service(place("/desk/api/questions/{id}", [(GET, web::to(question))]))
-        .service(place("/desk/api/questions/{id}/deliver", [(POST, web::to(deliver))]));
+        .service(place("/desk/api/questions/{id}/deliver", [(POST, web::to(send_again))]));
 }
 
 type Shared = web::Data<Inner>;
@@ -51,7 +53,7 @@ struct NewFaults {
     away: Option<bool>,
 }
 
-async fn set_faults(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+async fn set_faults(inner: Shared, request: HttpRequest, Body(body): Body) -> Result<HttpResponse, Refusal> {
     admin(&inner, &request).await?;
     let new: NewFaults = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     match (new.fault, new.next) {
@@ -60,7 +62,10 @@ async fn set_faults(inner: Shared, request: HttpRequest, body: web::Bytes) -> Re
             return Err(Refusal::new("INVALID_PARAMETER", format!("`next` is at most {FAULTS}.")));
         }
         (Some(fault), None) => inner.faults().always(Some(fault)),
-        (None, _) if new.away.is_none() => inner.faults().clear(),
+        (None, _) if new.away.is_none() => {
+            inner.faults().clear();
+            inner.answered.notify_one();
+        }
         (None, _) => {}
     }
     if let Some(away) = new.away {
@@ -75,7 +80,7 @@ struct NewClock {
     skew_ms: i64,
 }
 
-async fn set_clock(inner: Shared, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+async fn set_clock(inner: Shared, request: HttpRequest, Body(body): Body) -> Result<HttpResponse, Refusal> {
     admin(&inner, &request).await?;
     let new: NewClock = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     inner.set_skew(new.skew_ms);
@@ -107,7 +112,7 @@ async fn set_service(
     inner: Shared,
     request: HttpRequest,
     id: web::Path<String>,
-    body: web::Bytes,
+    Body(body): Body,
 ) -> Result<HttpResponse, Refusal> {
     admin(&inner, &request).await?;
     let new: NewService = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
@@ -139,19 +144,19 @@ async fn question(
 ) -> Result<HttpResponse, Refusal> {
     admin(&inner, &request).await?;
     inner.records.expire(inner.now()).await?;
-    Ok(HttpResponse::Ok().json(told(&inner.records.story(&id).await?)))
+    Ok(HttpResponse::Ok().json(told(&inner.records.story(&id, Extent::Whole).await?)))
 }
 
 /// A question with all that became of it, as JSON.
 fn told(story: &Story) -> Value {
-    let attempt = |attempt: &AttemptRow| {
+    let attempt = |AttemptTold { attempt, .. }: &AttemptTold| {
         json!({
             "at": attempt.at, "url": attempt.url, "fault": attempt.fault, "status": attempt.status,
             "headers": serde_json::from_str::<Value>(&attempt.headers).unwrap_or_default(),
             "body": attempt.body, "answer": attempt.answer, "micros": attempt.micros,
         })
     };
-    let delivery = |(delivery, attempts): &(DeliveryRow, Vec<AttemptRow>)| {
+    let delivery = |Sent { delivery, attempts, .. }: &Sent| {
         json!({
             "request_id": delivery.request_id, "body": delivery.body, "outcome": delivery.outcome,
             "attempts": attempts.iter().map(attempt).collect::<Vec<_>>(),
@@ -168,14 +173,12 @@ fn told(story: &Story) -> Value {
     })
 }
 
-async fn deliver(
+async fn send_again(
     inner: Shared,
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Refusal> {
     admin(&inner, &request).await?;
-    inner.records.again(&id, inner.now()).await?;
-    inner.answered.notify_one();
-    inner.changed();
+    deliver::again(&inner, &id).await?;
     Ok(HttpResponse::Accepted().json(json!({ "notification_id": *id })))
 }

@@ -9,21 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{
-    StreamExt as _,
-    future::{join_all, select},
-    pin_mut, stream,
-};
+use futures_util::{StreamExt as _, future::join_all, stream};
 use reqwest::{Body, Client, StatusCode};
 use serde_json::json;
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     error::DeskError,
-    fault::Fault,
+    fault::{Begin, Fault},
     inner::Inner,
     records::{After, AttemptRow, DeliveryRow, ServiceRow, Tried},
     refusal::Refusal,
@@ -39,12 +32,10 @@ pub(super) async fn run(inner: Arc<Inner>) {
     let mut under_way = JoinSet::new();
     let mut taken = BTreeSet::new();
     let mut unwritten = Vec::new();
-    let mut stop = inner.stop.subscribe();
     loop {
         write_down(&inner, &mut unwritten, &mut taken).await;
-        let next = begin(&inner, &mut under_way, &mut taken).await;
+        let wait = begin(&inner, &mut under_way, &mut taken).await;
         let is_full = taken.len() >= DELIVERIES_AT_ONCE;
-        let wait = until(&inner, next);
         tokio::select! {
             Some(ended) = under_way.join_next() => {
                 let ended = iter::once(ended).chain(iter::from_fn(|| under_way.try_join_next()));
@@ -52,26 +43,40 @@ pub(super) async fn run(inner: Arc<Inner>) {
             }
             () = inner.answered.notified(), if !is_full => {}
             () = sleep(wait), if !is_full || !unwritten.is_empty() => {}
-            _ = stop.changed() => return,
+            () = inner.stopped() => break,
         }
     }
+    // What is under way ends, broken off, and is told with all that was not written down yet.
+    while let Some(ended) = under_way.join_next().await {
+        unwritten.extend(ended.ok());
+    }
+    write_down(&inner, &mut unwritten, &mut taken).await;
 }
 
-/// Begins with all that is due, as far as there is room; when more is due.
-async fn begin(inner: &Arc<Inner>, under_way: &mut JoinSet<Tried>, taken: &mut BTreeSet<i64>) -> Option<i64> {
+/// Begins with all that is due, as far as there is room; how long until more is.
+async fn begin(inner: &Arc<Inner>, under_way: &mut JoinSet<Tried>, taken: &mut BTreeSet<i64>) -> Duration {
     let room = DELIVERIES_AT_ONCE.saturating_sub(taken.len());
     if room == 0 {
-        return None;
+        return until(inner, None);
     }
+    let now = Instant::now();
+    let mut busy = taken.clone();
+    busy.extend(inner.faults().delayed(now).map(|(delivery, _)| delivery));
     let due =
-        inner.records.due(inner.now(), inner.settings.longest_wait, room, taken).await.unwrap_or_default();
+        inner.records.due(inner.now(), inner.settings.longest_wait, room, &busy).await.unwrap_or_default();
     for delivery in due {
-        taken.insert(delivery.nth);
-        let inner = Arc::clone(inner);
-        under_way.spawn(async move { deliver(&inner, delivery).await });
+        busy.insert(delivery.nth);
+        if let Begin::Now(fault) = inner.faults().begin(delivery.nth, now) {
+            taken.insert(delivery.nth);
+            let inner = Arc::clone(inner);
+            under_way.spawn(async move { deliver(&inner, delivery, fault).await });
+        }
     }
     // Where there is no room left, whatever ends makes some.
-    if taken.len() < DELIVERIES_AT_ONCE { inner.records.next_due(taken).await.ok().flatten() } else { None }
+    let is_full = taken.len() >= DELIVERIES_AT_ONCE;
+    let next = if is_full { None } else { inner.records.next_due(&busy).await.ok().flatten() };
+    let first = inner.faults().delayed(now).map(|(_, until)| until - now).min();
+    until(inner, next).min(first.unwrap_or(Duration::MAX))
 }
 
 /// Keeps what came of attempts. What cannot be kept now is kept later, and nothing of it is sent again
@@ -94,7 +99,6 @@ async fn write_down(inner: &Inner, unwritten: &mut Vec<Tried>, taken: &mut BTree
 
 /// Lets deadlines pass until the desk stops.
 pub(super) async fn expire(inner: Arc<Inner>) {
-    let mut stop = inner.stop.subscribe();
     loop {
         let passed = inner.records.expire(inner.now()).await.unwrap_or_default();
         if passed > 0 {
@@ -104,7 +108,7 @@ pub(super) async fn expire(inner: Arc<Inner>) {
         let wait = until(&inner, next);
         tokio::select! {
             () = sleep(wait.max(Duration::from_millis(10))) => {}
-            _ = stop.changed() => return,
+            () = inner.stopped() => return,
         }
     }
 }
@@ -118,14 +122,22 @@ fn until(inner: &Inner, next: Option<i64>) -> Duration {
     })
 }
 
+/// Sends the answer of a question once more, as it was sent first; one that waits goes out at once.
+pub(super) async fn again(inner: &Inner, question: &str) -> Result<(), Refusal> {
+    let delivery = inner.records.again(question, inner.now()).await?;
+    inner.faults().hurry(delivery, Instant::now());
+    inner.answered.notify_one();
+    inner.changed();
+    Ok(())
+}
+
 /// One attempt, or several where the fault is that there are.
-async fn deliver(inner: &Inner, delivery: DeliveryRow) -> Tried {
-    let fault = inner.faults().take();
+async fn deliver(inner: &Inner, delivery: DeliveryRow, fault: Option<Fault>) -> Tried {
     let (attempts, after) = match prepare(inner, &delivery, fault).await {
         Ok(service) => attempt(inner, &delivery, &service, fault).await,
         Err(refusal) => {
             tracing::error!(target: "atp_cli::desk", %refusal, question = delivery.question, "not delivered");
-            (Vec::new(), again(inner, &delivery))
+            (Vec::new(), later(inner, &delivery))
         }
     };
     inner.sent.send_modify(|count| *count += 1);
@@ -148,25 +160,26 @@ async fn attempt(
     service: &ServiceRow,
     fault: Option<Fault>,
 ) -> (Vec<AttemptRow>, After) {
-    let sent = async || send(inner, delivery, service, fault).await;
+    let sent = async || {
+        // Nothing is sent by a desk that stops.
+        if inner.is_stopped() { None } else { Some(send(inner, delivery, service, fault).await) }
+    };
     let attempts = match fault {
-        Some(Fault::Drop) => vec![not_sent(inner, service, fault, "dropped on purpose, and not sent")],
-        Some(Fault::Delay(time)) => {
-            sleep(time).await;
-            vec![sent().await]
-        }
+        Some(Fault::Drop) => vec![Some(not_sent(inner, service, fault, "dropped on purpose, and not sent"))],
         Some(Fault::Reorder) => {
             let mut others = inner.sent.subscribe();
-            let overtaken = others.changed();
-            let patience = sleep(OVERTAKEN_WITHIN);
-            pin_mut!(overtaken, patience);
-            select(overtaken, patience).await;
+            tokio::select! {
+                _ = others.changed() => {}
+                () = sleep(OVERTAKEN_WITHIN) => {}
+                () = inner.stopped() => {}
+            }
             vec![sent().await]
         }
         Some(Fault::Duplicate) => vec![sent().await, sent().await],
         Some(Fault::Burst) => join_all((0..BURST).map(|_| sent())).await,
         _ => vec![sent().await],
     };
+    let attempts: Vec<AttemptRow> = attempts.into_iter().flatten().collect();
     let after = judge(inner, delivery, &attempts, fault);
     (attempts, after)
 }
@@ -180,14 +193,17 @@ fn judge(inner: &Inner, delivery: &DeliveryRow, attempts: &[AttemptRow], fault: 
     };
     if fault != Some(Fault::DropAnswer) && attempts.iter().any(is_success) {
         After::Taken
+    } else if inner.is_stopped() && attempts.iter().all(|attempt| attempt.status.is_none()) {
+        // It goes on when a desk is started on the file.
+        After::Again(inner.now())
     } else if fault.is_some_and(Fault::is_damage) || attempts.iter().any(is_passing) {
-        again(inner, delivery)
+        later(inner, delivery)
     } else {
         After::Refused
     }
 }
 
-fn again(inner: &Inner, delivery: &DeliveryRow) -> After {
+fn later(inner: &Inner, delivery: &DeliveryRow) -> After {
     let attempts = u32::try_from(delivery.attempts).unwrap_or(u32::MAX);
     if attempts.saturating_add(1) >= inner.settings.attempts {
         return After::GivenUp;
@@ -232,13 +248,17 @@ async fn send(
     }
     let request = request.body(body(&signed.body, fault));
     let began = Instant::now();
-    let answered = timeout(inner.settings.answer_within, async {
+    let answered = async {
         let response = request.send().await.map_err(|error| told(&error))?;
         Ok::<_, String>((response.status(), start_of(response).await))
-    });
-    let answered = answered
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} ms", inner.settings.answer_within.as_millis())));
+    };
+    let within = inner.settings.answer_within;
+    let answered = tokio::select! {
+        biased;
+        answered = answered => answered,
+        () = sleep(within) => Err(format!("no answer within {} ms", within.as_millis())),
+        () = inner.stopped() => Err("broken off: the desk stopped".to_owned()),
+    };
     let (status, answer) = match answered {
         Ok((status, answer)) if fault == Some(Fault::DropAnswer) => {
             (None, format!("its answer was lost on purpose; it was {}: {answer}", status.as_u16()))

@@ -1,15 +1,15 @@
 //! How the desk misbehaves, if it is told to: what networks, senders and clocks do to a service.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     str::FromStr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::limits::FAULTS;
+use crate::limits::{FAULTS, LONGEST_DELAY};
 
 /// What goes wrong with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -140,6 +140,15 @@ impl TryFrom<String> for Fault {
     }
 }
 
+/// What becomes of a delivery that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// It is tried, and this goes wrong.
+    Now(Option<Fault>),
+    /// It has to wait first, which takes no turn of those that are tried.
+    Later,
+}
+
 /// Which deliveries go wrong, and how; and which calls of services are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
@@ -151,6 +160,13 @@ pub struct Faults {
     away: bool,
     /// The services that are not.
     suspended: BTreeSet<String>,
+    /// Deliveries that wait, each until when and for which fault; how many are told.
+    #[serde(serialize_with = "count")]
+    delayed: BTreeMap<i64, (Instant, Fault)>,
+}
+
+fn count<S: Serializer>(delayed: &BTreeMap<i64, (Instant, Fault)>, serializer: S) -> Result<S::Ok, S::Error> {
+    delayed.len().serialize(serializer)
 }
 
 impl Faults {
@@ -192,13 +208,14 @@ impl Faults {
         self.suspended.contains(service_id)
     }
 
-    /// Nothing goes wrong with deliveries any more.
+    /// Nothing goes wrong with deliveries any more; those that wait do not.
     pub(super) fn clear_deliveries(&mut self) {
         self.next.clear();
         self.always = None;
+        self.delayed.clear();
     }
 
-    /// Nothing goes wrong any more.
+    /// Nothing goes wrong any more; what waits goes out at once.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -208,9 +225,31 @@ impl Faults {
         *self != Self::default()
     }
 
-    /// What goes wrong with an attempt that begins now.
-    pub(super) fn take(&mut self) -> Option<Fault> {
-        self.next.pop_front().or(self.always)
+    /// What becomes of a delivery that is due.
+    pub(super) fn begin(&mut self, delivery: i64, now: Instant) -> Begin {
+        if let Some((_, fault)) = self.delayed.remove(&delivery) {
+            return Begin::Now(Some(fault));
+        }
+        match self.next.pop_front().or(self.always) {
+            Some(fault @ Fault::Delay(time)) if !time.is_zero() => {
+                self.delayed.insert(delivery, (now + time.min(LONGEST_DELAY), fault));
+                Begin::Later
+            }
+            fault => Begin::Now(fault),
+        }
+    }
+
+    /// The deliveries that still wait, each with when it goes out.
+    pub(super) fn delayed(&self, now: Instant) -> impl Iterator<Item = (i64, Instant)> {
+        let delayed = self.delayed.iter().map(|(delivery, (until, _))| (*delivery, *until));
+        delayed.filter(move |(_, until)| *until > now)
+    }
+
+    /// A delivery waits no longer.
+    pub(super) fn hurry(&mut self, delivery: i64, now: Instant) {
+        if let Some((until, _)) = self.delayed.get_mut(&delivery) {
+            *until = now;
+        }
     }
 }
 
@@ -232,16 +271,50 @@ mod tests {
     #[test]
     fn what_is_set_for_the_next_comes_before_what_is_set_for_all() {
         let mut faults = Faults::default();
-        assert_eq!(faults.take(), None);
+        let mut nth = 0;
+        let mut take = |faults: &mut Faults| {
+            nth += 1;
+            faults.begin(nth, Instant::now())
+        };
+        assert_eq!(take(&mut faults), Begin::Now(None));
         faults.next(Fault::Drop, 2);
         faults.always(Some(Fault::Stale));
-        let taken: Vec<_> = (0..4).map(|_| faults.take()).collect();
-        assert_eq!(taken, [Fault::Drop, Fault::Drop, Fault::Stale, Fault::Stale].map(Some));
+        let taken: Vec<_> = (0..4).map(|_| take(&mut faults)).collect();
+        let expected = [Fault::Drop, Fault::Drop, Fault::Stale, Fault::Stale];
+        assert_eq!(taken, expected.map(|fault| Begin::Now(Some(fault))));
         faults.clear();
-        assert_eq!(faults.take(), None);
+        assert_eq!(take(&mut faults), Begin::Now(None));
         for _ in 0..2 {
             faults.next(Fault::Drop, usize::MAX);
             assert_eq!(faults.next.len(), FAULTS);
         }
+    }
+
+    #[test]
+    fn what_is_delayed_waits_until_its_time_or_until_somebody_ends_it() {
+        let (mut faults, start, second) = (Faults::default(), Instant::now(), Duration::from_secs(1));
+        let late = |faults: &Faults, now| faults.delayed(now).map(|(nth, _)| nth).collect::<Vec<_>>();
+        let delays = [second, second * 2, Duration::MAX, Duration::ZERO].map(Fault::Delay);
+        for fault in delays {
+            faults.next(fault, 1);
+        }
+        let begun: Vec<_> = (1..=5).map(|nth| faults.begin(nth, start)).collect();
+        let now = [Some(Fault::Delay(Duration::ZERO)), None].map(Begin::Now);
+        assert_eq!(begun, [Begin::Later, Begin::Later, Begin::Later, now[0], now[1]]);
+        assert!(faults.is_any(), "it still goes wrong with those");
+        assert_eq!(late(&faults, start), [1, 2, 3]);
+        assert_eq!(late(&faults, start + second), [2, 3]);
+        assert_eq!(faults.begin(1, start + second), Begin::Now(Some(delays[0])));
+        faults.hurry(2, start);
+        faults.hurry(9, start);
+        assert_eq!(late(&faults, start), [3]);
+        assert_eq!(
+            faults.begin(2, start),
+            Begin::Now(Some(delays[1])),
+            "a delay for all does not begin anew"
+        );
+        faults.clear_deliveries();
+        assert_eq!(faults.begin(3, start), Begin::Now(None));
+        assert!(!faults.is_any());
     }
 }

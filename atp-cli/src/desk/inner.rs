@@ -41,7 +41,8 @@ pub(super) struct Inner {
     pub(super) client: Client,
     pub(super) admin_token: String,
     pub(super) user_token: String,
-    /// In each form of a page: who has not read one cannot send it.
+    /// In each form of a page: who has not read one cannot send it. It is the same while the desk's file
+    /// is, so that a form which is open over a new start loses nothing.
     pub(super) form_token: String,
     faults: Mutex<Faults>,
     /// How far the desk's clock is off, in milliseconds.
@@ -120,6 +121,16 @@ impl Inner {
     pub(super) fn changed(&self) {
         // Nobody may be looking.
         let _ = self.changes_seen.send(());
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits until the desk is to stop.
+    pub(super) async fn stopped(&self) {
+        // Who could say so is here.
+        let _ = self.stop.subscribe().wait_for(|is_stopped| *is_stopped).await;
     }
 
     /// One more question of a service, or one more change of status.

@@ -28,7 +28,7 @@
 //! | call | does |
 //! |---|---|
 //! | `GET /desk/api/faults` | tells what goes wrong, and by how many milliseconds the clock is off |
-//! | `PUT /desk/api/faults` | `{"fault": "duplicate", "next": 3}`: the next three attempts to deliver, or all without `next`; a fault is called by [`Fault::name`], a delay `delay=250`. `{"away": true}`: [`Faults::away`]. `{}`: nothing goes wrong any more |
+//! | `PUT /desk/api/faults` | `{"fault": "duplicate", "next": 3}`: the next three attempts to deliver, or all without `next`; a fault is called by [`Fault::name`], a delay `delay=250`. `{"away": true}`: [`Faults::away`]. `{}`: nothing goes wrong any more, and what a delay holds back goes out |
 //! | `PUT /desk/api/clock` | `{"skew_ms": -5000}`: the clock is five seconds behind |
 //! | `GET /desk/api/services` | lists the services |
 //! | `PATCH /desk/api/services/ID` | `{"scheme": "raw"}`: how answers are signed ([`Scheme::name`]); `{"webhook_secret": ".."}`; `{"suspended": true}`: [`Faults::suspend`] |
@@ -39,6 +39,7 @@
 //! it is and its tokens.
 
 mod api;
+mod body;
 mod control;
 mod deliver;
 mod error;
@@ -219,7 +220,8 @@ impl Desk {
             system.block_on(async move {
                 let started = async {
                     let records = Records::open(self.file.as_deref()).await?;
-                    let tokens = [admin_token, user_token, made()];
+                    let form_token = records.form_token(&made()).await?;
+                    let tokens = [admin_token, user_token, form_token];
                     let inner = Inner::new(self.settings, records, deliver::client()?, tokens);
                     let inner = web::Data::new(inner);
                     let server = server(&inner, listener).map_err(DeskError::Thread)?;
@@ -227,11 +229,15 @@ impl Desk {
                 };
                 match started.await {
                     Ok((inner, server)) => {
-                        actix_web::rt::spawn(deliver::run(Arc::clone(&inner)));
+                        let inner = inner.into_inner();
+                        let deliveries = actix_web::rt::spawn(deliver::run(Arc::clone(&inner)));
                         actix_web::rt::spawn(deliver::expire(Arc::clone(&inner)));
                         // Whoever waited may have gone.
-                        let _ = ready.send(Ok((inner.into_inner(), server.handle())));
+                        let _ = ready.send(Ok((Arc::clone(&inner), server.handle())));
                         let _ = server.await;
+                        inner.stop.send_replace(true);
+                        // It tells what it breaks off.
+                        let _ = deliveries.await;
                     }
                     Err(error) => drop(ready.send(Err(error))),
                 }
@@ -357,6 +363,7 @@ impl RunningDesk {
     /// Says what goes wrong from now on.
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.inner.faults());
+        self.inner.answered.notify_one();
         self.inner.changed();
     }
 
@@ -391,12 +398,11 @@ impl RunningDesk {
 
     /// Sends the answer of a question once more, as it was sent first.
     pub async fn send_again(&self, notification_id: &str) -> Result<(), Refusal> {
-        self.inner.records.again(notification_id, self.inner.now()).await?;
-        self.inner.answered.notify_one();
-        Ok(())
+        deliver::again(&self.inner, notification_id).await
     }
 
-    /// Stops it; what is under way is broken off, and goes on when a desk is started on its file.
+    /// Stops it; what is under way is broken off, which its file tells, and goes on when a desk is
+    /// started on that.
     pub async fn stop(mut self) {
         self.inner.stop.send_replace(true);
         self.server.stop(false).await;

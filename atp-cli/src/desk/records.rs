@@ -27,7 +27,7 @@ use super::{
     signing::{Answer, Responder, new_secret},
     state::{self, Step, step},
 };
-use crate::limits::{FREE_WITHIN, PAGE};
+use crate::limits::{ATTEMPTS_SHOWN, BODY_SHOWN, DATA_SHOWN, FREE_WITHIN, PAGE};
 
 /// One connection for all: who writes a file takes turns in any case.
 pub(super) struct Records(Mutex<SqliteConnection>);
@@ -58,7 +58,10 @@ pub(super) fn scheme_of(name: &str) -> Option<Scheme> {
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
     pub(super) id: String,
+    /// The id of the service that asks.
     pub(super) service: String,
+    /// The name under which it was registered.
+    pub(super) service_name: String,
     pub(super) status: Status,
     pub(super) notification: Notification,
     pub(super) action: Option<String>,
@@ -72,7 +75,7 @@ struct QuestionRow {
     status: String,
     deadline: Option<i64>,
     action: Option<String>,
-    data: Option<String>,
+    service_name: Option<String>,
 }
 
 impl QuestionRow {
@@ -80,7 +83,9 @@ impl QuestionRow {
         let notification = serde_json::from_str(&self.notification)
             .map_err(|error| sqlx::Error::Decode(error.to_string().into()))?;
         let status = self.status();
-        Ok(Listed { id: self.id, service: self.service, status, notification, action: self.action })
+        let service_name = self.service_name.as_deref().map(text).unwrap_or_default();
+        let Self { id, service, action, .. } = self;
+        Ok(Listed { id, service, service_name, status, notification, action })
     }
 
     fn status(&self) -> Status {
@@ -92,9 +97,40 @@ impl QuestionRow {
 pub(super) struct Story {
     pub(super) listed: Listed,
     pub(super) data: Option<String>,
-    pub(super) service_name: String,
     pub(super) happened: Vec<Happened>,
-    pub(super) deliveries: Vec<(DeliveryRow, Vec<AttemptRow>)>,
+    pub(super) deliveries: Vec<Sent>,
+}
+
+/// How much of a story is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it, for programs.
+    Whole,
+    /// What a page shows: the last attempts, and the start of what was answered and sent.
+    Page,
+}
+
+/// A delivery with the attempts to make it, and how many earlier ones were left out.
+pub(super) struct Sent {
+    pub(super) delivery: DeliveryRow,
+    pub(super) attempts: Vec<AttemptTold>,
+    pub(super) left_out: i64,
+}
+
+/// An attempt, perhaps with the start of its body alone.
+#[derive(Clone, Debug, FromRow)]
+pub(super) struct AttemptTold {
+    #[sqlx(flatten)]
+    pub(super) attempt: AttemptRow,
+    /// Of the whole body.
+    pub(super) body_bytes: i64,
+}
+
+impl AttemptTold {
+    /// Whether there is more of the body.
+    pub(super) fn is_cut(&self) -> bool {
+        usize::try_from(self.body_bytes).is_ok_and(|bytes| bytes > self.attempt.body.len())
+    }
 }
 
 /// Something that happened to a question.
@@ -203,7 +239,8 @@ fn make(file: &Path) -> std::io::Result<()> {
     options.open(file).map(drop)
 }
 
-const COLUMNS: &str = "id, service, notification, status, deadline, action, data";
+const COLUMNS: &str = "id, service, notification, status, deadline, action,
+     (SELECT name FROM services WHERE services.id = service) AS service_name";
 
 fn micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
@@ -273,6 +310,15 @@ impl Records {
 
     async fn connection(&self) -> MutexGuard<'_, SqliteConnection> {
         self.0.lock().await
+    }
+
+    /// The token of the pages' forms; a new one is kept with the rest.
+    pub(super) async fn form_token(&self, new: &str) -> sqlx::Result<String> {
+        let mut connection = self.connection().await;
+        let keep = "INSERT INTO tokens (name, token) VALUES ('form', $1) ON CONFLICT DO NOTHING";
+        sqlx::query(keep).bind(new).execute(&mut *connection).await?;
+        let kept = sqlx::query_scalar("SELECT token FROM tokens WHERE name = 'form'");
+        kept.fetch_one(&mut *connection).await
     }
 
     // Services.
@@ -539,33 +585,42 @@ impl Records {
     }
 
     /// A question with all that became of it.
-    pub(super) async fn story(&self, id: &str) -> Result<Story, Refusal> {
+    pub(super) async fn story(&self, id: &str, extent: Extent) -> Result<Story, Refusal> {
+        // More than there can be, where all is read.
+        let all = i64::from(i32::MAX);
+        let (characters, body, attempts) = match extent {
+            Extent::Whole => (all, all, all),
+            Extent::Page => (i64::from(DATA_SHOWN), i64::from(BODY_SHOWN), i64::from(ATTEMPTS_SHOWN)),
+        };
         let mut connection = self.connection().await;
         let mut tx = connection.begin().await?;
         let row = find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let happened =
             sqlx::query_as("SELECT at, what, detail FROM happened WHERE question = $1 ORDER BY nth");
         let happened = happened.bind(id).fetch_all(&mut *tx).await?;
-        let rows: Vec<DeliveryRow> =
-            sqlx::query_as("SELECT * FROM deliveries WHERE question = $1 ORDER BY nth")
-                .bind(id)
-                .fetch_all(&mut *tx)
-                .await?;
+        let rows = sqlx::query_as(
+            "SELECT nth, question, service, request_id, substr(body, 1, $2) AS body, attempts, due_at, outcome
+             FROM deliveries WHERE question = $1 ORDER BY nth",
+        );
+        let rows: Vec<DeliveryRow> = rows.bind(id).bind(body).fetch_all(&mut *tx).await?;
         let mut deliveries = Vec::new();
         for delivery in rows {
-            let attempts = sqlx::query_as(
-                "SELECT at, url, fault, headers, body, status, answer, micros FROM attempts
-                 WHERE delivery = $1 ORDER BY nth DESC LIMIT 200",
+            let told = sqlx::query_as(
+                "SELECT at, url, fault, headers, substr(body, 1, $2) AS body, status, answer, micros,
+                     octet_length(body) AS body_bytes
+                 FROM attempts WHERE delivery = $1 ORDER BY nth DESC LIMIT $3",
             );
-            let mut attempts: Vec<AttemptRow> = attempts.bind(delivery.nth).fetch_all(&mut *tx).await?;
-            attempts.reverse();
-            deliveries.push((delivery, attempts));
+            let told = told.bind(delivery.nth).bind(body).bind(attempts);
+            let mut told: Vec<AttemptTold> = told.fetch_all(&mut *tx).await?;
+            told.reverse();
+            let made = sqlx::query_scalar("SELECT count(*) FROM attempts WHERE delivery = $1");
+            let made: i64 = made.bind(delivery.nth).fetch_one(&mut *tx).await?;
+            let left_out = made - i64::try_from(told.len()).unwrap_or(made);
+            deliveries.push(Sent { delivery, attempts: told, left_out });
         }
-        let name = sqlx::query_scalar("SELECT name FROM services WHERE id = $1").bind(&row.service);
-        let name: Option<String> = name.fetch_optional(&mut *tx).await?;
-        let service_name = name.map(|name| text(&name)).unwrap_or_default();
-        let data = row.data.clone();
-        Ok(Story { listed: row.listed()?, data, service_name, happened, deliveries })
+        let data = sqlx::query_scalar("SELECT substr(data, 1, $2) FROM questions WHERE id = $1");
+        let data = data.bind(id).bind(characters).fetch_one(&mut *tx).await?;
+        Ok(Story { listed: row.listed()?, data, happened, deliveries })
     }
 
     // Deliveries.

@@ -11,6 +11,11 @@ CREATE TABLE IF NOT EXISTS services (
     api_key TEXT NOT NULL UNIQUE,
     scheme TEXT NOT NULL
 ) STRICT;
+-- What is the same at each start.
+CREATE TABLE IF NOT EXISTS tokens (
+    name TEXT PRIMARY KEY,
+    token TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS questions (
     nth INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order in which they were asked
     id TEXT NOT NULL UNIQUE,

@@ -39,6 +39,9 @@ impl Notification {
         if self.id.as_ref().is_some_and(|id| id.len() > Self::MAX_ID) {
             return fail("/id", &format!("is longer than {} bytes", Self::MAX_ID));
         }
+        if matches!(self.id.as_deref(), Some("." | "..")) {
+            return fail("/id", "is `.` or `..`, which no address can end with");
+        }
         if self.context.title.is_empty() {
             return fail("/context/title", "is empty");
         }
@@ -157,4 +160,19 @@ fn check_schema(schema: &Value) -> Result<(), QuestionError> {
 fn check_schema(_: &Value) -> Result<(), QuestionError> {
     let rule = "needs the feature `json-schema` of atp-core".to_owned();
     Err(QuestionError { at: "/schema".to_owned(), rule })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_no_address_can_end_with_is_refused() {
+        for (id, is_good) in [(".", false), ("..", false), ("...", true), (".a", true), ("a/..", true)] {
+            let question = Notification::new("Deploy?", "").id(id).action(Action::simple("a", "A"));
+            let error = question.check().err();
+            assert_eq!(error.is_none(), is_good, "{id}: {error:?}");
+            assert!(error.is_none_or(|error| error.pointer() == "/id"), "{id}");
+        }
+    }
 }

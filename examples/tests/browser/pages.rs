@@ -1,9 +1,11 @@
 //! What the pages do for whoever sits before them: they ask before what cannot be undone, say what is
 //! wrong where it is wrong, lose nothing, show what others do, and find what is looked for.
 
+use std::time::{Duration, Instant};
+
 use atp_actix::atp_core::{Action, Notification, Options, Selections, TextRules};
 use chrono::TimeDelta;
-use fantoccini::key::Key;
+use fantoccini::{key::Key, wd::TimeoutConfiguration};
 use serde_json::json;
 
 use crate::{browser::Browser, desk::At, has_time};
@@ -305,6 +307,53 @@ async fn the_settings_make_things_go_wrong_say_so_and_stop_it() {
             browser.open(&at.url("/settings")).await;
             browser.until_shown("main", "Nothing goes wrong on purpose.").await;
         }
+    }
+    browser.assert_quiet().await;
+    at.stop().await;
+}
+
+#[actix_web::test]
+async fn more_tabs_are_open_than_a_browser_has_connections() {
+    let Some(browser) = Browser::start().await else { return };
+    let at = At::start().await;
+    for nth in 0..9 {
+        at.ask(&question(&format!("n-{nth}"), "Ship it?", Action::simple("a", "Ship it"))).await;
+    }
+    let patience = TimeoutConfiguration::new(None, Some(Duration::from_secs(30)), None);
+    browser.client.update_timeouts(patience).await.expect("set");
+    let first = browser.client.window().await.expect("a window");
+    browser.open(&at.url("/questions/n-0")).await;
+    for nth in 1..9 {
+        let tab = browser.client.new_window(true).await.expect("a tab").handle;
+        browser.client.switch_to_window(tab).await.expect("it is there");
+        browser.open(&at.url(&format!("/questions/n-{nth}"))).await;
+    }
+    browser.click(SEND).await;
+    browser.until_shown("#answer", "Answered: Ship it").await;
+    // What happened while nobody saw the page shows once somebody does.
+    at.desk.answer("n-0", "a", &()).await.expect("it is answered");
+    browser.client.switch_to_window(first).await.expect("it is there");
+    browser.command("Page.bringToFront", json!({})).await;
+    browser.until_shown("#answer", "Answered: Ship it").await;
+    browser.assert_quiet().await;
+    at.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_deep_within_a_description_makes_no_page_wide_or_slow() {
+    let Some(browser) = Browser::start().await else { return };
+    let at = At::start().await;
+    browser.resize(375, 800).await;
+    for (id, deep) in [("quoted", "> ".repeat(60)), ("listed", "- ".repeat(60)), ("slow", ">".repeat(50_000))]
+    {
+        let asked = Notification::new("Ship it?", deep + "now").id(id).action(Action::simple("a", "Ship it"));
+        at.ask(&asked).await;
+        let begun = Instant::now();
+        browser.open(&at.url(&format!("/questions/{id}"))).await;
+        browser.until_shown(".description", "now").await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{id}: {:?}", begun.elapsed());
+        let width = browser.value("document.documentElement.scrollWidth").await;
+        assert!(width.as_u64().is_some_and(|width| width <= 375), "{id}: {width}");
     }
     browser.assert_quiet().await;
     at.stop().await;

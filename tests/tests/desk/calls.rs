@@ -3,7 +3,7 @@
 use atp_cli::desk::{Desk, RunningDesk};
 use serde_json::{Value, json};
 
-use super::call;
+use super::{address_of, call, call_with, story};
 
 async fn desk() -> RunningDesk {
     Desk::new().start().await.expect("a desk")
@@ -98,6 +98,9 @@ async fn each_wrong_call_is_refused_with_the_codes_of_the_protocol() {
             "MALFORMED_ACTION",
         ),
         ("POST", notifications, &other.api_key, question("n-1"), 400, "INVALID_PARAMETER"),
+        // No address leads to these.
+        ("POST", notifications, &service.api_key, question("."), 400, "INVALID_PARAMETER"),
+        ("POST", notifications, &service.api_key, question(".."), 400, "INVALID_PARAMETER"),
         ("PATCH", change, &other.api_key, json!({ "status": "invalidated" }), 403, "SERVICE_NOT_OWNER"),
         ("PATCH", change, &service.api_key, json!({ "status": "answered" }), 400, "INVALID_STATUS"),
         (
@@ -134,6 +137,59 @@ async fn each_wrong_call_is_refused_with_the_codes_of_the_protocol() {
     assert_eq!(again.0, 201, "{}", again.1);
     let taken = call(&desk, "POST", respond, &user, Some(answer("n-1", "wait", json!(2)))).await;
     assert_eq!(taken.0, 200, "{}", taken.1);
+    desk.stop().await;
+}
+
+#[actix_web::test]
+async fn half_a_character_loses_no_question_and_no_answer() {
+    let desk = desk().await;
+    let service = desk.register("orders", "http://127.0.0.1:9/").await.expect("a service");
+    let actions = r#""actions":[{"id":"t","label":"T","response_type":"text"}]"#;
+    for (id, about) in [
+        ("n-1", r#""title":"cut \ud83d""#),
+        ("n-2", r#""title":"T","description":"cut \ud83d""#),
+        ("n-3", r#""title":"T","k\ud83d":1"#),
+    ] {
+        let question = format!(r#"{{"id":"{id}",{about},{actions}}}"#);
+        let (status, body) =
+            call_with(&desk, "POST", "/api/v1/notifications", &service.api_key, &question).await;
+        assert_eq!(status, 201, "{question}: {body}");
+    }
+    let (path, user) = ("/api/v1/client/respond", desk.user_token());
+    for (id, data, beside, delivered) in [
+        ("n-1", r#""x""#, r#""k\ud83d":1"#, r#""response_data":"x""#),
+        ("n-2", r#""half \ude00""#, r#""k":"\ud83d""#, r#""response_data":"half \ude00""#),
+        ("n-3", r#""half \ude00""#, r#""k\ud83d":1"#, r#""response_data":"half \ufffd""#),
+    ] {
+        let answer =
+            format!(r#"{{"notification_id":"{id}","action_id":"t","response_data":{data},{beside}}}"#);
+        let (status, body) = call_with(&desk, "POST", path, user, &answer).await;
+        assert_eq!(status, 200, "{answer}: {body}");
+        let story = story(&desk, id).await;
+        let body = story["deliveries"][0]["body"].as_str().expect("a body");
+        assert!(body.contains(delivered), "{answer}: {body}");
+    }
+    desk.stop().await;
+}
+
+#[actix_web::test]
+async fn a_request_that_is_too_large_is_refused_as_the_protocol_has_it() {
+    let desk = desk().await;
+    for (method, path) in [
+        ("POST", "/api/v1/notifications"),
+        ("PATCH", "/api/v1/notifications/n-1"),
+        ("POST", "/api/v1/client/respond"),
+        ("PUT", "/desk/api/faults"),
+    ] {
+        let address = address_of(&desk);
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: 99999999\r\n\r\n", address.0);
+        let mut client = address.connect().await;
+        client.send(head.as_bytes()).await.expect("sent");
+        let answer = client.answer().await.expect("an answer");
+        let body = String::from_utf8(answer.body).expect("a text");
+        assert_eq!((answer.status, &*code(&body)), (413, "TOO_LARGE"), "{method} {path}: {body}");
+    }
     desk.stop().await;
 }
 

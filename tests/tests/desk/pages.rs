@@ -1,10 +1,10 @@
 //! The page of a desk, as a browser and as who would misuse one asks for it.
 
 use atp_cli::desk::{Desk, RunningDesk};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{call, call_with, story};
-use crate::support::server::Address;
+use crate::support::{asked::asked, databases::SqliteFile, server::Address};
 
 async fn desk_with_a_question(title: &str) -> RunningDesk {
     let desk = Desk::new().start().await.expect("a desk");
@@ -23,6 +23,11 @@ async fn desk_with_a_question(title: &str) -> RunningDesk {
 
 /// Sends a form, with more headers.
 async fn post(desk: &RunningDesk, path: &str, form: &str, more: &str) -> u16 {
+    post_for_page(desk, path, form, more).await.0
+}
+
+/// [`post`], with the page that comes.
+async fn post_for_page(desk: &RunningDesk, path: &str, form: &str, more: &str) -> (u16, String) {
     let address = Address(desk.url().trim_start_matches("http://").parse().expect("an address"));
     let host = if more.to_lowercase().contains("host:") {
         String::new()
@@ -35,7 +40,8 @@ async fn post(desk: &RunningDesk, path: &str, form: &str, more: &str) -> u16 {
     );
     let mut client = address.connect().await;
     client.send(request.as_bytes()).await.expect("sent");
-    client.answer().await.expect("an answer").status
+    let answer = client.answer().await.expect("an answer");
+    (answer.status, String::from_utf8(answer.body).expect("a text"))
 }
 
 /// The token that a page has in its forms.
@@ -125,10 +131,119 @@ async fn only_a_form_of_the_page_decides() {
 }
 
 #[actix_web::test]
+async fn what_was_filled_in_comes_back_whatever_is_wrong_with_it() {
+    let desk = Desk::new().start().await.expect("a desk");
+    let service = desk.register("orders", "http://127.0.0.1:9/").await.expect("a service");
+    let question = json!({
+        "id": "n-1", "context": { "title": "Which?" },
+        "actions": [{ "id": "set", "label": "Set it", "response_type": "json" }],
+    });
+    let asked = call(&desk, "POST", "/api/v1/notifications", &service.api_key, Some(question)).await;
+    assert_eq!(asked.0, 201, "{}", asked.1);
+    let token = token(&desk).await;
+    for data in [r#"{"a":1,"a":2,"long":"typed"}"#, r#"["typed"]"#, r#"{"typed":"#] {
+        let form = format!("token={token}&action=0&data={}", data.replace('"', "%22"));
+        let (status, page) = post_for_page(&desk, "/questions/n-1/answer", &form, "").await;
+        assert!(status == 422 && page.contains("form class=\"answer\""), "{data}: {status} {page}");
+        assert!(page.contains(&data.replace('"', "&quot;")), "{data}: {page}");
+        assert!(page.contains("class=\"fault\""), "{data}: {page}");
+    }
+    desk.stop().await;
+}
+
+#[actix_web::test]
+async fn a_form_that_is_open_over_a_new_start_can_be_sent() {
+    let file = SqliteFile::new();
+    let open = || Desk::new().file(file.path()).start();
+    let desk = open().await.expect("a desk");
+    let service = desk.register("orders", "http://127.0.0.1:9/").await.expect("a service");
+    desk.ask(&service.service_id, &asked("n-1")).await.expect("asked");
+    let token = token(&desk).await;
+    desk.stop().await;
+    let desk = open().await.expect("a desk");
+    let form = format!("token={token}&action=0&sure=yes");
+    assert_eq!(post(&desk, "/questions/n-1/answer", &form, "").await, 303);
+    desk.stop().await;
+}
+
+#[actix_web::test]
+async fn who_asks_is_who_was_registered_whatever_name_it_gives_itself() {
+    let desk = Desk::new().start().await.expect("a desk");
+    let service = desk.register("orders", "http://127.0.0.1:9/").await.expect("a service");
+    for (nth, (claimed, shown)) in [
+        (json!({ "id": "payroll", "name": "Payroll" }), "<bdi>orders</bdi> as <bdi>Payroll</bdi> asks"),
+        (json!({ "id": "payroll" }), "<bdi>orders</bdi> asks"),
+        (json!({ "id": service.service_id, "name": "orders" }), "<bdi>orders</bdi> asks"),
+        (json!(null), "<bdi>orders</bdi> asks"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let question = json!({
+            "id": format!("n-{nth}"), "service": claimed, "context": { "title": "Pay?" },
+            "actions": [{ "id": "a", "label": "Pay", "response_type": "simple" }],
+        });
+        let (status, body) =
+            call(&desk, "POST", "/api/v1/notifications", &service.api_key, Some(question)).await;
+        assert_eq!(status, 201, "{body}");
+        let page = call(&desk, "GET", &format!("/questions/n-{nth}"), "", None).await.1;
+        assert!(page.contains(shown), "{claimed}: {page}");
+    }
+    let listed = call(&desk, "GET", "/api/v1/client/notifications", desk.user_token(), None).await.1;
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    for question in listed["notifications"].as_array().expect("a list") {
+        assert_eq!(question["service"], json!({ "id": service.service_id, "name": "orders" }), "{question}");
+    }
+    desk.stop().await;
+}
+
+#[actix_web::test]
+async fn what_has_no_name_to_be_seen_can_be_chosen() {
+    let desk = desk_with_a_question(" ").await;
+    for (path, part) in [
+        ("/", "<bdi>A question without a title</bdi></a>"),
+        ("/questions/n-1", "<h1><bdi>A question without a title</bdi></h1>"),
+        ("/questions/n-1", r#"<button type="submit"><bdi>approve</bdi></button>"#),
+    ] {
+        let page = call(&desk, "GET", path, "", None).await.1;
+        assert!(page.contains(part), "{path}: {page}");
+    }
+    desk.stop().await;
+}
+
+#[actix_web::test]
+async fn numbers_are_shown_as_they_were_answered() {
+    let desk = Desk::new().start().await.expect("a desk");
+    let service = desk.register("orders", "http://127.0.0.1:9/").await.expect("a service");
+    let number = "123456789012345678901234567890.10";
+    for (kind, data, shown) in [
+        ("number", number.to_owned(), number.to_owned()),
+        ("form", format!(r#"{{"n":{number}}}"#), format!("{{\n  &quot;n&quot;: {number}\n}}")),
+        ("json", format!(r#"{{"n":[{number}]}}"#), format!("{{\n  &quot;n&quot;: [{number}]\n}}")),
+        ("text", r#""a\nb""#.to_owned(), "a\nb".to_owned()),
+    ] {
+        let question = json!({
+            "id": kind, "context": { "title": "How many?" },
+            "actions": [{ "id": "a", "label": "A", "response_type": kind, "fields": [{ "name": "n" }] }],
+        });
+        let (status, body) =
+            call(&desk, "POST", "/api/v1/notifications", &service.api_key, Some(question)).await;
+        assert_eq!(status, 201, "{body}");
+        let answer = format!(r#"{{"notification_id":"{kind}","action_id":"a","response_data":{data}}}"#);
+        let (status, body) =
+            call_with(&desk, "POST", "/api/v1/client/respond", desk.user_token(), &answer).await;
+        assert_eq!(status, 200, "{body}");
+        let page = call(&desk, "GET", &format!("/questions/{kind}"), "", None).await.1;
+        assert!(page.contains(&format!("<pre tabindex=\"0\">{shown}</pre>")), "{kind}: {page}");
+    }
+    desk.stop().await;
+}
+
+#[actix_web::test]
 async fn a_desk_that_others_can_reach_asks_for_a_token() {
     let open = "0.0.0.0:0".parse().expect("an address");
     let refused = Desk::new().listen(open).start().await.err().expect("it is open to all");
-    assert!(refused.to_string().contains("set a token"), "{refused}");
+    assert!(refused.to_string().contains("set the token"), "{refused}");
     let desk = Desk::new().page_token("let-me-in-let-me-in").start().await.expect("a desk");
     for path in ["/", "/settings", "/questions/n-1"] {
         assert_eq!(call(&desk, "GET", path, "", None).await.0, 303, "{path}");

@@ -7,8 +7,12 @@ use std::collections::BTreeMap;
 
 use atp_core::{Action, Choosable, Expects, Field, NumberRules, TextRules, Violation};
 use maud::{Markup, html};
-use serde_json::{Map, Value, json};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
+use super::layout::or;
 use crate::limits::FILE;
 
 /// What a human has filled in: each name with its values, in their order.
@@ -43,10 +47,10 @@ pub(super) fn data(action: &Action, entered: &Entered) -> Result<String, String>
             [one] => json!(one.value).to_string(),
             some => json!(values(some)).to_string(),
         },
-        Expects::Number(_) => number(value)?,
+        Expects::Number(_) => number(value)?.get().to_owned(),
         Expects::Form(fields) => form(fields, entered)?,
         Expects::Json(_) => {
-            let parsed = serde_json::from_str::<&serde_json::value::RawValue>(value);
+            let parsed = serde_json::from_str::<&RawValue>(value);
             parsed.map_err(|error| format!("This is no JSON: {error}."))?;
             value.trim().to_owned()
         }
@@ -74,40 +78,61 @@ fn lines(text: &str) -> String {
     text.replace("\r\n", "\n")
 }
 
-/// A number as it was written.
-fn number(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    match serde_json::from_str::<&serde_json::value::RawValue>(text) {
-        Ok(raw) if raw.get().starts_with(|start: char| start == '-' || start.is_ascii_digit()) => {
-            Ok(raw.get().to_owned())
-        }
+/// A number, digit for digit as it was written.
+fn number(text: &str) -> Result<Box<RawValue>, String> {
+    match RawValue::from_string(in_json(text.trim())) {
+        Ok(raw) if raw.get().starts_with(|start: char| start == '-' || start.is_ascii_digit()) => Ok(raw),
         _ => Err("Write a number, such as 12 or -1.5.".to_owned()),
     }
 }
 
+/// A number as JSON writes it: to a browser `007`, `.5` and `5.` may be numbers too. What is none stays
+/// none.
+fn in_json(text: &str) -> String {
+    let (sign, number) = text.strip_prefix('-').map_or(("", text), |number| ("-", number));
+    let number = number.strip_suffix('.').filter(|whole| ends_in_a_digit(whole)).unwrap_or(number);
+    let digits = number.trim_start_matches('0');
+    let is_zero = digits.len() < number.len() || digits.starts_with('.');
+    if is_zero && !digits.starts_with(|start: char| start.is_ascii_digit()) {
+        format!("{sign}0{digits}")
+    } else {
+        format!("{sign}{digits}")
+    }
+}
+
+fn ends_in_a_digit(text: &str) -> bool {
+    text.ends_with(|end: char| end.is_ascii_digit())
+}
+
 fn form(fields: &[Field], entered: &Entered) -> Result<String, String> {
-    let mut members = Map::new();
+    let mut members = BTreeMap::new();
     for (nth, field) in fields.iter().enumerate() {
         let entered = first(entered, &field_at(nth));
-        let is_check = matches!(field.kind.as_deref(), Some("boolean" | "checkbox"));
         let value = match options(field) {
-            None if is_check => Value::from(entered),
+            None if is_check(field) => Value::from(entered == "true"),
             _ if entered.is_empty() => continue,
             None => Value::from(lines(entered)),
             Some(options) => value_of(at(options, entered)?).clone(),
         };
-        // An option may be written as a text, whatever kind it is of.
-        let value = match (&value, field.kind.as_deref()) {
-            (Value::String(text), _) if is_check => Value::from(text == "true"),
-            (Value::String(text), Some("number" | "integer")) => {
-                let number = number(text).map_err(|error| format!("{}: {error}", name_of(field)))?;
-                serde_json::from_str(&number).map_err(|error| error.to_string())?
-            }
-            _ => value,
-        };
-        members.insert(field.name.clone(), value);
+        let value = of_its_kind(&value, field).map_err(|error| format!("{}: {error}", name_of(field)))?;
+        members.insert(&*field.name, value);
     }
-    Ok(Value::Object(members).to_string())
+    serde_json::to_string(&members).map_err(|error| error.to_string())
+}
+
+/// A value of a field's kind: an option may be written as a text, whatever kind it is of.
+fn of_its_kind(value: &Value, field: &Field) -> Result<Box<RawValue>, String> {
+    let raw = match (value.as_str(), field.kind.as_deref()) {
+        (Some(text), Some("number" | "integer")) => return number(text),
+        (Some(text @ ("true" | "false")), _) if is_check(field) => to_raw_value(&(text == "true")),
+        _ => to_raw_value(value),
+    };
+    raw.map_err(|error| error.to_string())
+}
+
+/// Whether it is yes or no, unless it offers something else.
+fn is_check(field: &Field) -> bool {
+    matches!(field.kind.as_deref(), Some("boolean" | "checkbox"))
 }
 
 /// What a form calls a field.
@@ -140,7 +165,7 @@ fn file(entered: &Entered) -> Result<String, String> {
 }
 
 fn name_of(field: &Field) -> &str {
-    if field.label.is_empty() { &field.name } else { &field.label }
+    or(&field.label, or(&field.name, "A field without a name"))
 }
 
 /// What stands beside a control that was filled in wrongly.
@@ -194,8 +219,9 @@ pub(super) fn control(action: &Action, nth: usize, entered: &Entered, faults: &F
             Expects::Binary(labels) => {
                 fieldset aria-describedby=[described] {
                     legend { "Your answer" }
-                    (radio(&id, 0, "true", labels.true_label.as_deref().unwrap_or("Yes"), value, is_wrong))
-                    (radio(&id, 1, "false", labels.false_label.as_deref().unwrap_or("No"), value, false))
+                    @let [yes, no] = [&labels.true_label, &labels.false_label].map(|label| label.as_deref().unwrap_or_default());
+                    (radio(&id, 0, "true", or(yes, "Yes"), value, is_wrong))
+                    (radio(&id, 1, "false", or(no, "No"), value, false))
                 }
             }
             Expects::Choice(options) => {
@@ -255,11 +281,7 @@ pub(super) fn control(action: &Action, nth: usize, entered: &Entered, faults: &F
 }
 
 fn label_of(option: &Choosable) -> &str {
-    match (&*option.label, &*option.value) {
-        ("", "") => "Nothing",
-        ("", value) => value,
-        (label, _) => label,
-    }
+    or(&option.label, or(&option.value, "Nothing"))
 }
 
 fn radio(id: &str, nth: usize, value: &str, label: &str, chosen: &str, is_looked_at: bool) -> Markup {
@@ -333,9 +355,9 @@ fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults:
     let described = (!wrong.is_empty()).then_some(&*told);
     let invalid = described.map(|_| "true");
     let options = options(field);
-    let is_check = options.is_none() && matches!(field.kind.as_deref(), Some("boolean" | "checkbox"));
+    let is_box = options.is_none() && is_check(field);
     html! {
-        @if !is_check {
+        @if !is_box {
             label for=(id) { bdi { (name_of(field)) } @if field.required { " (needed)" } }
         }
         @match (field.kind.as_deref(), options) {
@@ -346,7 +368,7 @@ fn field_control(id: &str, nth: usize, field: &Field, entered: &Entered, faults:
                     @for (place, option) in options.iter().enumerate() {
                         @let text = value_of(option).as_str().map_or_else(|| value_of(option).to_string(), str::to_owned);
                         option value=(place) selected[place.to_string() == value] {
-                            (option.get("label").and_then(Value::as_str).unwrap_or(&text))
+                            (or(option.get("label").and_then(Value::as_str).unwrap_or_default(), or(&text, "Nothing")))
                         }
                     }
                 }
@@ -425,6 +447,21 @@ mod tests {
         seats.other.insert("options".to_owned(), json!([1, { "value": 2, "label": "Two" }]));
         let mut days = Field::new("days", "Days").kind("number");
         days.other.insert("options".to_owned(), json!(["7", "14"]));
+        let offers = |name: &str, kind: &str, options: Value| {
+            let mut field = Field::new(name, name).kind(kind);
+            field.other.insert("options".to_owned(), options);
+            field
+        };
+        let checks = vec![
+            offers("how", "checkbox", json!(["email", "sms"])),
+            offers(
+                "ok",
+                "boolean",
+                json!([{ "value": "yes", "label": "Yes" }, { "value": "no", "label": "No" }]),
+            ),
+            offers("sure", "boolean", json!(["true", "false"])),
+            offers("left", "checkbox", json!(["a"])),
+        ];
         let fields = vec![
             Field::new("name", "Name").required(),
             Field::new("n", "N").kind("number"),
@@ -457,6 +494,16 @@ mod tests {
                 FORM,
                 r#"{"days":7,"n":1.50,"name":"Ada\nL","seats":2,"yes":true}"#,
             ),
+            (
+                Action::form("x", "X", checks),
+                &[("field.0", "0"), ("field.1", "1"), ("field.2", "1"), ("field.3", "")],
+                r#"{"how":"email","ok":"no","sure":false}"#,
+            ),
+            (
+                Action::form("x", "X", [Field::new("n", "N").kind("number")]),
+                &[("field.0", "123456789012345678901234567890")],
+                r#"{"n":123456789012345678901234567890}"#,
+            ),
             (Action::json("x", "X"), &[("data", "{\"a\": 1.0}")], r#"{"a": 1.0}"#),
             (Action::file("x", "X"), FILE, r#"{"content_type":"text/plain","data":"aGk=","name":"a.txt"}"#),
             (
@@ -467,10 +514,46 @@ mod tests {
         ];
         for (action, pairs, expected) in table {
             let data = data(&action, &entered(pairs)).unwrap();
-            let (found, expected): (Value, Value) =
-                (serde_json::from_str(&data).unwrap(), serde_json::from_str(expected).unwrap());
-            assert_eq!(found, expected, "{action:?}");
+            assert_eq!(data, expected, "{action:?}");
             validate(&action, Some(&RawJson::new(data).unwrap())).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_number_is_taken_as_a_browser_writes_it() {
+        for (text, expected) in [
+            ("12", Some("12")),
+            ("007", Some("7")),
+            ("-007.50", Some("-7.50")),
+            (".5", Some("0.5")),
+            ("-.5", Some("-0.5")),
+            ("5.", Some("5")),
+            ("0", Some("0")),
+            ("-000", Some("-0")),
+            ("0.10", Some("0.10")),
+            ("00e1", Some("0e1")),
+            ("1E+2", Some("1E+2")),
+            ("", None),
+            ("-", None),
+            (".", None),
+            ("e5", None),
+            ("+-5", None),
+            ("0x1", None),
+            ("--1", None),
+            ("1 2", None),
+            ("null", None),
+        ] {
+            let found = number(text).ok();
+            assert_eq!(found.as_deref().map(RawValue::get), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_label_to_be_seen_has_another() {
+        let action = Action::binary("x", "X", "", " \u{200b}");
+        let control = control(&action, 0, &Entered::new(), &Faults { whole: None, violations: Vec::new() });
+        for label in ["<bdi>Yes</bdi>", "<bdi>No</bdi>"] {
+            assert!(control.0.contains(label), "{}", control.0);
         }
     }
 

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    layout::{self, moment, segment, short},
+    layout::{self, moment, segment, short, title},
     markdown, visitor,
 };
 use crate::{
@@ -98,7 +98,7 @@ fn item(question: &Listed) -> Markup {
     html! {
         li {
             a href={ "/questions/" (segment(&question.id)) } {
-                bdi { (short(&notification.context.title, 200)) }
+                bdi { (short(title(notification), 200)) }
             }
             @if let Some(project) = &notification.context.project {
                 " " span.tag { bdi { (short(project, 60)) } }

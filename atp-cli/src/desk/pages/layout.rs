@@ -1,6 +1,7 @@
 //! What all pages have around them.
 
 use actix_web::{HttpResponse, http::header};
+use atp_core::{Action, Notification};
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{DOCTYPE, Markup, html};
 
@@ -110,6 +111,34 @@ pub(super) fn short(text: &str, most: usize) -> String {
     short
 }
 
+/// A text, or another where there is nothing of it to be seen: what has no name cannot be chosen.
+pub(super) fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text.chars().all(is_unseen) { otherwise } else { text }
+}
+
+/// White space, and characters that only say how others are shown.
+fn is_unseen(character: char) -> bool {
+    character.is_whitespace()
+        || character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        )
+        || ('\u{200b}'..='\u{200f}').contains(&character)
+        || ('\u{2028}'..='\u{202e}').contains(&character)
+        || ('\u{2060}'..='\u{206f}').contains(&character)
+}
+
+/// The title of a question, as it is shown.
+pub(super) fn title(notification: &Notification) -> &str {
+    or(&notification.context.title, "A question without a title")
+}
+
+/// What an action is called where it is chosen.
+pub(super) fn label(action: &Action) -> &str {
+    or(&action.label, or(&action.id, "Answer"))
+}
+
 /// Encodes a text as one segment of a path.
 pub(super) fn segment(text: &str) -> String {
     use std::fmt::Write as _;
@@ -123,4 +152,23 @@ pub(super) fn segment(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::or;
+
+    #[test]
+    fn what_cannot_be_seen_is_nothing() {
+        for (text, expected) in [
+            ("a", "a"),
+            (" a ", " a "),
+            ("", "other"),
+            (" \t\n\u{a0}", "other"),
+            ("\u{200b}\u{feff}\u{202e}\u{2066}", "other"),
+            ("\u{202e}a", "\u{202e}a"),
+        ] {
+            assert_eq!(or(text, "other"), expected, "{text:?}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use maud::{Markup, PreEscaped};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
+use crate::limits::NESTING;
+
 /// HTML in it shows as text, images as links, and of links only those that lead to a page.
 pub(super) fn safe(text: &str) -> Markup {
     let mut is_dropped = Vec::new();
@@ -23,8 +25,28 @@ pub(super) fn safe(text: &str) -> Markup {
         other => Some(other),
     });
     let mut out = String::new();
-    html::push_html(&mut out, events.flat_map(around_a_table));
+    html::push_html(&mut out, not_too_deep(events).flat_map(around_a_table));
     PreEscaped(out)
+}
+
+/// Leaves out what is too deep within other things, but for its words: they stand where it begins to be.
+fn not_too_deep<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut depth = 0_usize;
+    events.map(move |event| {
+        let is_too_deep = match &event {
+            Event::Start(_) => {
+                depth += 1;
+                depth > NESTING
+            }
+            Event::End(_) => {
+                depth = depth.saturating_sub(1);
+                depth >= NESTING
+            }
+            _ => false,
+        };
+        // Words that it held apart stay apart.
+        if is_too_deep { Event::SoftBreak } else { event }
+    })
 }
 
 /// A table that is too wide is moved to and fro in a place of its own, which a keyboard reaches.
@@ -62,7 +84,7 @@ fn leads_to_a_page(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{safe, words};
+    use super::{NESTING, safe, words};
 
     #[test]
     fn its_words_stand_as_they_do_in_the_text() {
@@ -72,6 +94,20 @@ mod tests {
         ] {
             assert_eq!(words(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_deep_in_it_is_left_out_but_for_its_words() {
+        for text in
+            ["> ".repeat(50_000) + "deep *words*", "- ".repeat(50_000) + "deep *words*", ">".repeat(50_000)]
+        {
+            let html = safe(&text).into_string();
+            let words = if text.ends_with('*') { ["deep", "words"] } else { ["", ""] };
+            assert!(words.iter().all(|word| html.contains(word)), "{}: {html:.300}", text.len());
+            assert!(html.matches('<').count() <= 4 * NESTING, "{}: {html:.300}", text.len());
+        }
+        let kept = "> > * one\n> > * two";
+        assert_eq!(safe(kept).into_string().matches("<li>").count(), 2);
     }
 
     #[test]

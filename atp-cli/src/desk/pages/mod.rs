@@ -100,7 +100,7 @@ async fn changes(inner: web::Data<Inner>, request: HttpRequest) -> HttpResponse 
             Ok(Ok(()) | Err(RecvError::Lagged(_))) => b"event: changed\ndata:\n\n",
             Ok(Err(RecvError::Closed)) => return None,
         };
-        if *inner.stop.borrow() {
+        if inner.is_stopped() {
             return None;
         }
         Some((Ok::<_, actix_web::Error>(Bytes::from_static(event)), (seen, inner)))

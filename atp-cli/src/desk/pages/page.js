@@ -122,6 +122,24 @@ async function refresh() {
   isAsking = false;
 }
 
+// Only a page that is seen is told what happens: a browser has six connections to a desk, and each
+// page that is told holds one.
+let changes = null;
+
+function listen() {
+  stopListening();
+  if (document.hidden) return;
+  changes = new EventSource("/changes");
+  // Something may have changed between the making of the page and this, or while nobody saw it.
+  changes.addEventListener("open", refresh);
+  changes.addEventListener("changed", refresh);
+}
+
+function stopListening() {
+  changes?.close();
+  changes = null;
+}
+
 // The next question of the list, or the one before.
 function move(by) {
   const links = [...document.querySelectorAll(".questions a")];
@@ -166,10 +184,12 @@ countDown();
 prepare(document);
 setInterval(countDown, 1000);
 if (document.querySelector("[data-live]")) {
-  const changes = new EventSource("/changes");
-  // Something may have changed between the making of the page and this.
-  changes.addEventListener("open", refresh);
-  changes.addEventListener("changed", refresh);
-  window.addEventListener("pagehide", () => changes.close());
+  listen();
+  document.addEventListener("visibilitychange", listen);
+  window.addEventListener("pagehide", stopListening);
+  // A page to which one comes back.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+  // An answer needs a connection too; a form that only closes the list of keys needs none.
+  document.addEventListener("submit", (event) => { if (event.target.method !== "dialog") stopListening(); });
 }
 prepareKeys();

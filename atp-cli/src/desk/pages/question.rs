@@ -1,5 +1,7 @@
 //! A question: what is asked, with what it is answered, and what became of it.
 
+use std::collections::BTreeMap;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
@@ -7,19 +9,20 @@ use actix_web::{
 };
 use atp_core::{Action, Attachment, AttachmentContent, Notification, Violation, Violations};
 use maud::{Markup, html};
-use serde_json::Value;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     controls::{self, Entered, Faults},
     inbox::deadline,
-    layout::{self, moment_of, segment, short},
+    layout::{self, label, moment_of, or, segment, short, title},
     markdown, visitor,
 };
 use crate::desk::{
-    api,
+    api, deliver,
     fit::Unanswered,
     inner::Inner,
-    records::{AttemptRow, DeliveryRow, Happened, Story, text},
+    records::{AttemptTold, DeliveryRow, Extent, Happened, Listed, Sent, Story, text},
     refusal::Refusal,
     state::Step,
 };
@@ -49,11 +52,11 @@ async fn show(inner: &Inner, id: &str, again: Option<&Again>) -> HttpResponse {
     let now = inner.now();
     let story = async {
         inner.records.step(id, None, Step::Seen, "", now).await?;
-        inner.records.story(id).await
+        inner.records.story(id, Extent::Page).await
     };
     match story.await {
         Ok(story) => {
-            let title = short(&story.listed.notification.context.title, 80);
+            let title = short(title(&story.listed.notification), 80);
             let content = content(inner, &story, again);
             let mut page = layout::page(inner, &title, None, &content);
             if again.is_some() {
@@ -107,7 +110,7 @@ fn place(entered: &Entered) -> Option<usize> {
 }
 
 async fn try_answer(inner: &Inner, id: &str, entered: &Entered) -> Result<(), Tried> {
-    let story = inner.records.story(id).await.map_err(Tried::Refused)?;
+    let story = inner.records.story(id, Extent::Page).await.map_err(Tried::Refused)?;
     let unknown = || Refusal::new("INVALID_ACTION_ID", "The question has no such answer.");
     let action = place(entered).and_then(|place| story.listed.notification.actions.get(place));
     let action = action.ok_or_else(|| Tried::Refused(unknown()))?;
@@ -118,6 +121,10 @@ async fn try_answer(inner: &Inner, id: &str, entered: &Entered) -> Result<(), Tr
     let data = controls::data(action, entered).map_err(|why| Tried::Again(Some(why), None))?;
     match api::answer(inner, id, &action.id, &data).await {
         Ok(_) => Ok(()),
+        // What was filled in can be mended.
+        Err(Unanswered::Refused(refusal)) if refusal.code() == "INVALID_RESPONSE_DATA" => {
+            Err(Tried::Again(Some(refusal.message().to_owned()), None))
+        }
         Err(Unanswered::Refused(refusal)) => Err(Tried::Refused(refusal)),
         Err(Unanswered::Unfit { violations, .. }) => Err(Tried::Again(None, Some(violations))),
     }
@@ -133,14 +140,10 @@ pub(super) async fn again(
     let entered = entered(form);
     let sent = async {
         visitor::check_form(&inner, &request, controls::first(&entered, "token"))?;
-        inner.records.again(&id, inner.now()).await
+        deliver::again(&inner, &id).await
     };
     match sent.await {
-        Ok(_) => {
-            inner.answered.notify_one();
-            inner.changed();
-            to_the_question(&id)
-        }
+        Ok(()) => to_the_question(&id),
         Err(refusal) => layout::refusal(&inner, &refusal),
     }
 }
@@ -157,9 +160,9 @@ fn content(inner: &Inner, story: &Story, again: Option<&Again>) -> Markup {
     let notification = &story.listed.notification;
     html! {
         p.back { a href="/" { "Back to the inbox" } }
-        h1 { bdi { (notification.context.title) } }
+        h1 { bdi { (title(notification)) } }
         p.from {
-            bdi { (notification.service.as_ref().map_or(&*story.service_name, |service| &*service.name)) }
+            (who(&story.listed))
             " asks"
             @if let Some(project) = &notification.context.project { " about " span.tag { bdi { (project) } } }
         }
@@ -182,6 +185,15 @@ fn content(inner: &Inner, story: &Story, again: Option<&Again>) -> Markup {
     }
 }
 
+/// Who asks, by the name under which it was registered; another that it gives itself stands behind it.
+fn who(listed: &Listed) -> Markup {
+    let claimed = listed.notification.service.as_ref().map_or("", |service| or(&service.name, ""));
+    html! {
+        bdi { (or(&listed.service_name, "A service")) }
+        @if !claimed.is_empty() && claimed != listed.service_name { " as " bdi { (short(claimed, 200)) } }
+    }
+}
+
 fn facts(notification: &Notification) -> Markup {
     let context = &notification.context;
     html! {
@@ -201,8 +213,7 @@ fn facts(notification: &Notification) -> Markup {
 }
 
 fn attached(attachment: &Attachment) -> Markup {
-    let name =
-        if attachment.description.is_empty() { &attachment.media_type } else { &attachment.description };
+    let name = or(&attachment.description, or(&attachment.media_type, "An attachment"));
     html! {
         @match &attachment.content {
             AttachmentContent::Uri(uri) if uri.starts_with("https://") || uri.starts_with("http://") => {
@@ -243,7 +254,7 @@ fn answers(inner: &Inner, story: &Story, again: Option<&Again>) -> Markup {
             Invalidated => p { "The question was taken back: nobody needs an answer any more." },
             _ => {
                 @let action = listed.action.as_deref().unwrap_or_default();
-                @let label = listed.notification.find_action(action).map_or(action, |action| &*action.label);
+                @let label = listed.notification.find_action(action).map_or(action, label);
                 p { "Answered: " strong { bdi { (label) } } }
                 @if let Some(data) = story.data.as_deref().filter(|data| *data != "null") {
                     pre tabindex="0" { (short(&readable(data), 4000)) }
@@ -253,12 +264,18 @@ fn answers(inner: &Inner, story: &Story, again: Option<&Again>) -> Markup {
     }
 }
 
+/// What was answered, each number digit for digit.
 fn readable(data: &str) -> String {
-    match serde_json::from_str(data) {
-        Ok(Value::String(text)) => text,
-        Ok(value) => serde_json::to_string_pretty(&value).unwrap_or_default(),
-        Err(_) => data.to_owned(),
-    }
+    serde_json::from_str::<String>(data)
+        .ok()
+        .or_else(|| spread::<BTreeMap<String, Box<RawValue>>>(data))
+        .or_else(|| spread::<Vec<Box<RawValue>>>(data))
+        .unwrap_or_else(|| data.to_owned())
+}
+
+/// Each member on its own line, if it is of that kind.
+fn spread<T: DeserializeOwned + Serialize>(data: &str) -> Option<String> {
+    serde_json::to_string_pretty(&serde_json::from_str::<T>(data).ok()?).ok()
 }
 
 fn answer_form(inner: &Inner, id: &str, action: &Action, nth: usize, again: Option<&Again>) -> Markup {
@@ -271,7 +288,7 @@ fn answer_form(inner: &Inner, id: &str, action: &Action, nth: usize, again: Opti
         form.answer method="post" action={ "/questions/" (segment(id)) "/answer" } aria-labelledby={ "a" (nth) "-title" } {
             input type="hidden" name="token" value=(inner.form_token);
             input type="hidden" name="action" value=(nth);
-            h3 id={ "a" (nth) "-title" } { bdi { (action.label) } }
+            h3 id={ "a" (nth) "-title" } { bdi { (label(action)) } }
             (controls::control(action, nth, entered, &faults))
             @if is_irreversible(action) {
                 div.option.sure {
@@ -279,7 +296,7 @@ fn answer_form(inner: &Inner, id: &str, action: &Action, nth: usize, again: Opti
                     label for={ "a" (nth) "-sure" } { "I know that this cannot be undone." }
                 }
             }
-            button type="submit" { bdi { (action.label) } }
+            button type="submit" { bdi { (label(action)) } }
         }
     }
 }
@@ -297,8 +314,11 @@ fn send_again(inner: &Inner, story: &Story) -> Markup {
 fn timeline(story: &Story) -> Markup {
     let mut entries: Vec<(i64, Markup)> =
         story.happened.iter().map(|happened| (happened.at, told(story, happened))).collect();
-    for (delivery, attempts) in &story.deliveries {
-        entries.extend(attempts.iter().map(|attempt| (attempt.at, tried(attempt))));
+    for Sent { delivery, attempts, left_out } in &story.deliveries {
+        if *left_out > 0 {
+            entries.push((attempts.first().map_or(0, |first| first.attempt.at), left(*left_out)));
+        }
+        entries.extend(attempts.iter().map(|told| (told.attempt.at, tried(told))));
         if let (None, false) = (&delivery.outcome, attempts.is_empty()) {
             entries.push((i64::MAX, html! { "It is tried again." }));
         }
@@ -316,6 +336,10 @@ fn timeline(story: &Story) -> Markup {
     }
 }
 
+fn left(count: i64) -> Markup {
+    html! { (count) " attempts before these are not shown; the desk's API tells them." }
+}
+
 fn given_up(delivery: &DeliveryRow) -> Markup {
     html! {
         @if delivery.outcome.as_deref() == Some("refused") {
@@ -328,15 +352,13 @@ fn given_up(delivery: &DeliveryRow) -> Markup {
 
 fn told(story: &Story, happened: &Happened) -> Markup {
     let detail = text(&happened.detail);
-    let label = || {
-        story.listed.notification.find_action(&detail).map_or(&*detail, |action| &*action.label).to_owned()
-    };
+    let chosen = || story.listed.notification.find_action(&detail).map_or(&*detail, label).to_owned();
     html! {
         @match &*happened.what {
-            "asked" => { "Asked by " bdi { (story.service_name) } },
+            "asked" => { "Asked by " bdi { (or(&story.listed.service_name, "a service")) } },
             "shown" => "Shown in the inbox",
             "seen" => "Opened",
-            "answered" => { "Answered: " bdi { (label()) } },
+            "answered" => { "Answered: " bdi { (chosen()) } },
             "handled" => { "Done: " (detail) },
             "withdrawn" => {
                 "Taken back by the service"
@@ -350,12 +372,16 @@ fn told(story: &Story, happened: &Happened) -> Markup {
 }
 
 /// One attempt, with all that was sent and said.
-fn tried(attempt: &AttemptRow) -> Markup {
+fn tried(told: &AttemptTold) -> Markup {
+    let attempt = &told.attempt;
     let headers: Value = serde_json::from_str(&attempt.headers).unwrap_or_default();
     let headers = headers.as_object().into_iter().flatten();
     let mut request = vec![format!("POST {}", attempt.url)];
     request.extend(headers.map(|(name, value)| format!("{name}: {}", value.as_str().unwrap_or_default())));
     request.extend([String::new(), attempt.body.clone()]);
+    if told.is_cut() {
+        request.push(format!("… ({} bytes in all)", told.body_bytes));
+    }
     let request = request.join("\n");
     html! {
         @match attempt.status {

@@ -74,6 +74,7 @@ async fn try_change(inner: &Inner, request: &HttpRequest, changed: &Changed) -> 
         );
     } else if changed.fault.is_empty() {
         inner.faults().clear_deliveries();
+        inner.answered.notify_one();
     } else {
         let fault: Fault =
             changed.fault.parse().map_err(|error: crate::desk::UnknownFault| wrong(&error.to_string()))?;
