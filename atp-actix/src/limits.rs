@@ -131,6 +131,11 @@ pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 #[cfg(feature = "outbox-http")]
 pub(crate) const LONGEST_HTTP_ANSWER: usize = 64 << 10;
 
+/// Of how many answers of an HTTP receiver the rest is read at a time: as many as are sent at a time unless
+/// set. The connections of others are closed.
+#[cfg(feature = "outbox-http")]
+pub(crate) const MOST_HTTP_ANSWERS: usize = 32;
+
 /// How long the answer of an HTTP receiver is read once its status is known.
 #[cfg(feature = "outbox-http")]
 pub(crate) const HTTP_ANSWER_WITHIN: Duration = Duration::from_millis(500);

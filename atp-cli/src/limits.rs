@@ -1,4 +1,4 @@
-//! Every number that bounds something, with its reason.
+//! The numbers that bound something, each with its reason.
 
 use std::time::Duration;
 

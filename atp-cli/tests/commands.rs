@@ -495,6 +495,9 @@ fn a_file_that_cannot_be_written_is_told_and_what_to_do() {
     let bin = Folder::new();
     let binary = bin.path().join("atp");
     fs::copy(env!("CARGO_BIN_EXE_atp"), &binary).unwrap();
+    for path in [bin.path(), &binary] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
     for (journal, file_mode, folder_mode, is_good) in [
         ("delete", 0o666, 0o777, true),
         ("delete", 0o444, 0o777, false),
@@ -577,14 +580,19 @@ fn doctor_takes_nothing_back_that_was_half_written() {
 fn doctor_does_not_take_a_lock_of_another_for_a_fault() {
     let folder = Folder::new();
     let url = format!("sqlite:{}", folder.path().join("atp.sqlite").display());
-    rt::System::new().block_on(async {
-        closed_store(&folder, "wal").await;
-        let mut other = SqliteConnection::connect(&url).await.unwrap();
-        let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        let ran = run(folder.path(), &["doctor", "--database", &url], b"", &[]);
-        assert!(ran.code == 0 && ran.out.contains("advice  writes: not tried"), "{ran:?}");
-        held.rollback().await.unwrap();
-    });
+    for (journal, begin, says) in [
+        ("wal", "BEGIN IMMEDIATE", "advice  writes: not tried"),
+        ("delete", "BEGIN EXCLUSIVE", "advice  database: not looked at"),
+    ] {
+        rt::System::new().block_on(async {
+            closed_store(&folder, journal).await;
+            let mut other = SqliteConnection::connect(&url).await.unwrap();
+            let held = other.begin_with(begin).await.unwrap();
+            let ran = run(folder.path(), &["doctor", "--database", &url], b"", &[]);
+            assert!(ran.code == 0 && ran.out.contains(says), "{journal}: {ran:?}");
+            held.rollback().await.unwrap();
+        });
+    }
 }
 
 /// A proxy that asks for a login answers 401 too.

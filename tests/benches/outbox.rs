@@ -61,7 +61,10 @@ use self::measured::{
 };
 use self::memory::memory;
 
-/// How many events are sent in a round.
+/// How many events are sent in a round beside a loop by hand: enough that what is deleted is felt.
+const A_RUN: usize = 20_000;
+
+/// How many events are sent in a round where the number of those that wait is measured.
 const A_ROUND: usize = 4000;
 
 /// How many decisions a second a webhook is sent beside a relay: a part of what it can.
@@ -147,7 +150,7 @@ struct Plan {
 async fn measure(plan: &Plan, only: Option<&str>) {
     let Plan { rounds, waiting, .. } = plan;
     println!(
-        "Medians (least to most) of {rounds} rounds of {A_ROUND} events; {waiting} wait where many do. Beside a relay: \
+        "Medians (least to most) of {rounds} rounds of {A_RUN} events, or {A_ROUND} where {waiting} wait. Beside a relay: \
          percentiles of all rounds together.\n"
     );
     if only != Some("postgres") {
@@ -413,15 +416,16 @@ async fn beside_by_hand(database: &Database, store: &PostgresStore, plan: &Plan)
         let (mut over, mut over_unflushed, mut over_leased, mut rates) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..plan.rounds {
-            filler.waiting(A_ROUND).await;
-            filler.waiting_by_hand(3 * A_ROUND).await;
-            let ours = gate.let_through(A_ROUND).await;
+            filler.waiting(A_RUN).await;
+            filler.waiting_by_hand(3 * A_RUN).await;
+            database.rest().await;
+            let ours = gate.let_through(A_RUN).await;
             let taker = Taker::of(usize::MAX);
             let take = async |events: &[PgRow]| events.iter().for_each(|event| taker.take(event.get("data")));
-            over.push(ours / by_hand(&flushed, A_ROUND, take).await);
-            over_unflushed.push(ours / by_hand(&unflushed, A_ROUND, take).await);
+            over.push(ours / by_hand(&flushed, A_RUN, take).await);
+            over_unflushed.push(ours / by_hand(&unflushed, A_RUN, take).await);
             let take = |event: &PgRow| taker.take(event.get("data"));
-            over_leased.push(ours / by_hand_with_leases(&unflushed, A_ROUND, take).await);
+            over_leased.push(ours / by_hand_with_leases(&unflushed, A_RUN, take).await);
             rates.push(ours);
         }
         println!(
@@ -472,13 +476,13 @@ async fn beside_nats_by_hand(database: &Database, store: &PostgresStore, plan: &
     database.rest().await;
     let (mut over, mut rates) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
-        filler.waiting(A_ROUND).await;
-        filler.waiting_by_hand(A_ROUND).await;
-        let taker = Taker::of(A_ROUND);
+        filler.waiting(A_RUN).await;
+        filler.waiting_by_hand(A_RUN).await;
+        let taker = Taker::of(A_RUN);
         let nats = NatsSink::new(client.clone(), &subject).expect("a subject");
         let sink = Published { taker: Arc::clone(&taker), nats };
-        let ours = relayed_to(store, sink, &taker, A_ROUND).await;
-        over.push(ours / by_hand(&pool, A_ROUND, publish).await);
+        let ours = relayed_to(store, sink, &taker, A_RUN).await;
+        over.push(ours / by_hand(&pool, A_RUN, publish).await);
         rates.push(ours);
     }
     println!(

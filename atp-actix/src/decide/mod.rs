@@ -21,6 +21,7 @@ use actix_web::{
     rt,
 };
 use atp_core::{UserDecision, Verifier};
+use chrono::{DateTime, Utc};
 use futures_util::future::LocalBoxFuture;
 use tracing::{Instrument as _, Span, field::display};
 
@@ -202,6 +203,7 @@ struct Undone {
     /// Whether to give it back may take long: the store failed, or somebody still holds the
     /// transaction.
     at_leisure: bool,
+    began: DateTime<Utc>,
 }
 
 impl<S, N, B> Inner<S, N>
@@ -371,6 +373,7 @@ where
     ) -> Ended {
         let claims = ClaimOf { store: self.store.clone(), claim: claim.clone(), times: times.clone() };
         let cell = ClaimCell::new(claims);
+        let began = self.settings.verifier.now();
         let state = NewState::new(None);
         let emitted = Emitted {
             events: Rc::default(),
@@ -400,7 +403,7 @@ where
         };
         let (is_claimed, at_leisure) = (cell.has_claim(), spoilt.is_some());
         let undone = |response, verdict, at_leisure| {
-            Ended::NotDecided(Box::new(Undone { response, verdict, is_claimed, at_leisure }))
+            Ended::NotDecided(Box::new(Undone { response, verdict, is_claimed, at_leisure, began }))
         };
         let conclusion = match reply {
             Ok(reply) => reply.conclude(spoilt),
@@ -440,8 +443,8 @@ where
     }
 
     /// Keeps what was not decided, and gives its claim back: in this order, since the claim holds
-    /// it as long as it is not kept. And keeps it again: whoever listed what was refused between the
-    /// two, once the lease had ended, took it for one whose process died. As a rule that is a look.
+    /// it as long as it is not kept. Where its lease may have ended it is kept again: whoever listed what
+    /// was refused between the two took it for one whose process died.
     async fn undo(
         self: Rc<Self>,
         undone: Undone,
@@ -450,13 +453,13 @@ where
         report: &PendingReport,
         under_way: &UnderWay,
     ) -> HttpResponse {
-        let Undone { response, verdict, is_claimed, at_leisure } = undone;
+        let Undone { response, verdict, is_claimed, at_leisure, began } = undone;
         self.report(delivery, verdict, &response, report).await;
         let (this, delivery, still_under_way) = (Rc::clone(&self), delivery.clone(), under_way.another());
         let undo = async move {
             let _until_done = still_under_way;
             this.keep_undone(&delivery, verdict).await;
-            if is_claimed && this.release(&claim).await {
+            if is_claimed && this.release(&claim).await && this.may_be_over(began) {
                 this.keep_undone(&delivery, verdict).await;
             }
         };
@@ -466,6 +469,12 @@ where
             undo.await;
         }
         response
+    }
+
+    /// Whether the lease of a claim that was made then may have ended, by the store's clock.
+    fn may_be_over(&self, began: DateTime<Utc>) -> bool {
+        let lasts = (self.settings.verifier.now() - began).to_std();
+        lasts.is_ok_and(|lasts| lasts > self.settings.lease / 2)
     }
 
     async fn keep_undone(&self, delivery: &Delivery, verdict: Verdict) {

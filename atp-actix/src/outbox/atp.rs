@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -124,10 +127,11 @@ impl<S: Store> AtpSink<S> {
         Self { store, clients, unbound: Mutex::default(), shut: Mutex::default() }
     }
 
-    async fn send_by(&self, client: &Client, event: &Event) -> Result<(), SendError> {
+    /// Says also whether the server was heard.
+    async fn send_by(&self, client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
         match &*event.kind {
-            Event::QUESTION => self.ask(client, event).await,
-            Event::STATUS => tell(client, event).await,
+            Event::QUESTION => self.ask(client, event, heard).await,
+            Event::STATUS => tell(client, event, heard).await,
             kind => {
                 let reason =
                     format!("it is of the kind {kind:?}, and an ATP server takes questions and changes");
@@ -136,15 +140,15 @@ impl<S: Store> AtpSink<S> {
         }
     }
 
-    async fn ask(&self, client: &Client, event: &Event) -> Result<(), SendError> {
+    async fn ask(&self, client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
         #[derive(serde::Deserialize)]
         struct Asked {
             id: Option<String>,
         }
         let asked = serde_json::from_str(&event.data);
         let Asked { id } = asked.map_err(|_| SendError::refused("its data is no question"))?;
-        let Some(id) = id else { return self.ask_unnamed(client, event).await };
-        match client.notify_frozen(&event.data, true).await {
+        let Some(id) = id else { return self.ask_unnamed(client, event, heard).await };
+        match noting(heard, client.notify_frozen(&event.data, true).await) {
             Ok(same) if same == id => Ok(()),
             Ok(other) => {
                 let (id, other) = (short(&id), short(&other));
@@ -160,11 +164,11 @@ impl<S: Store> AtpSink<S> {
     }
 
     /// Asks what the server is to name.
-    async fn ask_unnamed(&self, client: &Client, event: &Event) -> Result<(), SendError> {
+    async fn ask_unnamed(&self, client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
         let Some(key) = &event.subject else {
             return Err(SendError::refused("the question has neither an id nor a key"));
         };
-        let Some(id) = self.unbound_or_new(client, event, key).await? else { return Ok(()) };
+        let Some(id) = self.unbound_or_new(client, event, key, heard).await? else { return Ok(()) };
         match self.store.bind(&event.service, key, &id).await {
             Ok(()) => {
                 self.forget_unbound(event);
@@ -187,6 +191,7 @@ impl<S: Store> AtpSink<S> {
         client: &Client,
         event: &Event,
         key: &str,
+        heard: &AtomicBool,
     ) -> Result<Option<String>, SendError> {
         if let Some(id) = self.unbound_id(event) {
             return Ok(Some(id));
@@ -199,7 +204,8 @@ impl<S: Store> AtpSink<S> {
         if question.notification.id.is_some() {
             return Ok(None);
         }
-        let id = client.notify_frozen(&event.data, false).await.map_err(|error| match error {
+        let asked = noting(heard, client.notify_frozen(&event.data, false).await);
+        let id = asked.map_err(|error| match error {
             // Sent again the server would have it twice.
             ClientError::Garbled { .. } => {
                 SendError::refused(format!("{error}: so the id of the question is not known"))
@@ -251,6 +257,17 @@ impl<S: Store> AtpSink<S> {
         Ok(Some(*shut))
     }
 
+    /// A service whose server was heard is left alone no more. Of one that was not called nothing is
+    /// known, and the next finds out.
+    fn open(&self, service: &str, began: Option<Shut>, is_heard: bool) {
+        let mut shut = self.shut();
+        if is_heard {
+            shut.remove(service);
+        } else if let Some(shut) = shut.get_mut(service).filter(|shut| Some(**shut) == began) {
+            shut.until = Instant::now();
+        }
+    }
+
     /// What is said of one service of several whose server is away: nothing of the others. With it
     /// goes how it stood when the call began.
     fn leave_alone(
@@ -283,7 +300,7 @@ impl<S: Store> Sink for AtpSink<S> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), SendError> {
         let event = &outgoing.event;
         let clients = match &self.clients {
-            Clients::One(client) => return self.send_by(client, event).await,
+            Clients::One(client) => return self.send_by(client, event, &AtomicBool::default()).await,
             Clients::Several(clients) => clients,
         };
         let service = &*event.service;
@@ -296,32 +313,40 @@ impl<S: Store> Sink for AtpSink<S> {
         let began = self
             .try_again(service)
             .map_err(|left| SendError::later("the ATP server of its service is away").after(left))?;
+        let heard = AtomicBool::new(false);
         // Nobody's turn holds up the other services.
-        match self.send_by(&client.once().turn_within(Duration::ZERO), event).await {
+        match self.send_by(&client.once().turn_within(Duration::ZERO), event, &heard).await {
             Err(SendError::Away { after, reason }) => Err(self.leave_alone(service, began, after, reason)),
             Err(SendError::Gone { reason }) => {
                 tracing::error!(target: "atp_actix::relay", service, reason, "the ATP server of a service is gone for good");
                 Err(self.leave_alone(service, began, Some(LONGEST_PAUSE), reason))
             }
-            // It says nothing of the server: the store was away, or as much was sent as is allowed.
-            Err(later @ SendError::Later { .. }) => Err(later),
             said => {
-                self.shut().remove(service);
+                self.open(service, began, heard.into_inner());
                 said
             }
         }
     }
 }
 
+/// What a call came to, and whether the server was heard.
+fn noting<T>(heard: &AtomicBool, called: Result<T, ClientError>) -> Result<T, ClientError> {
+    if matches!(called, Ok(_) | Err(ClientError::Server { .. } | ClientError::Garbled { .. })) {
+        heard.store(true, Ordering::Relaxed);
+    }
+    called
+}
+
 /// Tells what became of a question.
-async fn tell(client: &Client, event: &Event) -> Result<(), SendError> {
+async fn tell(client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
     let Some(id) = &event.subject else {
         return Err(SendError::refused("it is the change of no question"));
     };
     let change = serde_json::from_str(&event.data);
     let StatusChange { status, .. } =
         change.map_err(|_| SendError::refused("its data is no change of status"))?;
-    let Err(error) = client.change_status_frozen(id, &event.data).await else { return Ok(()) };
+    let told = noting(heard, client.change_status_frozen(id, &event.data).await);
+    let Err(error) = told else { return Ok(()) };
     let is_processed = status == StatusChange::processed().status;
     let is_harmless = match error.get_status() {
         Some(404 | 409 | 410) => true,

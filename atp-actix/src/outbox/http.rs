@@ -3,6 +3,7 @@
 use std::{
     error::Error as StdError,
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -11,7 +12,7 @@ use reqwest::{
     Client, RequestBuilder, Response, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     cloud_event::{CloudEvent, JSON, is_uri_reference},
@@ -22,7 +23,7 @@ use crate::{
     https,
     limits::{
         CONNECT_WITHIN, DEFAULT_HTTP_WITHIN, HTTP_ANSWER_WITHIN, IDLE_CONNECTION, LONGEST_BACKOFF,
-        LONGEST_HTTP_ANSWER,
+        LONGEST_HTTP_ANSWER, MOST_HTTP_ANSWERS,
     },
     retry_after::retry_after,
     store::Outgoing,
@@ -131,6 +132,8 @@ pub struct HttpSink {
     signer: Option<Verifier>,
     headers: HeaderMap,
     within: Duration,
+    /// One for each answer of which the rest is read.
+    reading: Arc<Semaphore>,
 }
 
 /// Why there can be no such [`HttpSink`].
@@ -190,6 +193,7 @@ impl HttpSink {
             signer: None,
             headers: HeaderMap::new(),
             within: DEFAULT_HTTP_WITHIN,
+            reading: Arc::new(Semaphore::new(MOST_HTTP_ANSWERS)),
         })
     }
 
@@ -302,8 +306,14 @@ impl Sink for HttpSink {
             }
         };
         let came_of_it = judge(response.status().as_u16(), asked_to_wait(&response));
-        // Apart, or who limits the time of a send would not hear that the event was taken.
-        tokio::spawn(read_away(response));
+        // Apart, or who limits the time of a send would not hear that the event was taken. Where many are
+        // at it this connection is closed, and no more are open than that.
+        if let Ok(turn) = Arc::clone(&self.reading).try_acquire_owned() {
+            tokio::spawn(async move {
+                read_away(response).await;
+                drop(turn);
+            });
+        }
         came_of_it
     }
 }

@@ -56,7 +56,8 @@ impl Caller {
 
 impl DeskAt {
     /// What the desk answers; what it refuses as the protocol has it comes with its words. A token
-    /// that does not fit, a fault of the desk and too many calls are no verdict, but a failure.
+    /// that does not fit, another name or address, a fault of the desk and too many calls are no verdict,
+    /// but a failure.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -110,6 +111,10 @@ impl DeskAt {
         }
         let refusal = format!("{} {code}: {message}", status.as_u16());
         match status.as_u16() {
+            404 | 405 | 408 | 421 if code != "NOTIFICATION_NOT_FOUND" => Err(Failure::Unable(format!(
+                "the desk at {} does not look at what was asked: {refusal}",
+                self.desk
+            ))),
             401 | 403 => Err(Failure::Unable(format!(
                 "the desk at {} does not take the token in {}: {refusal}; set it to the token that `atp desk` prints \
                  when it starts",

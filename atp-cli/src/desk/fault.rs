@@ -177,7 +177,8 @@ impl Faults {
         self.next.extend(std::iter::repeat_n(fault, room.min(attempts)));
     }
 
-    /// All attempts go wrong in this way, after those that were set before; none that they are right.
+    /// All attempts go wrong in this way, after those that were set before; none that they are right. What
+    /// a delay holds back by then waits on: [`Faults::clear`] lets it go.
     pub fn always(&mut self, fault: Option<Fault>) {
         self.always = fault;
     }

@@ -24,7 +24,7 @@ pub(super) async fn check(
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
     let refusal =
-        Refusal::new("INVALID_PARAMETER", "The desk is not called by this name; start it with --host NAME.");
+        Refusal::new("NOT_OUR_HOST", "The desk is not called by this name; start it with --host NAME.");
     Ok(request.into_response(refusal.error_response()))
 }
 

@@ -70,6 +70,7 @@ impl ResponseError for Refusal {
             | "NOTIFICATION_INVALIDATED"
             | "NOTIFICATION_ALREADY_RESPONDED" => StatusCode::CONFLICT,
             "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
+            "NOT_OUR_HOST" => StatusCode::MISDIRECTED_REQUEST,
             "TOO_SLOW" => StatusCode::REQUEST_TIMEOUT,
             "TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
             "CONSTRAINT_VIOLATION" => StatusCode::UNPROCESSABLE_ENTITY,

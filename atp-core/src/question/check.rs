@@ -29,8 +29,8 @@ impl QuestionError {
 }
 
 impl Notification {
-    /// Refuses a question that nobody could answer, or whose answers could not be told apart. Do
-    /// this before sending.
+    /// Refuses a question that nobody could answer, or whose answers could not be told apart; and the
+    /// ids `.` and `..`, which no address can end with. Do this before sending.
     pub fn check(&self) -> Result<(), QuestionError> {
         let fail = |at: &str, rule: &str| Err(QuestionError { at: at.to_owned(), rule: rule.to_owned() });
         if self.id.as_ref().is_some_and(String::is_empty) {

@@ -118,7 +118,7 @@ async fn only_a_form_of_the_page_decides() {
         (form.replace(&good, "0123456789abcdef0123456789abcdef"), "", 403),
         (form.clone(), "origin: https://evil.example\r\n", 403),
         (form.clone(), "origin: null\r\n", 403),
-        (form.clone(), "host: evil.example\r\n", 400),
+        (form.clone(), "host: evil.example\r\n", 421),
         (form.replace("&sure=yes", ""), "", 422),
     ] {
         assert_eq!(post(&desk, answer, &form, more).await, status, "{form} {more}");

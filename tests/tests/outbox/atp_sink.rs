@@ -295,6 +295,9 @@ async fn of_what_waits_for_a_service_that_was_away_one_finds_out_whether_it_is_b
     for (failures, seen) in [(1, 2), (2, 3)] {
         actix_web::rt::time::sleep(Duration::from_millis(1100 * failures)).await;
         server.answer_next([Reply::error(503, "AWAY")]);
+        // Nothing is heard of the server by what is not sent to it.
+        let other = Event::new("other", 7).expect("JSON").service("acme");
+        assert_eq!(said(&sink.send(&outgoing(other)).await), "refused");
         let events: Vec<Outgoing> = (1..20).map(of_acme).collect();
         let ended = join_all(events.iter().map(|event| sink.send(event))).await;
         assert!(ended.iter().all(|ended| said(ended) == "later"), "{ended:?}");

@@ -213,6 +213,38 @@ async fn what_is_behind_two_that_are_settled_at_once_is_due_on_postgres() {
     assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.3"]);
 }
 
+/// As two operators do.
+#[actix_web::test]
+async fn what_is_behind_two_that_are_given_up_at_once_is_due_on_postgres() {
+    let Some(database) = PostgresDatabase::new().await else { return };
+    let store = database.store().clone().routes(Routes::new().events("bus"));
+    for nth in 1..=3 {
+        emit(&store, format!("one.{nth}"), "one").await;
+    }
+    assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.1"]);
+    let park = "UPDATE atp_sends SET parked_at = 1, due_at = NULL, leased_until = 0
+        WHERE seq < (SELECT max(seq) FROM atp_sends) RETURNING seq";
+    let parked: Vec<i64> = sqlx::query_scalar(park).fetch_all(&database.pool).await.expect("two");
+    let mut given_up = Vec::new();
+    for seq in parked {
+        let mut tx = database.pool.begin().await.expect("a transaction");
+        let forget = sqlx::query("DELETE FROM atp_sends WHERE seq = $1").bind(seq);
+        forget.execute(&mut *tx).await.expect("an answer");
+        let promote = sqlx::query("SELECT atp_promote('bus', ARRAY['default'], ARRAY['one'])");
+        given_up.push((tx, promote));
+    }
+    let [(mut one, first), (mut other, second)] = given_up.try_into().unwrap_or_else(|_| panic!("two"));
+    first.execute(&mut *one).await.expect("an answer");
+    let committing = async {
+        sleep(Duration::from_millis(300)).await;
+        one.commit().await
+    };
+    let (promoted, committed) = join(second.execute(&mut *other), committing).await;
+    assert!(promoted.is_ok() && committed.is_ok(), "{promoted:?} {committed:?}");
+    other.commit().await.expect("a commit");
+    assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.3"]);
+}
+
 /// Whoever puts it aside holds the oldest that nobody else is at, which is the one that is to be due.
 #[actix_web::test]
 async fn what_is_due_next_is_due_while_more_is_put_aside_behind_it_on_postgres() {

@@ -12,6 +12,7 @@ use atp_actix::{
     HttpSink, SendError, Sink as _,
     store::{Event, Outgoing},
 };
+use tokio::task::yield_now;
 
 use crate::support::receiver::{Bytes, Then};
 
@@ -116,6 +117,10 @@ async fn an_event_that_was_taken_is_sent_before_the_rest_of_the_answer_comes() {
     let came_of_it = loop {
         let is_answered = receiver.written() > 0;
         sleep(Duration::from_millis(200)).await;
+        // Whoever reads the answer has the time for it.
+        for _ in 0..20 {
+            yield_now().await;
+        }
         match poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {
             Poll::Ready(came_of_it) => break came_of_it,
             Poll::Pending => assert!(!is_answered, "it waits for the rest"),

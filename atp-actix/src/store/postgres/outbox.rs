@@ -49,6 +49,10 @@ pub(super) fn to_emit(events: &[Event]) -> Option<String> {
     (!events.is_empty()).then(|| events.iter().map(event).collect::<Value>().to_string())
 }
 
+/// Looks at the time behind the lease, for each row of it.
+const LEASE: &str = "SELECT * FROM atp_lease($1, $2, $3, $4, $5, $6)
+     WHERE CASE WHEN clock_timestamp() < statement_timestamp() + $7 * interval '1 microsecond' THEN true ELSE atp_too_late() END";
+
 impl Steps {
     async fn emit_in(&self, connection: &mut PgConnection, event: &Event) -> Result<bool, StoreError> {
         let event = self.routes.filled_in(event.clone())?;
@@ -111,10 +115,10 @@ impl Steps {
         began: Instant,
     ) -> Result<(Vec<Outgoing>, bool), StoreError> {
         let mut statement = self.one_statement().await?;
-        // What nobody waits for any more must not be leased: nobody would send it, and that is held to
-        // be its fault.
+        // What takes the server so long that nobody waits for it any more must not be leased: nobody would
+        // send it, and that is held to be its fault.
         let left = LONGEST_STEP.saturating_sub(began.elapsed()).saturating_sub(ROOM_TO_HEAR);
-        let rows = sqlx::query("SELECT * FROM atp_lease($1, $2, $3, $4, $5, $6) WHERE atp_in_time($7)")
+        let rows = sqlx::query(LEASE)
             .bind(escape(sink))
             .bind(i64::from(limit))
             .bind(i64::from(batch))

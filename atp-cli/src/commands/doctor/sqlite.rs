@@ -38,6 +38,11 @@ pub(super) async fn check(file: &Path) -> Vec<Finding> {
             "a program died while it wrote to the file, so it cannot be looked at without a change",
             "start the service, which takes back what was half written, and run this again",
         )],
+        Err(error) if database::is_busy(&error) => vec![Finding::advice(
+            DATABASE,
+            "not looked at: another program keeps the file for itself just now",
+            "run this again when that has ended",
+        )],
         Err(error) if database::is_denied(&error) => vec![of_write(file, Err(error))],
         Err(error) => {
             vec![Finding::wrong(DATABASE, chain(&error), "is it a file of SQLite, and may you read it?")]

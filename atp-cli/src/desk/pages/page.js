@@ -189,7 +189,12 @@ if (document.querySelector("[data-live]")) {
   window.addEventListener("pagehide", stopListening);
   // A page to which one comes back.
   window.addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
-  // An answer needs a connection too; a form that only closes the list of keys needs none.
-  document.addEventListener("submit", (event) => { if (event.target.method !== "dialog") stopListening(); });
+  // An answer needs a connection too, and leads to another page, as a rule; a form that only closes the list of keys
+  // needs none.
+  document.addEventListener("submit", (event) => {
+    if (event.target.method === "dialog") return;
+    stopListening();
+    setTimeout(listen, 3000);
+  });
 }
 prepareKeys();
