@@ -9,7 +9,7 @@ use atp_actix::{
 use futures_util::future::{join, join_all};
 use serde_json::json;
 use sqlx::{
-    AssertSqlSafe, Postgres,
+    AssertSqlSafe, Postgres, Transaction,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
     query::QueryScalar,
 };
@@ -203,12 +203,8 @@ async fn what_is_behind_two_that_are_settled_at_once_is_due_on_postgres() {
     let [mut one, mut other] =
         [database.pool.begin().await, database.pool.begin().await].map(|begun| begun.expect("a transaction"));
     assert_eq!(settle(&leased[0]).fetch_one(&mut *one).await.expect("an answer"), 1);
-    let committing = async {
-        sleep(Duration::from_millis(300)).await;
-        one.commit().await
-    };
-    let (settled, committed) = join(settle(&leased[1]).fetch_one(&mut *other), committing).await;
-    assert_eq!((settled.expect("an answer"), committed.is_ok()), (1, true));
+    let settled = while_it_commits(one, settle(&leased[1]).fetch_one(&mut *other)).await;
+    assert_eq!(settled.expect("an answer"), 1);
     other.commit().await.expect("a commit");
     assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.3"]);
 }
@@ -235,12 +231,7 @@ async fn what_is_behind_two_that_are_given_up_at_once_is_due_on_postgres() {
     }
     let [(mut one, first), (mut other, second)] = given_up.try_into().unwrap_or_else(|_| panic!("two"));
     first.execute(&mut *one).await.expect("an answer");
-    let committing = async {
-        sleep(Duration::from_millis(300)).await;
-        one.commit().await
-    };
-    let (promoted, committed) = join(second.execute(&mut *other), committing).await;
-    assert!(promoted.is_ok() && committed.is_ok(), "{promoted:?} {committed:?}");
+    while_it_commits(one, second.execute(&mut *other)).await.expect("an answer");
     other.commit().await.expect("a commit");
     assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.3"]);
 }
@@ -261,14 +252,21 @@ async fn what_is_due_next_is_due_while_more_is_put_aside_behind_it_on_postgres()
     let lock = "SELECT 1 FROM atp_sends WHERE sink = 'bus' AND seq = $1 FOR UPDATE";
     sqlx::query(lock).bind(first[0].seq).execute(&mut *settling).await.expect("a lock");
     sqlx::query(LEASE_ALL).execute(&mut *leasing).await.expect("an answer");
-    let committing = async {
-        sleep(Duration::from_millis(300)).await;
-        leasing.commit().await
-    };
-    let (settled, committed) = join(settle(&first[0]).fetch_one(&mut *settling), committing).await;
-    assert_eq!((settled.expect("an answer"), committed.is_ok()), (1, true));
+    let settled = while_it_commits(leasing, settle(&first[0]).fetch_one(&mut *settling)).await;
+    assert_eq!(settled.expect("an answer"), 1);
     settling.commit().await.expect("a commit");
     assert_eq!(ids(&store.lease("bus", 10, LEASE).await.expect("an answer")), ["one.2"]);
+}
+
+/// What comes of waiting for a transaction that is committed a moment later.
+async fn while_it_commits<T>(other: Transaction<'_, Postgres>, waits: impl Future<Output = T>) -> T {
+    let committing = async {
+        sleep(Duration::from_millis(300)).await;
+        other.commit().await
+    };
+    let (came, committed) = join(waits, committing).await;
+    committed.expect("a commit");
+    came
 }
 
 /// A lease by another relay.
@@ -298,13 +296,8 @@ async fn what_is_put_aside_meanwhile_is_due_whatever_isolation_postgres_has_by_d
         // Another relay puts the second aside, and holds the first for that.
         let mut other = database.pool.begin().await.expect("a transaction");
         sqlx::query(LEASE_ALL).execute(&mut *other).await.expect("an answer");
-        let committing = async {
-            sleep(Duration::from_millis(300)).await;
-            other.commit().await
-        };
-        let sent = ends(&first, &SendEnd::Sent);
-        let (settled, committed) = join(store.settle("bus", &sent), committing).await;
-        assert_eq!((settled.expect("an answer"), committed.is_ok()), (1, true), "{isolation}");
+        let settled = while_it_commits(other, store.settle("bus", &ends(&first, &SendEnd::Sent))).await;
+        assert_eq!(settled.expect("an answer"), 1, "{isolation}");
         let second = store.lease("bus", 10, LEASE).await.expect("an answer");
         assert_eq!(ids(&second), [format!("{isolation}.2")]);
         store.settle("bus", &ends(&second, &SendEnd::Sent)).await.expect("an answer");
