@@ -819,6 +819,22 @@ async fn desk_with_questions(callback: &str) -> RunningDesk {
     desk
 }
 
+/// Also where nobody else asks for that feature.
+#[test]
+fn a_desk_judges_json_by_its_schema() {
+    rt::System::new().block_on(async {
+        let desk = Desk::new().start().await.unwrap();
+        let service = desk.register_with_secret("orders", "http://127.0.0.1:1/", SECRET).await.unwrap();
+        let set = Action::json_schema("set", "Set", json!({ "required": ["limit"] }));
+        let question = Notification::new("Which limit?", "").id("n-1").action(set);
+        desk.ask(&service.service_id, &question).await.unwrap();
+        let refused = desk.answer("n-1", "set", &json!({})).await.unwrap_err();
+        assert_eq!(refused.code(), "INVALID_RESPONSE_DATA", "{refused}");
+        desk.answer("n-1", "set", &json!({ "limit": 1 })).await.unwrap();
+        desk.stop().await;
+    });
+}
+
 #[test]
 fn what_waits_at_a_desk_is_listed_answered_once_and_sent_again_elsewhere() {
     let (folder, service) = (Folder::new(), Service::start());
