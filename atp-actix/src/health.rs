@@ -104,8 +104,6 @@ struct Settings<S> {
 struct Found {
     /// When that was, and what is wrong.
     last: Option<(Instant, Vec<&'static str>)>,
-    /// What the store said, if it did not answer.
-    why: Option<String>,
     /// The store's count of what waits, while it is at it.
     counting: Option<JoinHandle<Result<Vec<Lag>, StoreError>>>,
     /// When it was last counted.
@@ -171,10 +169,10 @@ impl<S: Outbox> Health<S> {
         // Of its own, so that a probe which hangs up does not let the next one ask again.
         let settings = self.0.settings.clone();
         let asking = tokio::spawn(async move {
-            let reasons = settings.ask(&mut found).await;
+            let (reasons, why) = settings.ask(&mut found).await;
             let before = found.last.replace((Instant::now(), reasons.clone()));
             let before = before.map(|(_, reasons)| reasons).unwrap_or_default();
-            tell_of_change(&before, &reasons, found.why.take().as_deref());
+            tell_of_change(&before, &reasons, why.as_deref());
             reasons
         });
         asking.await.unwrap_or_else(|_| vec![STORE_UNAVAILABLE])
@@ -182,18 +180,19 @@ impl<S: Outbox> Health<S> {
 }
 
 impl<S: Outbox> Settings<S> {
-    async fn ask(&self, found: &mut Found) -> Vec<&'static str> {
+    /// What is wrong, and what the store said if it did not answer.
+    async fn ask(&self, found: &mut Found) -> (Vec<&'static str>, Option<String>) {
         // Any question will do, and this one nobody has asked.
         match timeout(self.within, self.store.find(DEFAULT_SERVICE, "", None)).await {
             Ok(Ok(_)) => {}
             failed => {
-                found.why = Some(failed.map_or("no answer in time".to_owned(), |error| {
+                let why = failed.map_or("no answer in time".to_owned(), |error| {
                     error.err().map(|error| error.to_string()).unwrap_or_default()
-                }));
-                return vec![STORE_UNAVAILABLE];
+                });
+                return (vec![STORE_UNAVAILABLE], Some(why));
             }
         }
-        let Some(limit) = self.oldest else { return Vec::new() };
+        let Some(limit) = self.oldest else { return (Vec::new(), None) };
         // What takes longer than a probe may goes on by itself, and is shared by those that follow.
         if found.counting.is_none() && found.counted_at.is_none_or(|at| at.elapsed() >= BETWEEN_LAG_READINGS)
         {
@@ -218,7 +217,7 @@ impl<S: Outbox> Settings<S> {
                 oldest.is_some_and(|oldest| (Utc::now() - oldest).to_std().unwrap_or_default() > limit)
             }
         };
-        if is_behind { vec![OUTBOX_BEHIND] } else { Vec::new() }
+        (if is_behind { vec![OUTBOX_BEHIND] } else { Vec::new() }, None)
     }
 }
 

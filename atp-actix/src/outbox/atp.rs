@@ -127,11 +127,10 @@ impl<S: Store> AtpSink<S> {
         Self { store, clients, unbound: Mutex::default(), shut: Mutex::default() }
     }
 
-    /// Says also whether the server was heard.
-    async fn send_by(&self, client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
+    async fn send_by(&self, server: &Server<'_>, event: &Event) -> Result<(), SendError> {
         match &*event.kind {
-            Event::QUESTION => self.ask(client, event, heard).await,
-            Event::STATUS => tell(client, event, heard).await,
+            Event::QUESTION => self.ask(server, event).await,
+            Event::STATUS => tell(server, event).await,
             kind => {
                 let reason =
                     format!("it is of the kind {kind:?}, and an ATP server takes questions and changes");
@@ -140,15 +139,15 @@ impl<S: Store> AtpSink<S> {
         }
     }
 
-    async fn ask(&self, client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
+    async fn ask(&self, server: &Server<'_>, event: &Event) -> Result<(), SendError> {
         #[derive(serde::Deserialize)]
         struct Asked {
             id: Option<String>,
         }
         let asked = serde_json::from_str(&event.data);
         let Asked { id } = asked.map_err(|_| SendError::refused("its data is no question"))?;
-        let Some(id) = id else { return self.ask_unnamed(client, event, heard).await };
-        match noting(heard, client.notify_frozen(&event.data, true).await) {
+        let Some(id) = id else { return self.ask_unnamed(server, event).await };
+        match server.notify(&event.data, true).await {
             Ok(same) if same == id => Ok(()),
             Ok(other) => {
                 let (id, other) = (short(&id), short(&other));
@@ -164,11 +163,11 @@ impl<S: Store> AtpSink<S> {
     }
 
     /// Asks what the server is to name.
-    async fn ask_unnamed(&self, client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
+    async fn ask_unnamed(&self, server: &Server<'_>, event: &Event) -> Result<(), SendError> {
         let Some(key) = &event.subject else {
             return Err(SendError::refused("the question has neither an id nor a key"));
         };
-        let Some(id) = self.unbound_or_new(client, event, key, heard).await? else { return Ok(()) };
+        let Some(id) = self.unbound_or_new(server, event, key).await? else { return Ok(()) };
         match self.store.bind(&event.service, key, &id).await {
             Ok(()) => {
                 self.forget_unbound(event);
@@ -188,10 +187,9 @@ impl<S: Store> AtpSink<S> {
     /// of which the relay has not heard.
     async fn unbound_or_new(
         &self,
-        client: &Client,
+        server: &Server<'_>,
         event: &Event,
         key: &str,
-        heard: &AtomicBool,
     ) -> Result<Option<String>, SendError> {
         if let Some(id) = self.unbound_id(event) {
             return Ok(Some(id));
@@ -204,8 +202,7 @@ impl<S: Store> AtpSink<S> {
         if question.notification.id.is_some() {
             return Ok(None);
         }
-        let asked = noting(heard, client.notify_frozen(&event.data, false).await);
-        let id = asked.map_err(|error| match error {
+        let id = server.notify(&event.data, false).await.map_err(|error| match error {
             // Sent again the server would have it twice.
             ClientError::Garbled { .. } => {
                 SendError::refused(format!("{error}: so the id of the question is not known"))
@@ -300,7 +297,7 @@ impl<S: Store> Sink for AtpSink<S> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), SendError> {
         let event = &outgoing.event;
         let clients = match &self.clients {
-            Clients::One(client) => return self.send_by(client, event, &AtomicBool::default()).await,
+            Clients::One(client) => return self.send_by(&Server::by(client), event).await,
             Clients::Several(clients) => clients,
         };
         let service = &*event.service;
@@ -313,40 +310,60 @@ impl<S: Store> Sink for AtpSink<S> {
         let began = self
             .try_again(service)
             .map_err(|left| SendError::later("the ATP server of its service is away").after(left))?;
-        let heard = AtomicBool::new(false);
         // Nobody's turn holds up the other services.
-        match self.send_by(&client.once().turn_within(Duration::ZERO), event, &heard).await {
+        let client = client.once().turn_within(Duration::ZERO);
+        let server = Server::by(&client);
+        match self.send_by(&server, event).await {
             Err(SendError::Away { after, reason }) => Err(self.leave_alone(service, began, after, reason)),
             Err(SendError::Gone { reason }) => {
                 tracing::error!(target: "atp_actix::relay", service, reason, "the ATP server of a service is gone for good");
                 Err(self.leave_alone(service, began, Some(LONGEST_PAUSE), reason))
             }
             said => {
-                self.open(service, began, heard.into_inner());
+                self.open(service, began, server.is_heard.into_inner());
                 said
             }
         }
     }
 }
 
-/// What a call came to, and whether the server was heard.
-fn noting<T>(heard: &AtomicBool, called: Result<T, ClientError>) -> Result<T, ClientError> {
-    if matches!(called, Ok(_) | Err(ClientError::Server { .. } | ClientError::Garbled { .. })) {
-        heard.store(true, Ordering::Relaxed);
+/// A server that is called for one event.
+struct Server<'a> {
+    client: &'a Client,
+    /// Whether it has answered, whatever it said.
+    is_heard: AtomicBool,
+}
+
+impl<'a> Server<'a> {
+    fn by(client: &'a Client) -> Self {
+        Self { client, is_heard: AtomicBool::new(false) }
     }
-    called
+
+    async fn notify(&self, question: &str, is_named: bool) -> Result<String, ClientError> {
+        self.noting(self.client.notify_frozen(question, is_named).await)
+    }
+
+    async fn change_status(&self, id: &str, change: &str) -> Result<(), ClientError> {
+        self.noting(self.client.change_status_frozen(id, change).await)
+    }
+
+    fn noting<T>(&self, called: Result<T, ClientError>) -> Result<T, ClientError> {
+        if matches!(called, Ok(_) | Err(ClientError::Server { .. } | ClientError::Garbled { .. })) {
+            self.is_heard.store(true, Ordering::Relaxed);
+        }
+        called
+    }
 }
 
 /// Tells what became of a question.
-async fn tell(client: &Client, event: &Event, heard: &AtomicBool) -> Result<(), SendError> {
+async fn tell(server: &Server<'_>, event: &Event) -> Result<(), SendError> {
     let Some(id) = &event.subject else {
         return Err(SendError::refused("it is the change of no question"));
     };
     let change = serde_json::from_str(&event.data);
     let StatusChange { status, .. } =
         change.map_err(|_| SendError::refused("its data is no change of status"))?;
-    let told = noting(heard, client.change_status_frozen(id, &event.data).await);
-    let Err(error) = told else { return Ok(()) };
+    let Err(error) = server.change_status(id, &event.data).await else { return Ok(()) };
     let is_processed = status == StatusChange::processed().status;
     let is_harmless = match error.get_status() {
         Some(404 | 409 | 410) => true,

@@ -47,8 +47,8 @@ pub use self::{
 ///
 /// Beside the webhook, or in a process of its own on the same database, with the same names of sinks
 /// (routes are for those who write, so a store that only sends has none); any number of relays share
-/// the work. Stop a relay before its store is closed. An event is written in the transaction of its cause, so none is lost, and none is sent
-/// of what was rolled back.
+/// the work. Stop a relay before its store is closed. An event is written in the transaction of its
+/// cause, so none is lost, and none is sent of what was rolled back.
 ///
 /// ```
 /// use atp_actix::{
